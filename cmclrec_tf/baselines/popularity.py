@@ -1,0 +1,30 @@
+"""The floor under every model: the same popular items for everybody."""
+
+import numpy as np
+from keras import ops
+
+from cmclrec_tf.models import ranking
+from cmclrec_tf.schema import PAD, TRAIN
+
+
+class Popularity:
+    """Ranks items by how many train users' events they have; items of a history are left out.
+
+    Args:
+        dataset: `PreparedDataset`; only its train split is read.
+        events: count `all` events, or only the `last` one of each user.
+    """
+
+    def __init__(self, dataset, events="all"):
+        counts = np.zeros(dataset.schema.items, np.int64)
+        for batch in dataset.batches(TRAIN, 1024, shuffle=False):
+            fields = [batch["target"]] if events == "last" else [batch["history"], batch["target"]]
+            for ids in fields:
+                counts += np.bincount(ids.numpy().ravel(), minlength=len(counts))
+        self.scores = counts.astype(np.float32)
+
+    def recommend(self, batch, k):
+        """batch -> ids [B, K], most popular first."""
+        history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
+        scores = ops.broadcast_to(self.scores, (history.shape[0], len(self.scores)))
+        return ranking.top_k(ranking.shut_out(scores, history), k)[1]

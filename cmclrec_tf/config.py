@@ -1,0 +1,293 @@
+"""Everything configurable, as frozen dataclasses that are checked when built; YAML in and out."""
+
+import dataclasses
+import importlib.resources
+import pathlib
+
+import yaml
+
+from cmclrec_tf.errors import InputError
+
+
+def _check(condition, field, value, rule):
+    if not condition:
+        raise InputError(f"{field}={value!r}", rule, "Correct it in the config.")
+
+
+def _positive(config, *fields):
+    for field in fields:
+        _check(getattr(config, field) > 0, field, getattr(config, field), "it must be positive")
+
+
+def _not_negative(config, *fields):
+    for field in fields:
+        _check(getattr(config, field) >= 0, field, getattr(config, field), "it must be 0 or more")
+
+
+def _share(config, *fields):
+    for field in fields:
+        value = getattr(config, field)
+        _check(0 <= value < 1, field, value, "it must be in [0, 1)")
+
+
+def _one_of(config, field, choices):
+    value = getattr(config, field)
+    _check(value in choices, field, value, f"it must be one of {list(choices)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """From a log of interactions to split user records.
+
+    Attributes:
+        max_history: newest items kept of a user's history (L).
+        min_events: users with fewer events are dropped.
+        target: what a cold user is judged on: the `last` item, or `all` the removed ones.
+        salt: key of the user hash that draws the splits; another salt is another draw.
+        test_share: share of users held out for test, half of them warm and half cold.
+        val_share: share of the remaining users held out for validation.
+    """
+
+    max_history: int = 50
+    min_events: int = 5
+    target: str = "last"
+    salt: str = "0"
+    test_share: float = 0.3
+    val_share: float = 0.2
+
+    def __post_init__(self):
+        _positive(self, "max_history", "test_share", "val_share")
+        _check(self.min_events >= 2, "min_events", self.min_events, "a history and a target need 2")
+        _share(self, "test_share", "val_share")
+        _one_of(self, "target", ("last", "all"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the mapper and of the backbone.
+
+    Attributes:
+        backbone: name of a registered backbone.
+        width: D. latent: Z, width of the autoencoders' code.
+        blocks, heads, dropout: of the backbone.
+        encoder_blocks: transformer blocks of the history encoder Psi_s.
+        positions: train the backbone on the `last` position or on `every` one; `every` makes the
+            history side of the mapper causal, so that no position sees its own label.
+        history_path: T_s is the mapper's output (`mapped`), or that plus the raw item embeddings
+            (`residual`).
+        item_bias: add a learned popularity bias to every item's score.
+    """
+
+    backbone: str = "sasrec"
+    width: int = 64
+    latent: int = 64
+    blocks: int = 2
+    heads: int = 2
+    dropout: float = 0.2
+    encoder_blocks: int = 1
+    positions: str = "every"
+    history_path: str = "residual"
+    item_bias: bool = False
+
+    def __post_init__(self):
+        _positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")
+        _check(
+            self.width % self.heads == 0, "heads", self.heads, f"it must divide width={self.width}"
+        )
+        _share(self, "dropout")
+        _one_of(self, "positions", ("last", "every"))
+        _one_of(self, "history_path", ("mapped", "residual"))
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+    """Stage 1 (Eq. 15).
+
+    Attributes:
+        alpha, beta: weights of the contrastive losses of features (Eq. 3) and histories (Eq. 4).
+        cross: lambda of Eq. 11.
+        temperature: tau of Eqs. 3 and 4.
+        mask_share: share of the fields that each view of Eq. 1 masks; the two sets are disjoint.
+        reduction: Eq. 8 over the elements of a user: `mean` or `sum`.
+        targets: whether the reconstruction targets stay `fixed` (stop-gradient) or `move`.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    alpha: float = 0.5
+    beta: float = 0.5
+    cross: float = 0.3
+    temperature: float = 0.1
+    mask_share: float = 0.5
+    reduction: str = "mean"
+    targets: str = "fixed"
+
+    def __post_init__(self):
+        _not_negative(self, "epochs", "alpha", "beta", "cross")
+        _positive(self, "batch_size", "learning_rate", "temperature", "mask_share")
+        _check(self.mask_share <= 0.5, "mask_share", self.mask_share, "disjoint views need <= 0.5")
+        _one_of(self, "reduction", ("mean", "sum"))
+        _one_of(self, "targets", ("fixed", "move"))
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """Stage 2 (Eq. 16).
+
+    Attributes:
+        eta: weight of the stage 1 loss.
+        cold_rows: how cold users are simulated: every row is trained `both` warm and cold, or a
+            share of the users of an epoch is `flagged` cold (Eq. 12).
+        cold_share: that share.
+        cold_weight: weight of a cold row in Eq. 14, against 1 for a warm one.
+        cold_target: what a cold row is trained on: the `last` item, or half that and half an item
+            drawn from all the user's (`mixed`).
+        feature_dropout: chance that a field of a cold row is masked.
+        weight_decay: of the field embeddings and the feature side of the mapper.
+        patience: epochs without a better validation NDCG before training stops.
+    """
+
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    eta: float = 0.1
+    cold_rows: str = "both"
+    cold_share: float = 0.3
+    cold_weight: float = 0.5
+    cold_target: str = "mixed"
+    feature_dropout: float = 0.4
+    weight_decay: float = 0.05
+    patience: int = 10
+
+    def __post_init__(self):
+        _positive(self, "epochs", "batch_size", "learning_rate", "patience")
+        _not_negative(self, "eta", "cold_weight", "weight_decay")
+        _share(self, "cold_share", "feature_dropout")
+        _one_of(self, "cold_rows", ("both", "flagged"))
+        _one_of(self, "cold_target", ("last", "mixed"))
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Evaluation by segment, and the gate.
+
+    Attributes:
+        k: the K of Recall@K and NDCG@K that is gated on.
+        ks: every K that is reported.
+        min_warm_ndcg, min_cold_ndcg: a model below either is not blessed.
+        min_cold_coverage: number of distinct items that the cold users' top K must reach together;
+            one list for everybody reaches only K.
+    """
+
+    k: int = 20
+    ks: tuple[int, ...] = (5, 10, 20, 50)
+    min_warm_ndcg: float = 0.01
+    min_cold_ndcg: float = 0.01
+    min_cold_coverage: int = 40
+
+    def __post_init__(self):
+        object.__setattr__(self, "ks", tuple(self.ks))
+        _positive(self, "k")
+        _check(self.k in self.ks, "ks", self.ks, f"it must hold k={self.k}")
+        _not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeConfig:
+    """The exported model.
+
+    Attributes:
+        list_length: K, items answered per user (at most the number of items).
+    """
+
+    list_length: int = 100
+
+    def __post_init__(self):
+        _positive(self, "list_length")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run. `seed` fixes initial weights, shuffling and every draw."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    serve: ServeConfig = ServeConfig()
+    seed: int = 0
+
+    def to_dict(self):
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """Builds a config from nested dicts; an unknown key is an `InputError`."""
+        return _build(cls, values or {}, "config")
+
+    def to_yaml(self):
+        values = self.to_dict()
+        values["evaluate"]["ks"] = list(values["evaluate"]["ks"])
+        return yaml.safe_dump(values, sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, path):
+        """Reads a YAML file; what it leaves out has its default."""
+        path = pathlib.Path(path)
+        if not path.is_file():
+            raise InputError(path, "the config file must exist", "Check the path.")
+        return _parse(path.read_text(), path)
+
+    @classmethod
+    def preset(cls, name):
+        """A preset by name: `cmclrec_tf/presets/<name>.yaml`."""
+        folder = importlib.resources.files("cmclrec_tf") / "presets"
+        names = sorted(
+            p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml")
+        )
+        if name not in names:
+            raise InputError(f"preset {name!r}", f"presets are {names}", "Choose one of them.")
+        return _parse((folder / f"{name}.yaml").read_text(), f"preset {name}")
+
+
+def _parse(text, source):
+    try:
+        return Config.from_dict(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise InputError(source, f"it must be YAML ({error})", "Correct the file.") from error
+
+
+def _build(cls, values, where):
+    if not isinstance(values, dict):
+        raise InputError(f"{where}={values!r}", "it must be a mapping", "Correct it in the config.")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            raise InputError(
+                f"{where}.{key}", f"the keys of {where} are {list(fields)}", "Correct the key."
+            )
+    built = {}
+    for key, value in values.items():
+        default = fields[key].default
+        nested = dataclasses.is_dataclass(default)
+        if not nested:
+            _typed(default, value, f"{where}.{key}")
+        built[key] = _build(type(default), value, key) if nested else value
+    return cls(**built)
+
+
+def _typed(default, value, where):
+    kind = type(default)
+    fits = (
+        isinstance(value, (int, float)) and not isinstance(value, bool)
+        if kind is float
+        else isinstance(value, (list, tuple))
+        if kind is tuple
+        else type(value) is kind
+    )
+    if not fits:
+        raise InputError(
+            f"{where}={value!r}", f"it must be of type {kind.__name__}", "Correct it in the config."
+        )

@@ -1,0 +1,250 @@
+"""From a prepared dataset to batches: the one way that training and evaluation read data."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import tensorflow as tf
+import yaml
+
+from cmclrec_tf import vocabulary
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import (
+    COLD,
+    HISTORY,
+    ITEMS,
+    OOV,
+    PAD,
+    SEGMENT,
+    SPLITS,
+    TARGET,
+    TRAIN,
+    USER_ID,
+    Feature,
+    Schema,
+)
+
+DESCRIPTION = "dataset.yaml"
+VOCABULARIES = "vocabularies"
+SHUFFLE_BUFFER = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedDataset:
+    """What the data half of the pipeline leaves, ready to be read.
+
+    Attributes:
+        name: of the dataset.
+        schema: `Schema` with vocabulary sizes and the train split's numeric statistics.
+        max_history: L.
+        files: split -> paths of gzipped TFRecords of transformed user records.
+        vocabularies: name -> path, see `Schema.vocabularies`.
+        users: split -> number of records.
+    """
+
+    name: str
+    schema: Schema
+    max_history: int
+    files: Mapping[str, tuple[str, ...]]
+    vocabularies: Mapping[str, str]
+    users: Mapping[str, int]
+
+    @classmethod
+    def build(cls, features, max_history, files, vocabularies, name="dataset"):
+        """Joins the parts that a pipeline leaves in several places; sizes are counted here.
+
+        Raises:
+            InputError: a vocabulary that is missing.
+        """
+        sized = tuple(
+            feature
+            if feature.is_numeric
+            else dataclasses.replace(feature, size=vocabulary.size(vocabularies[feature.name]))
+            for feature in features
+        )
+        schema = Schema(sized, items=vocabulary.size(vocabularies[ITEMS]))
+        files = {split: tuple(sorted(paths)) for split, paths in files.items()}
+        users = {split: _count(paths) for split, paths in files.items()}
+        dataset = cls(name, schema, max_history, files, dict(vocabularies), users)
+        return dataclasses.replace(dataset, schema=dataset._with_statistics())
+
+    @classmethod
+    def load(cls, folder):
+        """Reads a prepared dataset from its folder.
+
+        Raises:
+            InputError: the folder, its description, a split or a vocabulary is missing.
+        """
+        folder = pathlib.Path(folder)
+        path = folder / DESCRIPTION
+        if not path.is_file():
+            raise InputError(
+                folder, f"a prepared dataset holds {DESCRIPTION}", "Run `cmclrec prepare` first."
+            )
+        described = yaml.safe_load(path.read_text())
+        features = tuple(Feature(**values) for values in described["features"])
+        names = Schema(features).vocabularies
+        return cls.build(
+            features,
+            described["max_history"],
+            {split: [str(p) for p in (folder / split).glob("*.gz")] for split in SPLITS},
+            {name: str(folder / VOCABULARIES / name) for name in names},
+            described["name"],
+        )
+
+    def batches(self, split, batch_size=256, shuffle=None, seed=0):
+        """Batches of a split as a `tf.data.Dataset` of dicts.
+
+        `history` int32 [B, L] left-padded, unknown items dropped; `target` int32 [B, m];
+        `features` {name: ids int32 [B, W] or float32 [B, 1], NaN = missing}; `is_cold` bool [B];
+        `user_key`, `profile_key` int64 [B], equal for equal users and for equal profiles.
+
+        Args:
+            split: `train`, `val` or `test`.
+            batch_size: B; the last batch may be smaller.
+            shuffle: anew in every epoch; by default only `train` is.
+            seed: of the shuffling.
+        """
+        records = self._records(split)
+        if split == TRAIN if shuffle is None else shuffle:
+            records = records.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
+        parsed = records.batch(batch_size).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+        # Keras then knows where an epoch ends.
+        steps = tf.data.experimental.assert_cardinality(-(-self.users[split] // batch_size))
+        return parsed.apply(steps).prefetch(tf.data.AUTOTUNE)
+
+    def user_ids(self, split):
+        """The split's user ids, in the order of unshuffled batches."""
+        spec = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
+        return [
+            user.decode()
+            for batch in self._records(split).batch(1024).as_numpy_iterator()
+            for user in tf.io.parse_example(batch, spec)[USER_ID].numpy()
+        ]
+
+    def _records(self, split):
+        if not self.files.get(split):
+            raise InputError(
+                f"split {split!r} of {self.name}",
+                "it must hold files",
+                "Prepare the dataset again.",
+            )
+        return _read(self.files[split])
+
+    def _parse(self, serialized):
+        ragged = tf.io.RaggedFeature
+        spec = {
+            USER_ID: tf.io.FixedLenFeature([], tf.string),
+            SEGMENT: tf.io.FixedLenFeature([], tf.string),
+            HISTORY: ragged(tf.int64),
+            TARGET: ragged(tf.int64),
+            **{
+                f.name: ragged(tf.float32 if f.is_numeric else tf.int64)
+                for f in self.schema.features
+            },
+        }
+        parsed = tf.io.parse_example(serialized, spec)
+        features = {f.name: dense_feature(f, parsed[f.name]) for f in self.schema.features}
+        return {
+            "history": left_pad(parsed[HISTORY], self.max_history),
+            "target": tf.cast(parsed[TARGET].to_tensor(PAD), tf.int32),
+            "features": features,
+            "is_cold": tf.equal(parsed[SEGMENT], COLD),
+            "user_key": tf.strings.to_hash_bucket_fast(parsed[USER_ID], 2**62),
+            "profile_key": profile_key(features),
+        }
+
+    def _with_statistics(self):
+        """The schema with mean and scale of the numeric features over the train split."""
+        numeric = [f for f in self.schema.features if f.is_numeric]
+        if not numeric or not self.files.get(TRAIN):
+            return self.schema
+        spec = {f.name: tf.io.RaggedFeature(tf.float32) for f in numeric}
+        zeros = tf.zeros([len(numeric)], tf.float64)
+
+        def add(state, serialized):
+            parsed = tf.io.parse_example(serialized, spec)
+            values = [tf.cast(parsed[f.name].flat_values, tf.float64) for f in numeric]
+            values = [tf.boolean_mask(v, tf.math.is_finite(v)) for v in values]
+            return (
+                state[0] + tf.stack([tf.cast(tf.size(v), tf.float64) for v in values]),
+                state[1] + tf.stack([tf.reduce_sum(v) for v in values]),
+                state[2] + tf.stack([tf.reduce_sum(v * v) for v in values]),
+            )
+
+        count, total, squares = self._records(TRAIN).batch(1024).reduce((zeros,) * 3, add)
+        count = tf.maximum(count, 1.0)
+        mean = total / count
+        scale = tf.sqrt(tf.maximum(squares / count - mean**2, 0.0))
+        known = {
+            f.name: dataclasses.replace(f, mean=float(m), scale=float(s) or 1.0)
+            for f, m, s in zip(numeric, mean, scale, strict=True)
+        }
+        features = tuple(known.get(f.name, f) for f in self.schema.features)
+        return dataclasses.replace(self.schema, features=features)
+
+
+def _read(paths):
+    return tf.data.TFRecordDataset(list(paths), compression_type="GZIP")
+
+
+def _count(paths):
+    if not paths:
+        return 0
+    return int(_read(paths).batch(4096).reduce(0, lambda n, batch: n + tf.size(batch)))
+
+
+def left_pad(history, length):
+    """The newest `length` known items of each row, newest at the end.
+
+    Args:
+        history: ragged int [B, None] ids; PAD and OOV are dropped.
+        length: L.
+
+    Returns:
+        int32 [B, L], padded with PAD on the left.
+    """
+    history = tf.cast(history, tf.int32)
+    history = tf.ragged.boolean_mask(history, history > OOV)[:, -length:]
+    n = tf.cast(history.row_lengths(), tf.int32)[:, None]
+    dense = history.to_tensor(PAD, shape=[None, length])  # padded on the right
+    source = tf.range(length)[None, :] - (length - n)
+    moved = tf.gather(dense, tf.maximum(source, 0), batch_dims=1)
+    return tf.where(source >= 0, moved, PAD)
+
+
+def dense_feature(feature, values):
+    """Ragged values of one feature to int32 ids [B, W] or float32 [B, 1]; PAD or NaN = missing."""
+    if feature.is_numeric:
+        return values.to_tensor(float("nan"), shape=[None, 1])
+    width = None if feature.kind == "multi" else 1
+    dense = tf.cast(values.to_tensor(PAD, shape=[None, width]), tf.int32)
+    # A batch in which nobody has a value still has one column.
+    return dense if width else tf.pad(dense, [[0, 0], [0, 1]], constant_values=PAD)
+
+
+def profile_key(features):
+    """int64 [B]: equal for users whose features are all equal."""
+    parts = [
+        tf.strings.reduce_join(tf.strings.as_string(features[name]), axis=1, separator=",")
+        for name in sorted(features)
+    ]
+    return tf.strings.to_hash_bucket_fast(tf.strings.join(parts, ";"), 2**62)
+
+
+def write_description(folder, name, features, max_history, counts):
+    """Writes `dataset.yaml`, what `PreparedDataset.load` reads first.
+
+    Args:
+        folder: of the prepared dataset.
+        features: the dataset's `Feature`s.
+        counts: {split: users}, for people to read.
+    """
+    kept = [{"name": f.name, "kind": f.kind, "prefix": f.prefix} for f in features]
+    described = {
+        "name": name,
+        "max_history": max_history,
+        "users": dict(counts),
+        "features": kept,
+    }
+    (pathlib.Path(folder) / DESCRIPTION).write_text(yaml.safe_dump(described, sort_keys=False))

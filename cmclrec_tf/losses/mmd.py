@@ -1,0 +1,36 @@
+"""Eqs. (9) and (10): the maximum mean discrepancy between two sets of codes."""
+
+from keras import ops
+
+BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+def mmd(codes1, codes2, weights=None):
+    """Eq. (9), first term: MMD^2 as the biased V-statistic, over all pairs.
+
+    mean k(s_i, s_j) - 2 mean k(s_i, f_j) + mean k(f_i, f_j), with the Gaussian kernel of Eq. (10)
+    averaged over several bandwidths. sigma^2 is the median squared distance of the batch (median
+    heuristic, Gretton et al., JMLR 13, 2012) times each of BANDWIDTHS; no gradient goes through it.
+
+    Args:
+        codes1, codes2: [B, Z].
+        weights: [B], 0 for rows that are left out of both.
+
+    Returns:
+        Scalar >= 0.
+    """
+    codes = ops.cast(ops.concatenate([codes1, codes2]), "float32")  # [2B, Z]
+    distance = squared_distances(codes)  # [2B, 2B]
+    spread = ops.stop_gradient(ops.maximum(ops.median(distance), 1e-6))
+    kernel = sum(ops.exp(-distance / (2 * spread * b)) for b in BANDWIDTHS) / len(BANDWIDTHS)
+    share = ops.ones(ops.shape(codes1)[:1]) if weights is None else ops.cast(weights, "float32")
+    share = share / ops.maximum(ops.sum(share), 1e-9)
+    signed = ops.concatenate([share, -share])  # +1/N for one set, -1/N for the other
+    return ops.sum(kernel * signed[:, None] * signed[None, :])
+
+
+def squared_distances(x):
+    """||x_i - x_j||^2 for all pairs: [n, Z] -> [n, n], exactly 0 on the diagonal."""
+    square = ops.sum(ops.square(x), axis=1)
+    distance = square[:, None] + square[None, :] - 2 * ops.matmul(x, ops.transpose(x))
+    return ops.maximum(distance, 0.0) * (1.0 - ops.eye(ops.shape(x)[0]))

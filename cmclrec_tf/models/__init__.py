@@ -1,0 +1,7 @@
+"""The mapper and the two stages as Keras models."""
+
+from cmclrec_tf.models.cmclrec import CMCLRec
+from cmclrec_tf.models.cross_modal import CrossModalMapper
+from cmclrec_tf.models.pretrain import Pretrain
+
+__all__ = ["CMCLRec", "CrossModalMapper", "Pretrain"]

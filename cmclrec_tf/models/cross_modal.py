@@ -1,0 +1,105 @@
+"""The mapper: from user features to histories, Eqs. (1)-(8) wired together."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from cmclrec_tf.config import ModelConfig
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.layers.autoencoder import Autoencoder
+from cmclrec_tf.layers.feature_encoder import FeatureEncoder, FeatureTokens
+from cmclrec_tf.layers.self_attention import SelfAttention
+from cmclrec_tf.layers.sequence_encoder import SequenceEncoder
+from cmclrec_tf.schema import PAD, Schema
+
+
+@keras.saving.register_keras_serializable("cmclrec_tf")
+class CrossModalMapper(keras.Model):
+    """Learns T_s (history side), T_f (feature side) and the way T_s' = D_s(E_f(T_f)) between them.
+
+    Args:
+        schema: `Schema` with vocabulary sizes.
+        config: `ModelConfig`.
+        length: L, the number of history positions.
+    """
+
+    def __init__(self, schema, config, length, **kwargs):
+        super().__init__(**kwargs)
+        self.schema, self.config, self.length = schema, config, length
+        width, fields = config.width, len(schema.features)
+        causal = config.positions == "every"
+        self.items = keras.layers.Embedding(
+            schema.items, width, keras.initializers.RandomNormal(stddev=0.02), name="items"
+        )
+        self.tokens = FeatureTokens(schema.features, width, name="tokens")
+        self.psi_f = FeatureEncoder(fields, width, name="psi_f")
+        self.psi_s = SequenceEncoder(
+            length,
+            width,
+            config.encoder_blocks,
+            config.heads,
+            config.dropout,
+            causal,
+            name="psi_s",
+        )
+        self.attention_f = SelfAttention(width, name="attention_f")
+        self.attention_s = SelfAttention(width, causal, name="attention_s")
+        self.auto_f = Autoencoder(fields, width, config.latent, name="auto_f")
+        self.auto_s = Autoencoder(length, width, config.latent, name="auto_s")
+
+    def encode_features(self, features, masked=None):
+        """features, masked bool [B, M] -> h_f [B, M, D], Eq. (2)."""
+        return self.psi_f(self.tokens(features, masked))
+
+    def encode_history(self, history, masked=None, training=None):
+        """history ids [B, L], masked bool [B, L] -> h_s [B, L, D], Eq. (2)."""
+        return self.psi_s(self.items(history), history != PAD, masked, training=training)
+
+    def feature_side(self, features, masked=None):
+        """features -> T_f [B, M, D], Eqs. (5)-(7)."""
+        return self.attention_f(self.encode_features(features, masked))
+
+    def history_side(self, history, training=None):
+        """history ids [B, L] -> T_s [B, L, D], Eqs. (5)-(7).
+
+        On the `residual` path the raw item embeddings are added, so that the backbone sees them
+        as it would without the mapper.
+        """
+        mask = history != PAD
+        t_s = self.attention_s(self.encode_history(history, training=training), mask)
+        if self.config.history_path == "residual":
+            t_s = t_s + self.items(history) * ops.cast(mask[:, :, None], t_s.dtype)
+        return t_s
+
+    def simulate(self, t_f):
+        """T_f [B, M, D] -> the simulated history T_s' = D_s(E_f(T_f)) [B, L, D]."""
+        return self.auto_s.decode(self.auto_f.encode(t_f))
+
+    def call(self, batch, training=None):
+        """batch -> (T_s [B, L, D], T_f [B, M, D], T_s' [B, L, D])."""
+        length = batch["history"].shape[1]
+        if length is not None and length != self.length:
+            raise InputError(
+                f"histories of length {length}",
+                f"the model was built for data.max_history={self.length}",
+                "Read the dataset with that max_history, or build the model for this one.",
+            )
+        t_s = self.history_side(batch["history"], training=training)
+        t_f = self.feature_side(batch["features"])
+        # Both autoencoders are called whole, so that all weights exist after one call.
+        self.auto_f(t_f)
+        self.auto_s(t_s)
+        return t_s, t_f, self.simulate(t_f)
+
+    def get_config(self):
+        return {
+            "schema": self.schema.to_dict(),
+            "config": dataclasses.asdict(self.config),
+            "length": self.length,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        schema, model = Schema.from_dict(config["schema"]), ModelConfig(**config["config"])
+        return cls(schema, model, config["length"])

@@ -1,0 +1,115 @@
+"""Stage 1: the self-supervised training of the mapper, Eq. (15)."""
+
+import keras
+from keras import ops
+
+from cmclrec_tf import augment
+from cmclrec_tf.config import Config
+from cmclrec_tf.losses.info_nce import info_nce
+from cmclrec_tf.losses.mmd import mmd
+from cmclrec_tf.losses.reconstruction import reconstruction
+from cmclrec_tf.models.cross_modal import CrossModalMapper
+from cmclrec_tf.models.staged import StagedModel
+from cmclrec_tf.schema import PAD, Schema
+
+LOSSES = (
+    "loss/features",
+    "loss/sequences",
+    "loss/reconstruction_history",
+    "loss/reconstruction_features",
+    "loss/mmd",
+    "loss/translation",
+    "loss/pretrain",
+)
+
+
+def pretrain_losses(mapper, batch, config, seed, warm=None, training=None):
+    """Eqs. (3), (4), (8), (9), (11), (15) on one batch.
+
+    Args:
+        mapper: the `CrossModalMapper`.
+        batch: see `input.PreparedDataset.batches`.
+        config: `PretrainConfig`.
+        seed: `keras.random.SeedGenerator` of the views of Eq. (1).
+        warm: [B], 1 for the rows that count; cold rows have no history to learn from.
+
+    Returns:
+        {name: scalar}, the weighted sum of Eq. (15) under `loss/pretrain`.
+    """
+    history, features = batch["history"], batch["features"]
+    rows, fields = ops.shape(history)[0], len(mapper.schema.features)
+
+    masks = augment.disjoint_field_masks(rows, fields, config.mask_share, seed)
+    view_f = [ops.mean(mapper.encode_features(features, m), axis=1) for m in masks]  # [B, D]
+    contrast_f = info_nce(*view_f, config.temperature, batch["profile_key"], warm)
+
+    view_s = [
+        masked_mean(mapper.encode_history(ids, masked, training=training), ids != PAD)
+        for ids, masked in augment.history_views(history, seed)
+    ]  # [B, D]
+    contrast_s = info_nce(*view_s, config.temperature, batch["user_key"], warm)
+
+    real = history != PAD
+    t_s, t_f, simulated = mapper(batch, training=training)
+    p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)  # [B, Z]
+    fixed = ops.stop_gradient if config.targets == "fixed" else ops.identity
+    how = {"weights": warm, "reduction": config.reduction}
+    l_s = reconstruction(mapper.auto_s.decode(p_s), fixed(t_s), real, **how)
+    l_f = reconstruction(mapper.auto_f.decode(p_f), fixed(t_f), **how)
+    gap = mmd(p_s, p_f, warm)
+    translation = reconstruction(simulated, fixed(t_s), real, **how)
+
+    l_c2l = l_s + l_f + config.cross * (gap + translation)  # Eqs. (9), (11)
+    return {
+        "loss/features": contrast_f,
+        "loss/sequences": contrast_s,
+        "loss/reconstruction_history": l_s,
+        "loss/reconstruction_features": l_f,
+        "loss/mmd": gap,
+        "loss/translation": translation,
+        "loss/pretrain": config.alpha * contrast_f + config.beta * contrast_s + l_c2l,  # Eq. (15)
+    }
+
+
+def masked_mean(x, mask):
+    """Mean of x [B, n, D] over the real tokens, mask bool [B, n] -> [B, D]."""
+    weight = ops.cast(mask[:, :, None], x.dtype)
+    return ops.sum(x * weight, axis=1) / ops.maximum(ops.sum(weight, axis=1), 1)
+
+
+@keras.saving.register_keras_serializable("cmclrec_tf")
+class Pretrain(StagedModel):
+    """Stage 1 of Algorithm 1: L_pre = alpha L_f + beta L_s + L_c2l on warm users only.
+
+    Args:
+        schema: `Schema` with vocabulary sizes.
+        config: `Config`.
+
+    Example:
+        >>> stage1 = Pretrain(data.schema, config)
+        >>> stage1.compile(keras.optimizers.Adam(1e-3))
+        >>> stage1.fit(data.batches("train", 128), epochs=20)
+    """
+
+    def __init__(self, schema, config, **kwargs):
+        super().__init__(("loss", *LOSSES), **kwargs)
+        self.schema, self.config = schema, config
+        self.mapper = CrossModalMapper(schema, config.model, config.data.max_history, name="mapper")
+        self.seed = keras.random.SeedGenerator(config.seed)
+
+    def call(self, batch, training=None):
+        """batch -> (T_s, T_f, T_s')."""
+        return self.mapper(batch, training=training)
+
+    def losses_of(self, batch, training=None):
+        losses = pretrain_losses(
+            self.mapper, batch, self.config.pretrain, self.seed, training=training
+        )
+        return {**losses, "loss": losses["loss/pretrain"]}
+
+    def get_config(self):
+        return {"schema": self.schema.to_dict(), "config": self.config.to_dict()}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))

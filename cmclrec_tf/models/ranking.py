@@ -1,0 +1,42 @@
+"""From scores to ranks and lists, on tensors: used in training, evaluation and serving alike."""
+
+from keras import ops
+
+from cmclrec_tf.schema import FIRST_ID, OOV, PAD
+
+LOWEST = -3.0e38
+
+
+def shut_out(scores, excluded):
+    """Sets the scores of `excluded` items, PAD and OOV to LOWEST.
+
+    Args:
+        scores: [B, V]. excluded: int [B, n] ids, PAD where there is none.
+    """
+    rows, size = ops.shape(scores)
+    scores = ops.where(ops.arange(size)[None] <= OOV, LOWEST, ops.cast(scores, "float32"))
+    row = ops.broadcast_to(ops.arange(rows)[:, None], ops.shape(excluded))
+    places = ops.stack([ops.reshape(row, (-1,)), ops.reshape(excluded, (-1,))], axis=1)
+    lowest = ops.full(ops.shape(places)[:1], LOWEST, dtype="float32")
+    return ops.scatter_update(scores, places, lowest)
+
+
+def top_k(scores, k):
+    """scores [B, V], already shut out -> scores [B, K], ids [B, K]; PAD where no item is left."""
+    values, ids = ops.top_k(scores, k)
+    return values, ops.where(values > LOWEST / 2, ids, PAD)
+
+
+def ndcg_of_one(scores, target, k):
+    """NDCG@K of a single relevant item per user, without making lists.
+
+    Args:
+        scores: [B, V], already shut out. target: int [B].
+
+    Returns:
+        float32 [B]: 1 / log2(1 + rank) within the first K, else 0; 0 for an unknown target.
+    """
+    own = ops.take_along_axis(scores, target[:, None], axis=1)
+    better = ops.sum(ops.cast(scores > own, "float32"), axis=1)
+    found = ops.logical_and(better < k, target >= FIRST_ID)
+    return ops.where(found, ops.log(2.0) / ops.log(better + 2.0), 0.0)

@@ -1,0 +1,80 @@
+"""From strings to ids: one rule for the pipeline, for tables in memory and for the served graph.
+
+Line i of a vocabulary file has the id FIRST_ID + i; anything else is OOV.
+"""
+
+import tensorflow as tf
+
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import FIRST_ID, OOV, PAD
+
+
+def clean(feature, values):
+    """Brings a string feature's raw values to the form that its vocabulary holds.
+
+    Args:
+        feature: the `schema.Feature`.
+        values: string tensor of any shape.
+
+    Returns:
+        String tensor of the same shape: stripped, cut to `feature.prefix` characters.
+    """
+    values = tf.strings.strip(values)
+    if feature.prefix:
+        # UTF8_CHAR raises on malformed bytes; cutting bytes never does.
+        values = tf.strings.substr(values, 0, feature.prefix, unit="BYTE")
+    return values
+
+
+def read(path):
+    """The tokens of a vocabulary file, in id order."""
+    if not tf.io.gfile.exists(path):
+        raise InputError(path, "the vocabulary file must exist", "Prepare the dataset again.")
+    with tf.io.gfile.GFile(path, "rb") as file:
+        lines = file.read().split(b"\n")
+    return [line.decode("utf-8", "surrogateescape") for line in lines if line]
+
+
+def size(path):
+    """Number of ids that a vocabulary file gives, PAD and OOV included."""
+    return len(read(path)) + FIRST_ID
+
+
+class Lookup(tf.Module):
+    """Strings to ids, with the vocabulary file as an asset of an exported graph."""
+
+    def __init__(self, path, name=None):
+        super().__init__(name=name)
+        initializer = tf.lookup.TextFileInitializer(
+            path,
+            key_dtype=tf.string,
+            key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+            value_dtype=tf.int64,
+            value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+        )
+        self.table = tf.lookup.StaticHashTable(initializer, default_value=-1)
+
+    def __call__(self, tokens):
+        """int32 ids of string `tokens`, any shape; "" is PAD and an unknown token OOV."""
+        lines = self.table.lookup(tokens)
+        ids = tf.where(lines < 0, OOV, tf.cast(lines, tf.int32) + FIRST_ID)
+        return tf.where(tokens == "", PAD, ids)
+
+
+class ReverseLookup(tf.Module):
+    """Ids back to strings; PAD, OOV and ids beyond the vocabulary give ""."""
+
+    def __init__(self, path, name=None):
+        super().__init__(name=name)
+        initializer = tf.lookup.TextFileInitializer(
+            path,
+            key_dtype=tf.int64,
+            key_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+            value_dtype=tf.string,
+            value_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+        )
+        self.table = tf.lookup.StaticHashTable(initializer, default_value="")
+
+    def __call__(self, ids):
+        """Strings of integer `ids`, any shape."""
+        return self.table.lookup(tf.cast(ids, tf.int64) - FIRST_ID)

@@ -1,0 +1,54 @@
+"""The package `cmclrec_tf`, with its pipeline and serving rooms as extras."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+ROOMS = ["cmclrec_tf", "pipeline", "serving"]
+
+setup(
+    name="cmclrec-tf",
+    version="0.1.0",
+    description="Recommendations for users without history: CMCLRec on Keras, TFX and TF Serving",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text()
+    if pathlib.Path(__file__).with_name("README.md").is_file()
+    else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
+    package_data={"cmclrec_tf": ["presets/*.yaml"], "pipeline": ["datasets/*.yaml"]},
+    install_requires=[
+        "tensorflow>=2.16",
+        "keras>=3.4",
+        "numpy",
+        "pyyaml",
+        "click>=8",
+        "tqdm",
+    ],
+    extras_require={
+        "serving": ["grpcio", "tensorflow-serving-api>=2.16"],
+        # TFX 1.16 is the newest whose wheels install on glibc 2.36; TFT needs dill and
+        # pkg_resources, which Beam and newer setuptools no longer bring.
+        "pipeline": [
+            "tfx[kfp]==1.16.0",
+            "apache-beam[gcp]>=2.74,<2.75",
+            "dill==0.3.1.1",
+            "setuptools<81",
+            "pyarrow",
+            "tf-keras>=2.16,<2.17",
+        ],
+        "dev": ["pytest", "ruff"],
+    },
+    entry_points={
+        "console_scripts": ["cmclrec=cmclrec_tf.cli:main"],
+        # Each room registers its command groups here; the CLI imports a room only when it is asked.
+        "cmclrec.commands": [
+            "serve=serving.cli:serve",
+            "recommend=serving.cli:recommend",
+            "prepare=pipeline.cli:prepare",
+            "pipeline=pipeline.cli:pipeline",
+            "quickstart=pipeline.cli:quickstart",
+        ],
+    },
+)

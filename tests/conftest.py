@@ -1,0 +1,91 @@
+"""A hand-made data set with a known answer, and one tiny model trained on it for all tests."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import numpy as np
+import pytest
+
+from cmclrec_tf.config import Config
+from cmclrec_tf.schema import MULTI, NUMERIC, Feature
+
+FEATURES = (
+    Feature("age", NUMERIC),
+    Feature("team"),
+    Feature("tags", MULTI),
+    Feature("zip", prefix=1),
+)
+
+TINY = {
+    "data": {"max_history": 8},
+    "model": {"width": 16, "latent": 8, "blocks": 1, "heads": 2, "dropout": 0.0},
+    "pretrain": {"epochs": 4, "batch_size": 32, "learning_rate": 0.005},
+    "finetune": {
+        "epochs": 12,
+        "batch_size": 32,
+        "learning_rate": 0.01,
+        "feature_dropout": 0.2,
+        "patience": 12,
+    },
+    "serve": {"list_length": 10},
+}
+
+
+def cluster_users(prefix, n, seed, segment="warm"):
+    """Users of two teams; a team walks round its own ten items, so both segments are learnable."""
+    rng = np.random.default_rng(seed)
+    users = []
+    for number in range(n):
+        team = number % 2
+        start, length = rng.integers(10), rng.integers(4, 9)
+        walk = [f"i{team * 10 + (start + step) % 10}" for step in range(length + 1)]
+        users.append(
+            {
+                "user_id": f"{prefix}{number}",
+                "history": [] if segment == "cold" else walk[:-1],
+                "target": walk[-1:],
+                "segment": segment,
+                "age": None if number % 7 == 0 else float(20 + 30 * team + rng.integers(5)),
+                "team": f"team-{team}",
+                "tags": [f"t{team}", "both"][: rng.integers(0, 3)],
+                "zip": f"{team}{rng.integers(1000):04d}",
+            }
+        )
+    return users
+
+
+@pytest.fixture(scope="session")
+def config():
+    return Config.from_dict(TINY)
+
+
+@pytest.fixture(scope="session")
+def records():
+    test = cluster_users("w", 16, 3) + cluster_users("c", 16, 4, "cold")
+    return {"train": cluster_users("u", 96, 1), "val": cluster_users("v", 32, 2), "test": test}
+
+
+@pytest.fixture(scope="session")
+def dataset(records, tmp_path_factory):
+    from cmclrec_tf.tables import prepare_tables
+
+    folder = tmp_path_factory.mktemp("prepared") / "clusters"
+    return prepare_tables(records, FEATURES, folder, max_history=8, name="clusters")
+
+
+@pytest.fixture(scope="session")
+def model(dataset, config, tmp_path_factory):
+    """A trained CMCLRec."""
+    from cmclrec_tf.training import train
+
+    return train(dataset, config, log_dir=tmp_path_factory.mktemp("logs"))
+
+
+@pytest.fixture(scope="session")
+def exported(model, dataset, tmp_path_factory):
+    """The folder of its export, a version inside a model folder."""
+    from serving.export import export
+
+    return export(model, dataset, tmp_path_factory.mktemp("served") / "cmclrec" / "1")
