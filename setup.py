@@ -35,7 +35,7 @@ setup(
             "apache-beam[gcp]>=2.74,<2.75",
             "dill==0.3.1.1",
             "setuptools<81",
-            "pyarrow",
+            "pip",
             "tf-keras>=2.16,<2.17",
         ],
         "dev": ["pytest", "ruff"],

@@ -24,7 +24,8 @@ class Rooms(click.Group):
         try:
             return super().invoke(ctx)
         except ReadableError as error:
-            raise click.ClickException(str(error)) from error
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
 
 
 @click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})

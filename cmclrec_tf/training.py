@@ -46,9 +46,13 @@ def pretrain(dataset, config, log_dir=None):
     """Stage 1: fits and returns the `Pretrain` model."""
     settings = config.pretrain
     model = Pretrain(dataset.schema, config)
-    model.compile(keras.optimizers.Adam(settings.learning_rate))
+    batches = dataset.batches(TRAIN, settings.batch_size, seed=config.seed)
+    model(next(iter(batches)))
+    adam = keras.optimizers.Adam(settings.learning_rate)
+    adam.build(model.trainable_variables)  # slots made now spare a second trace of the train step
+    model.compile(adam)
     model.fit(
-        dataset.batches(TRAIN, settings.batch_size, seed=config.seed),
+        batches,
         epochs=settings.epochs,
         verbose=0,
         callbacks=[Progress("stage 1", "loss"), *_tensorboard(log_dir, "pretrain")],
@@ -92,6 +96,7 @@ def optimizer(model, settings):
     feature_side = (model.mapper.tokens, model.mapper.auto_f.encoder)
     decayed = {id(v) for layer in feature_side for v in layer.trainable_variables}
     adam.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in decayed])
+    adam.build(model.trainable_variables)
     return adam
 
 

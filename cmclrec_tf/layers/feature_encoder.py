@@ -35,7 +35,7 @@ class FeatureTokens(keras.layers.Layer):
         )
 
     def build(self, _):
-        for feature, layer in zip(self.features, self.value_layers, strict=True):
+        for layer in self.value_layers:
             layer.build((None, 1))
         self.mask_vectors = self.add_weight(
             shape=(len(self.features), self.width),

@@ -102,11 +102,14 @@ class CMCLRec(StagedModel):
         if settings.cold_rows == "flagged":
             batch = {**batch, "history": ops.where(flagged[:, None], PAD, batch["history"])}
         warm = ops.cast(ops.logical_not(flagged), "float32")
+        mapped = self.mapper(batch, training=training)
         pre = pretrain_losses(
-            self.mapper, batch, self.config.pretrain, self.seed, warm=warm, training=training
+            self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
         )
+        if training:
+            mapped = (*mapped[:2], self._simulate_with_dropout(batch["features"]))
         batch = {**batch, "any_item": any_item}
-        rec = self._recommendation_loss(batch, labels, flagged, training)
+        rec = self._recommendation_loss(batch, mapped, labels, flagged, training)
         return {
             **pre,
             "loss/next_item": rec,
@@ -130,20 +133,22 @@ class CMCLRec(StagedModel):
         place = ops.shape(items)[1] - 1 - ops.cast(back, "int32")
         return ops.squeeze(ops.take_along_axis(items, place[:, None], axis=1), axis=1)
 
-    def _recommendation_loss(self, batch, labels, flagged, training):
+    def _simulate_with_dropout(self, features):
+        """T_s' from features of which some fields are masked: a cold row must not need any one."""
+        rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
+        dropped = augment.drop_fields(rows, fields, self.config.finetune.feature_dropout, self.seed)
+        return self.mapper.simulate(self.mapper.feature_side(features, dropped))
+
+    def _recommendation_loss(self, batch, mapped, labels, flagged, training):
         """Eq. (14) over warm and cold rows; mean over the users of the batch."""
-        settings = self.config.finetune
-        history, rows = batch["history"], ops.shape(batch["history"])[0]
-        t_s = self.mapper.history_side(history, training=training)
-        dropped = None
-        if training:
-            fields = len(self.schema.features)
-            dropped = augment.drop_fields(rows, fields, settings.feature_dropout, self.seed)
-        simulated = self.mapper.simulate(self.mapper.feature_side(batch["features"], dropped))
+        settings, history = self.config.finetune, batch["history"]
+        t_s, _, simulated = mapped
         if settings.cold_rows == "both":
-            g_warm = self.encode(flagged, simulated, t_s, history, training)
-            g_cold = self.encode(ops.ones_like(flagged), simulated, t_s, history, training)
-            warm = cold = ops.ones((rows,))
+            # Every user twice: once warm, once cold.
+            flags = ops.concatenate([flagged, ops.logical_not(flagged)])
+            twice = [ops.concatenate([x, x]) for x in (simulated, t_s, history)]
+            g_warm, g_cold = ops.split(self.encode(flags, *twice, training), 2)
+            warm = cold = ops.ones_like(flagged, dtype="float32")
         else:
             g_warm = g_cold = self.encode(flagged, simulated, t_s, history, training)
             cold = ops.cast(flagged, "float32")

@@ -23,12 +23,13 @@ LOSSES = (
 )
 
 
-def pretrain_losses(mapper, batch, config, seed, warm=None, training=None):
+def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=None):
     """Eqs. (3), (4), (8), (9), (11), (15) on one batch.
 
     Args:
         mapper: the `CrossModalMapper`.
         batch: see `input.PreparedDataset.batches`.
+        mapped: (T_s, T_f, T_s'), the mapper's answer to the batch.
         config: `PretrainConfig`.
         seed: `keras.random.SeedGenerator` of the views of Eq. (1).
         warm: [B], 1 for the rows that count; cold rows have no history to learn from.
@@ -39,20 +40,21 @@ def pretrain_losses(mapper, batch, config, seed, warm=None, training=None):
     history, features = batch["history"], batch["features"]
     rows, fields = ops.shape(history)[0], len(mapper.schema.features)
 
-    masks = augment.disjoint_field_masks(rows, fields, config.mask_share, seed)
-    view_f = [ops.mean(mapper.encode_features(features, m), axis=1) for m in masks]  # [B, D]
+    # Both views go through the shared encoder in one call, stacked along the batch.
+    masks = ops.concatenate(augment.disjoint_field_masks(rows, fields, config.mask_share, seed))
+    h_f = mapper.encode_features({n: _twice(v) for n, v in features.items()}, masks)
+    view_f = ops.split(ops.mean(h_f, axis=1), 2)  # 2 x [B, D]
     contrast_f = info_nce(*view_f, config.temperature, batch["profile_key"], warm)
 
-    view_s = [
-        masked_mean(mapper.encode_history(ids, masked, training=training), ids != PAD)
-        for ids, masked in augment.history_views(history, seed)
-    ]  # [B, D]
+    ids, masked = (ops.concatenate(x) for x in zip(*augment.history_views(history, seed)))
+    h_s = mapper.encode_history(ids, masked, training=training)
+    view_s = ops.split(masked_mean(h_s, ids != PAD), 2)  # 2 x [B, D]
     contrast_s = info_nce(*view_s, config.temperature, batch["user_key"], warm)
 
     real = history != PAD
-    t_s, t_f, simulated = mapper(batch, training=training)
+    t_s, t_f, simulated = mapped
     p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)  # [B, Z]
-    fixed = ops.stop_gradient if config.targets == "fixed" else ops.identity
+    fixed = ops.stop_gradient if config.targets == "fixed" else lambda x: x
     how = {"weights": warm, "reduction": config.reduction}
     l_s = reconstruction(mapper.auto_s.decode(p_s), fixed(t_s), real, **how)
     l_f = reconstruction(mapper.auto_f.decode(p_f), fixed(t_f), **how)
@@ -69,6 +71,10 @@ def pretrain_losses(mapper, batch, config, seed, warm=None, training=None):
         "loss/translation": translation,
         "loss/pretrain": config.alpha * contrast_f + config.beta * contrast_s + l_c2l,  # Eq. (15)
     }
+
+
+def _twice(x):
+    return ops.concatenate([x, x])
 
 
 def masked_mean(x, mask):
@@ -102,8 +108,9 @@ class Pretrain(StagedModel):
         return self.mapper(batch, training=training)
 
     def losses_of(self, batch, training=None):
+        mapped = self.mapper(batch, training=training)
         losses = pretrain_losses(
-            self.mapper, batch, self.config.pretrain, self.seed, training=training
+            self.mapper, batch, mapped, self.config.pretrain, self.seed, training=training
         )
         return {**losses, "loss": losses["loss/pretrain"]}
 

@@ -1,0 +1,41 @@
+# Everything a person does daily. Only python3 and make are assumed.
+
+UV := .uv/bin/uv
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test lint format lock clean
+
+run: $(READY)  ## MovieLens-100K from raw files to a served answer
+	$(BIN)/cmclrec quickstart
+
+test: $(READY)  ## every test
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(UV)  ## after a change of the dependencies in setup.py
+	$(UV) pip compile -q setup.py --all-extras --python-version 3.10 --generate-hashes \
+		--no-annotate --no-header -o requirements.lock
+
+clean:  ## forget what runs left; the environment and downloads stay
+	rm -rf var
+
+# The environment is exactly the lock, and this folder as a package.
+$(READY): requirements.lock setup.py .python-version $(UV)
+	$(UV) venv --quiet --allow-existing .venv
+	$(UV) pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(UV): requirements-uv.lock
+	python3 -m venv .uv || { echo "error: python3 -m venv failed: a Python with venv is required. \
+	On Debian: apt-get install python3-venv" >&2; exit 2; }
+	.uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@

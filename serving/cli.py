@@ -1,0 +1,150 @@
+"""`cmclrec serve` and `cmclrec recommend ...`."""
+
+import functools
+import os
+import signal
+import threading
+
+import click
+
+from serving.local_server import HOST, MODEL_NAME, PORT, LocalServer
+
+MODEL_BASE_PATH = f"var/serving/{MODEL_NAME}"
+
+
+@click.command()
+@click.option("--port", type=int, default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--model_name", default=MODEL_NAME, show_default=True, help="Name in requests.")
+@click.option(
+    "--model_base_path",
+    type=click.Path(),
+    default=MODEL_BASE_PATH,
+    show_default=True,
+    help="Folder that holds the versions.",
+)
+@click.option(
+    "--host",
+    default=HOST,
+    show_default=True,
+    help="Address to listen on. There is no authentication: other machines reach what is not "
+    "loopback.",
+)
+@click.option(
+    "--grpc_max_threads",
+    type=click.IntRange(min=1),
+    help="Requests answered at once; by default 4 a processor.",
+)
+@click.option(
+    "--tensorflow_intra_op_parallelism",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Threads of one operation; 0 lets TensorFlow choose.",
+)
+@click.option(
+    "--tensorflow_inter_op_parallelism",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Operations at once; 0 lets TensorFlow choose.",
+)
+def serve(model_name, model_base_path, host, port, **threads):
+    """Serve the newest pushed version over gRPC on this machine.
+
+    Speaks TensorFlow Serving's Predict, GetModelMetadata and GetModelStatus; flags are named as
+    tensorflow_model_server's. Ctrl-C or SIGTERM stops it.
+    """
+    # TensorFlow's warnings quote the tensors of a failed request.
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with LocalServer(model_base_path, model_name, host, port, **threads) as server:
+        where = f"[{server.host}]" if ":" in server.host else server.host
+        click.echo(
+            f"Serving {model_name} version {server.version} on {where}:{server.port} "
+            "(gRPC; Ctrl-C stops)"
+        )
+        stop.wait()
+
+
+@click.group()
+def recommend():
+    """Ask a running server for recommendations."""
+
+
+def _asking(command):
+    """The options that both ways of asking share."""
+    options = [
+        click.option("--exclude", multiple=True, metavar="ID", help="An item not to recommend."),
+        click.option(
+            "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Items wanted."
+        ),
+        click.option("--target", default=f"{HOST}:{PORT}", show_default=True, help="host:port."),
+        click.option("--model_name", default=MODEL_NAME, show_default=True),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=5.0,
+            show_default=True,
+            help="Seconds.",
+        ),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+@recommend.command()
+@click.option(
+    "--item", "items", multiple=True, required=True, metavar="ID", help="History, oldest first."
+)
+@_asking
+def warm(items, exclude, k, target, model_name, timeout):
+    """Recommend to a user with a history.
+
+    \b
+    cmclrec recommend warm --item 50 --item 181 -k 10
+    """
+    with _client(target, model_name, timeout) as client:
+        _print(client.warm([items], exclude=[exclude], k=k)[0])
+
+
+@recommend.command()
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A user feature; repeat the name for several values.",
+)
+@_asking
+def cold(features, exclude, k, target, model_name, timeout):
+    """Recommend to a user without a history, from user features alone.
+
+    \b
+    cmclrec recommend cold --feature age=24 --feature gender=F
+    """
+    user = {}
+    for feature in features:
+        name, equals, value = feature.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(
+                "a feature is written NAME=VALUE, such as age=24.", param_hint="--feature"
+            )
+        user.setdefault(name, []).append(value)
+    user = {name: values if len(values) > 1 else values[0] for name, values in user.items()}
+    with _client(target, model_name, timeout) as client:
+        _print(client.cold([user], exclude=[exclude], k=k)[0])
+
+
+def _client(target, model_name, timeout):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from serving.client import Client
+
+    return Client(target, model_name, timeout)
+
+
+def _print(recommendations):
+    if not recommendations.item_ids:
+        click.echo("No items are left to recommend.")
+    width = max(map(len, recommendations.item_ids), default=0)
+    pairs = zip(recommendations.item_ids, recommendations.scores, strict=True)
+    for rank, (item, score) in enumerate(pairs, 1):
+        click.echo(f"{rank:>3}  {item:<{width}}  {score:.4f}")

@@ -1,0 +1,155 @@
+"""Histories and user features to the input arrays of a signature."""
+
+import math
+import numbers
+
+import numpy as np
+
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import CATEGORICAL, EXCLUDE, MULTI, NUMERIC
+
+_FLOAT, _STRING = 1, 7
+
+
+def kinds(signature):
+    """{user feature: kind} as the `cold` signature's inputs tell it.
+
+    Args:
+        signature: its `SignatureDef`.
+
+    Raises:
+        InputError: an input of a dtype or rank that no kind has.
+    """
+    by_input = {(_STRING, 1): CATEGORICAL, (_STRING, 2): MULTI, (_FLOAT, 1): NUMERIC}
+    found = {}
+    for name in sorted(set(signature.inputs) - {EXCLUDE}):
+        info = signature.inputs[name]
+        kind = by_input.get((info.dtype, len(info.tensor_shape.dim)))
+        if kind is None:
+            raise InputError(
+                f"input {name!r} of the cold signature",
+                "it must be string [B], string [B, ?] or float [B]",
+                "Ask a model that cmclrec exported.",
+            )
+        found[name] = kind
+    return found
+
+
+def padded(lists, what, count=None):
+    """Lists of item ids as an object array [B, W] of bytes, "" on the right, W at least 1.
+
+    Args:
+        lists: one sequence of strings a user; None stands for `count` empty ones.
+        what: their name in messages.
+        count: how many there must be, when it is known.
+
+    Raises:
+        InputError: another number of lists, or ids that are not strings.
+    """
+    lists = [()] * count if lists is None else list(lists)
+    if count is not None and len(lists) != count:
+        raise InputError(
+            f"{len(lists)} lists to {what}", f"there are {count} users", "Give one list a user."
+        )
+    rows = []
+    for row, items in enumerate(lists):
+        if isinstance(items, (str, bytes)) or not all(isinstance(i, (str, bytes)) for i in items):
+            raise InputError(
+                f"{what} of user {row}", "it must be a list of strings", "Give item ids as strings."
+            )
+        rows.append([_bytes(item) for item in items])
+    return _rectangle(rows)
+
+
+def cold_inputs(users, known):
+    """User features as the input arrays of the `cold` signature, without `exclude`.
+
+    Args:
+        users: `{feature: value}` a user; what is absent, None or empty counts as missing.
+        known: `{feature: kind}`, as `kinds` gives it.
+
+    Returns:
+        Per feature an object array [B] or [B, W] of bytes, or float32 [B].
+
+    Raises:
+        InputError: a feature that the model does not know, or a value of another kind. The value
+            itself is never named.
+    """
+    users = list(users)
+    for row, user in enumerate(users):
+        unknown = sorted(set(user) - set(known))
+        if unknown:
+            raise InputError(
+                f"user feature {unknown[0]!r} of user {row}",
+                f"the model knows {sorted(known)}",
+                "Correct the name or leave it out.",
+            )
+    inputs = {}
+    for name, kind in known.items():
+        read = {CATEGORICAL: _category, MULTI: _categories, NUMERIC: _number}[kind]
+        values = [_read(read, user.get(name), name, row) for row, user in enumerate(users)]
+        if kind == MULTI:
+            inputs[name] = _rectangle(values)
+        elif kind == NUMERIC:
+            inputs[name] = np.array(values, np.float32)
+        else:
+            inputs[name] = np.array(values, object)
+    return inputs
+
+
+class _MisfitError(Exception):
+    """A value of another kind; says the rule."""
+
+
+def _read(read, value, name, row):
+    try:
+        return read(value)
+    except _MisfitError as error:
+        found = type(value).__name__
+        raise InputError(
+            f"user feature {name!r} of user {row} (a {found})", str(error), "Correct the value."
+        ) from None
+
+
+def _category(value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return b""
+    if isinstance(value, (str, bytes)):
+        return _bytes(value)
+    # Ids are often numbers in the caller's tables; their tokens are strings.
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return str(int(value)).encode()
+    raise _MisfitError("it must be one string")
+
+
+def _categories(value):
+    if value is None:
+        return []
+    if isinstance(value, (str, bytes, numbers.Real)):
+        value = [value]
+    if not isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
+        raise _MisfitError("it must be a list of strings")
+    return [token for token in map(_category, value) if token]
+
+
+def _number(value):
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _MisfitError("it must be a number") from None
+    if abs(number) > float(np.finfo(np.float32).max):
+        raise _MisfitError("it must be a number that a float32 holds")
+    return number
+
+
+def _bytes(value):
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+def _rectangle(rows):
+    array = np.full((len(rows), max([1, *map(len, rows)])), b"", object)
+    for row, values in enumerate(rows):
+        array[row, : len(values)] = values
+    return array

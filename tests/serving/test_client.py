@@ -1,0 +1,221 @@
+"""The client against a real server, and against targets that fail in every way."""
+
+import socket
+import threading
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+
+from cmclrec_tf.errors import InputError, ReadableError
+from serving.client import ROWS, Client, Recommendations, ServingError
+from serving.local_server import LocalServer
+
+Code = grpc.StatusCode
+
+
+def test_warm(client):
+    assert client.warm([["a", "b"], ["d"], []]) == [
+        Recommendations(("c", "d", "e"), (13.0, 2.0, 1.0)),
+        Recommendations(("e", "a", "b"), (11.0, 5.0, 4.0)),
+        Recommendations(("a", "b", "c"), (5.0, 4.0, 3.0)),
+    ]
+
+
+def test_exclude_and_k(client):
+    histories, exclude = [["a", "b"], ["d"]], [["c", "d"], []]
+    assert client.warm(histories, exclude=exclude) == [
+        Recommendations(("e",), (1.0,)),
+        Recommendations(("e", "a", "b"), (11.0, 5.0, 4.0)),
+    ]
+    assert [r.item_ids for r in client.warm(histories, exclude=exclude, k=2)] == [
+        ("e",),
+        ("e", "a"),
+    ]
+    assert len(client.warm(histories, k=50)[1].item_ids) == 3
+    (cold,) = client.cold([{}], exclude=[list("abcde")])
+    assert cold == Recommendations((), ())
+
+
+def test_cold(client):
+    users = [
+        {"gender": "d", "genres": ["c", "e"], "age": 0.5},
+        {"genres": ("b",), "age": 3},
+        {"gender": None, "genres": None, "age": None},
+        {"gender": "", "genres": [], "age": float("nan")},
+        {},
+        {"gender": float("nan"), "genres": "d", "age": "20"},
+    ]
+    stranger = Recommendations(("a", "b", "c"), (5.0, 4.0, 3.0))
+    assert client.cold(users) == [
+        Recommendations(("d", "c", "e"), (22.0, 13.0, 11.5)),
+        Recommendations(("b", "a", "e"), (14.0, 5.0, 4.0)),
+        stranger,
+        stranger,
+        stranger,
+        Recommendations(("e", "d", "a"), (21.0, 12.0, 5.0)),
+    ]
+
+
+def test_nobody(client):
+    assert client.warm([]) == []
+    assert client.cold([]) == []
+
+
+def test_more_users_than_one_request_holds(client):
+    histories = [["abcd"[i % 4]] for i in range(2 * ROWS + 3)]
+    answers = client.warm(histories)
+    assert [answer.item_ids[0] for answer in answers] == [
+        "bcde"[i % 4] for i in range(2 * ROWS + 3)
+    ]
+
+
+def test_features_status_metadata(client):
+    assert client.features() == {"gender": "categorical", "genres": "multi", "age": "numeric"}
+    assert client.status() == {12: "AVAILABLE"}
+    assert set(client.metadata()) == {"warm", "cold", "serving_default", "user_embedding"}
+
+
+@pytest.mark.parametrize(
+    ("user", "texts"),
+    [
+        ({"height": 1}, ["'height'", "['age', 'gender', 'genres']"]),
+        ({"gender": ["secret"]}, ["'gender'", "a list", "one string"]),
+        ({"gender": 1.5}, ["'gender'", "a float", "one string"]),
+        ({"genres": {"secret": 1}}, ["'genres'", "list of strings"]),
+        ({"genres": [["secret"]]}, ["'genres'", "one string"]),
+        ({"age": "secret"}, ["'age'", "a number"]),
+        ({"age": [1, 2]}, ["'age'", "a number"]),
+        ({"age": float("inf")}, ["'age'", "float32"]),
+    ],
+)
+def test_wrong_user_features(client, user, texts):
+    with pytest.raises(InputError) as caught:
+        client.cold([{}, user])
+    for text in ["user 1", *texts]:
+        assert text in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_wrong_lists(client):
+    with pytest.raises(InputError, match="history of user 1"):
+        client.warm([["a"], [50]])
+    with pytest.raises(InputError, match="history of user 0"):
+        client.warm(["abc"])
+    with pytest.raises(InputError, match="1 lists to exclude: there are 2 users"):
+        client.warm([["a"], ["b"]], exclude=[["c"]])
+    with pytest.raises(InputError, match="k=0"):
+        client.warm([["a"]], k=0)
+    with pytest.raises(InputError, match="timeout=0"):
+        Client(timeout=0)
+
+
+def test_ids_of_other_alphabets(client):
+    (answer,) = client.warm([["Амели", "\udcff", "a"]])
+    assert answer.item_ids[0] == "b"
+
+
+def test_unknown_model(target):
+    with Client(target, model_name="other") as client:
+        for ask in (client.status, client.metadata, lambda: client.warm([["a"]])):
+            with pytest.raises(ServingError) as caught:
+                ask()
+            assert caught.value.code == Code.NOT_FOUND
+            assert target in str(caught.value)
+            assert "other" in str(caught.value)
+            assert "\n" not in str(caught.value)
+            assert isinstance(caught.value, ReadableError)
+
+
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Client(f"127.0.0.1:{port}") as client, pytest.raises(ServingError) as caught:
+        client.warm([["a"]])
+    assert caught.value.code == Code.UNAVAILABLE
+    assert f"127.0.0.1:{port}: warm failed, UNAVAILABLE" in str(caught.value)
+    assert "Start the server" in str(caught.value)
+
+
+def test_deadline():
+    """Something listens and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Client(target, timeout=0.3) as client, pytest.raises(ServingError) as caught:
+            client.status()
+    assert caught.value.code in (Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE)
+    assert target in str(caught.value)
+
+
+def test_another_service():
+    """A gRPC server without the services answers UNIMPLEMENTED."""
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Client(f"127.0.0.1:{port}") as client, pytest.raises(ServingError) as caught:
+            client.warm([["a"]])
+        assert caught.value.code == Code.UNIMPLEMENTED
+        assert "cmclrec serve" in str(caught.value)
+    finally:
+        server.stop(None).wait()
+
+
+def test_server_that_stops(base_path):
+    with LocalServer(base_path, port=0) as server:
+        client = Client(f"{server.host}:{server.port}", timeout=10.0)
+        assert client.warm([["a"]])[0].item_ids[0] == "b"
+    with client, pytest.raises(ServingError) as caught:
+        client.warm([["a"]])
+    assert caught.value.code == Code.UNAVAILABLE
+
+
+def test_threads_share_a_client(client):
+    wrong = []
+
+    def ask(item, expected):
+        for _ in range(15):
+            if client.warm([[item]])[0].item_ids[0] != expected:
+                wrong.append(item)
+            if client.cold([{"gender": item}])[0].item_ids[0] != item:
+                wrong.append(item)
+
+    threads = [threading.Thread(target=ask, args=pair) for pair in zip("abcd", "bcde", strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_real_export(exported, records):
+    """The same client and server over a trained model's export."""
+    with (
+        LocalServer(exported.parent, port=0) as server,
+        Client(f"{server.host}:{server.port}", timeout=60.0) as client,
+    ):
+        assert client.features() == {
+            "age": "numeric",
+            "team": "categorical",
+            "tags": "multi",
+            "zip": "categorical",
+        }
+        warm = [user for user in records["test"] if user["segment"] == "warm"]
+        histories = [user["history"] for user in warm]
+        for answer, history in zip(client.warm(histories), histories, strict=True):
+            assert len(answer.item_ids) == 10
+            assert not set(answer.item_ids) & set(history)
+            assert np.all(np.diff(answer.scores) <= 0)
+        excluded = [list(answer.item_ids[:3]) for answer in client.warm(histories)]
+        for answer, hidden in zip(client.warm(histories, excluded), excluded, strict=True):
+            assert not set(answer.item_ids) & set(hidden)
+        one, other, stranger = client.cold(
+            [
+                {"age": 22.0, "team": "team-0", "tags": ["t0", "both"], "zip": "0123"},
+                {"age": 52.0, "team": "team-1", "tags": ["t1"], "zip": "1123"},
+                {},
+            ]
+        )
+        assert one.item_ids != other.item_ids
+        assert len(stranger.item_ids) == 10

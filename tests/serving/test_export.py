@@ -1,0 +1,316 @@
+"""The exported model: its contract, and the same answers by every loader that matters."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.vocabulary import read
+from serving import warmup
+from serving.c_api import SavedModelSession
+from serving.export import export
+
+GOLDEN = pathlib.Path(__file__).with_name("golden_signatures.json")
+
+# Runs where nothing of this project is imported: only what a server has.
+V1_LOADER = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+folder, path = sys.argv[1:]
+requests = json.loads(open(path).read())
+answers = {}
+with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
+    for name, inputs in requests.items():
+        signature = graph.signature_def[name]
+        feed = {
+            signature.inputs[key].name: np.array(
+                value, np.float32 if signature.inputs[key].dtype == 1 else object
+            ).reshape([len(value), -1][: signature.inputs[key].tensor_shape.dim.__len__()])
+            for key, value in inputs.items()
+        }
+        outputs = {key: info.name for key, info in signature.outputs.items()}
+        got = session.run(outputs, feed)
+        answers[name] = {
+            key: [[v.decode() if isinstance(v, bytes) else float(v) for v in np.atleast_1d(row)]
+                  for row in value]
+            for key, value in got.items()
+        }
+assert not any(name.startswith(("cmclrec_tf", "serving")) for name in sys.modules)
+print("ANSWERS" + json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def session(exported):
+    with SavedModelSession(exported) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def users(records):
+    return {
+        segment: [r for r in records["test"] if r["segment"] == segment]
+        for segment in ("warm", "cold")
+    }
+
+
+def strings(rows):
+    width = max((len(row) for row in rows), default=0)
+    padded = [[*row, *[""] * (width - len(row))] for row in rows]
+    return np.array(padded, object).reshape(len(rows), width)
+
+
+def cold_inputs(users, exclude=None):
+    return {
+        "age": np.array([np.nan if u["age"] is None else u["age"] for u in users], np.float32),
+        "team": np.array([u["team"] for u in users], object),
+        "tags": strings([u["tags"] for u in users]),
+        "zip": np.array([u["zip"] for u in users], object),
+        "exclude": strings(exclude or [[] for _ in users]),
+    }
+
+
+def warm_inputs(histories, exclude=None):
+    return {"history": strings(histories), "exclude": strings(exclude or [[] for _ in histories])}
+
+
+def record(user):
+    def text(values):
+        encoded = [value.encode() for value in values]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+    age = [] if user["age"] is None else [user["age"]]
+    fields = {
+        "history": text(user["history"]),
+        "age": tf.train.Feature(float_list=tf.train.FloatList(value=age)),
+        "team": text([user["team"]]),
+        "tags": text(user["tags"]),
+        "zip": text([user["zip"]]),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=fields)).SerializeToString()
+
+
+def expected(model, dataset, segment):
+    """The Keras model's own scores of every item, for the test users of a segment."""
+    batch = next(iter(dataset.batches("test", 64)))
+    rows = batch["is_cold"].numpy() == (segment == "cold")
+    scores = np.asarray(model.score(model(batch)))[rows]
+    names = np.array(["", "", *read(dataset.vocabularies["items"])])
+    return scores, names
+
+
+def check_against_keras(answer, scores, names, histories):
+    for ids, got, own, history in zip(
+        answer["item_ids"], answer["scores"], scores, histories, strict=True
+    ):
+        ids = [i.decode() if isinstance(i, bytes) else i for i in ids]
+        allowed = [i for i in range(2, len(names)) if names[i] not in history]
+        best = sorted(allowed, key=lambda i: -own[i])[: len(ids)]
+        np.testing.assert_allclose(got, own[best], atol=1e-5)
+        place = {name: i for i, name in enumerate(names)}
+        np.testing.assert_allclose(got, [own[place[i]] for i in ids], atol=1e-5)
+
+
+def test_signatures_are_the_contract(session):
+    """Names, dtypes and shapes, held by a file."""
+    found = {
+        name: {
+            side: {
+                key: [tf.dtypes.as_dtype(info.dtype).name, [d.size for d in info.tensor_shape.dim]]
+                for key, info in sorted(getattr(signature, side).items())
+            }
+            for side in ("inputs", "outputs")
+        }
+        for name, signature in sorted(session.signatures.items())
+    }
+    assert found == json.loads(GOLDEN.read_text())
+
+
+def test_warm_equals_keras(session, model, dataset, users):
+    histories = [user["history"] for user in users["warm"]]
+    answer = session.run("warm", warm_inputs(histories))
+    assert answer["item_ids"].shape == (16, 10)
+    check_against_keras(answer, *expected(model, dataset, "warm"), histories)
+
+
+def test_cold_equals_keras(session, model, dataset, users):
+    answer = session.run("cold", cold_inputs(users["cold"]))
+    check_against_keras(answer, *expected(model, dataset, "cold"), [[]] * 16)
+
+
+def test_serving_default_sends_each_record_its_way(session, users):
+    mixed = [user for pair in zip(users["warm"], users["cold"], strict=True) for user in pair]
+    examples = {"examples": np.array([record(user) for user in mixed], object)}
+    answer = session.run("serving_default", examples)
+    np.testing.assert_array_equal(answer["is_cold"], [False, True] * 16)
+    warm = session.run("warm", warm_inputs([user["history"] for user in users["warm"]]))
+    cold = session.run("cold", cold_inputs(users["cold"]))
+    np.testing.assert_array_equal(answer["item_ids"][::2], warm["item_ids"])
+    np.testing.assert_array_equal(answer["item_ids"][1::2], cold["item_ids"])
+    np.testing.assert_allclose(answer["scores"][::2], warm["scores"], atol=1e-5)
+    np.testing.assert_allclose(answer["scores"][1::2], cold["scores"], atol=1e-5)
+
+
+def test_user_embedding_scores_the_item_table(session, model, dataset, users):
+    examples = np.array([record(user) for user in users["cold"]], object)
+    states = session.run("user_embedding", {"examples": examples})["embedding"]
+    scores, _ = expected(model, dataset, "cold")
+    table = model.mapper.items.embeddings.numpy()
+    np.testing.assert_allclose((states @ table.T)[:, 2:], scores[:, 2:], atol=1e-5)
+
+
+def test_the_v1_loader_answers_the_same_without_this_package(exported, session, users, tmp_path):
+    warm = warm_inputs([user["history"] for user in users["warm"]], [["i1"]] * 16)
+    cold = cold_inputs(users["cold"], [["i1"]] * 16)
+    requests = {
+        name: {key: value.tolist() for key, value in inputs.items()}
+        for name, inputs in (("warm", warm), ("cold", cold))
+    }
+    path = tmp_path / "requests.json"
+    path.write_text(json.dumps(requests))
+    done = subprocess.run(
+        [sys.executable, "-c", V1_LOADER, str(exported), str(path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = json.loads(done.stdout.split("ANSWERS")[1])
+    for name, inputs in (("warm", warm), ("cold", cold)):
+        ours = session.run(name, inputs)
+        decoded = [[item.decode() for item in row] for row in ours["item_ids"]]
+        assert answers[name]["item_ids"] == decoded
+        np.testing.assert_allclose(answers[name]["scores"], ours["scores"], atol=1e-5)
+
+
+def test_history_and_exclude_never_come_back(session, users):
+    histories = [user["history"] for user in users["warm"]]
+    exclude = [["i3", "i17", "unheard of"]] * 16
+    for ids, history in zip(
+        session.run("warm", warm_inputs(histories, exclude))["item_ids"], histories, strict=True
+    ):
+        shown = {item.decode() for item in ids}
+        assert len(shown) == 10 and not shown & {*history, "i3", "i17", ""}
+    cold = session.run("cold", cold_inputs(users["cold"], exclude))["item_ids"]
+    assert not {b"i3", b"i17", b""} & set(cold.ravel())
+
+
+def test_fewer_than_k_items_left_end_in_empty_strings(session, users):
+    gone = [f"i{n}" for n in range(18)]
+    answer = session.run("cold", cold_inputs(users["cold"][:1], [gone]))
+    assert set(answer["item_ids"][0, :2]) == {b"i18", b"i19"}
+    assert set(answer["item_ids"][0, 2:]) == {b""}
+    np.testing.assert_array_equal(answer["scores"][0, 2:], np.finfo(np.float32).min)
+
+
+def test_padding_and_unknown_items_make_no_difference(session):
+    plain = session.run("warm", warm_inputs([["i2", "i3", "i4"]]))
+    noisy = session.run("warm", warm_inputs([["", "i2", "nothing", "i3", "i4", "", ""]]))
+    np.testing.assert_array_equal(plain["item_ids"], noisy["item_ids"])
+    np.testing.assert_allclose(plain["scores"], noisy["scores"], atol=1e-5)
+
+
+def test_only_the_newest_items_count_and_all_are_left_out(session):
+    tail = [f"i{n}" for n in range(11, 19)]
+    long = session.run("warm", warm_inputs([[*[f"i{n}" for n in range(8)], *tail]]))
+    short = session.run("warm", warm_inputs([tail], [[f"i{n}" for n in range(8)]]))
+    np.testing.assert_array_equal(long["item_ids"], short["item_ids"])
+
+
+@pytest.mark.parametrize("history", [[""], ["nothing", "known"], []])
+def test_a_history_without_a_known_item_still_gets_a_list(session, dataset, history):
+    """`warm` falls back to the most popular items; a record goes the cold way."""
+    answer = session.run("warm", warm_inputs([history]))
+    popular = read(dataset.vocabularies["items"])[:10]
+    assert [item.decode() for item in answer["item_ids"][0]] == popular
+    user = {"history": history, "age": 50.0, "team": "team-1", "tags": [], "zip": "1"}
+    default = session.run("serving_default", {"examples": np.array([record(user)], object)})
+    assert default["is_cold"].tolist() == [True]
+
+
+def test_missing_unknown_and_unbounded_user_features_give_finite_scores(session, users):
+    nobody = {"age": None, "team": "", "tags": [], "zip": ""}
+    odd = {"age": np.inf, "team": "team-\x00é", "tags": ["?"], "zip": "é\x00"}
+    answer = session.run("cold", cold_inputs([nobody, odd]))
+    assert np.all(np.isfinite(answer["scores"]))
+    empty = session.run("serving_default", {"examples": np.array([b""], object)})
+    np.testing.assert_array_equal(empty["item_ids"][0], answer["item_ids"][0])
+
+
+def test_two_new_users_get_different_lists(session, users):
+    lists = session.run("cold", cold_inputs(users["cold"][:2]))["item_ids"]
+    assert set(lists[0]) != set(lists[1])
+
+
+def test_no_custom_op_no_python_no_absolute_path(exported):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    serialized = (exported / "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(serialized).meta_graphs[0].graph_def
+    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+    assert not {node.op for node in nodes} & {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
+    # The op list of the wheel's own runtime: an op outside it is a custom one.
+    known = tf.raw_ops.__dict__
+    functions = {function.signature.name for function in graph.library.function}
+    assert {node.op for node in nodes} - functions <= set(known)
+    assert not any(node.attr["_XlaMustCompile"].b for node in nodes)
+    assert str(exported.parent).encode() not in serialized
+    assets = sorted(path.name for path in (exported / "assets").iterdir())
+    assert assets == ["items", "tags", "team", "zip"]
+
+
+def test_it_can_be_moved(exported, session, tmp_path):
+    moved = tmp_path / "elsewhere" / "7"
+    shutil.copytree(exported, moved)
+    with SavedModelSession(moved) as other:
+        inputs = warm_inputs([["i1", "i2"]])
+        np.testing.assert_array_equal(
+            other.run("warm", inputs)["item_ids"], session.run("warm", inputs)["item_ids"]
+        )
+
+
+def test_warmup_requests_cover_every_signature_and_run(exported, session):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    seen = []
+    for serialized in tf.data.TFRecordDataset(str(exported / warmup.FILE)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(serialized).predict_log.request
+        name = request.model_spec.signature_name
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+        rows = {len(value) for value in inputs.values()}
+        assert all(len(v) in rows for v in session.run(name, inputs).values())
+        seen.append((name, *rows))
+    assert sorted(seen) == sorted((n, b) for n in session.signatures for b in warmup.BATCH_SIZES)
+
+
+def test_an_export_never_overwrites_and_leaves_nothing_half_written(
+    model, dataset, exported, tmp_path, monkeypatch
+):
+    with pytest.raises(InputError, match="new folder"):
+        export(model, dataset, exported)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(warmup, "write", fail)
+    with pytest.raises(OSError, match="disk full"):
+        export(model, dataset, tmp_path / "model" / "1")
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_another_datasets_vocabularies_are_refused(model, records, tmp_path):
+    from cmclrec_tf.tables import prepare_tables
+
+    fewer = {**records, "train": records["train"][:3]}
+    other = prepare_tables(fewer, model.schema.features, tmp_path / "other", max_history=8)
+    with pytest.raises(InputError, match="vocabularies"):
+        export(model, other, tmp_path / "model")

@@ -1,0 +1,198 @@
+"""Stage 2: Eqs. (12)-(14) and (16), and what must hold of the whole model."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmclrec_tf.models import CMCLRec
+from cmclrec_tf.models.cmclrec import _labels, choose
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def batch(dataset):
+    return next(iter(dataset.batches("train", 32)))
+
+
+def build(dataset, config, batch, model=None, finetune=None):
+    config = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, **(model or {})),
+        finetune=dataclasses.replace(config.finetune, **(finetune or {})),
+    )
+    built = CMCLRec(dataset.schema, config)
+    built(batch)
+    return built
+
+
+def test_equation_13_takes_each_row_from_one_side():
+    simulated, real = RNG.normal(size=(2, 4, 3, 2))
+    flag = np.array([1, 0, 0, 1])
+    expected = flag[:, None, None] * simulated + (1 - flag)[:, None, None] * real
+    np.testing.assert_allclose(choose(flag.astype(bool), simulated, real), expected)
+
+
+def test_equation_13_lets_no_gradient_through_to_the_unused_side():
+    simulated, real = (tf.Variable(RNG.normal(size=(4, 3, 2))) for _ in range(2))
+    flag = np.array([True, False, False, True])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(choose(flag, simulated, real)))
+    for gradient, used in zip(tape.gradient(loss, [simulated, real]), (flag, ~flag), strict=True):
+        assert np.array_equal(np.abs(gradient).sum(axis=(1, 2)) > 0, used)
+
+
+def test_equation_12_flags_a_share_by_user_and_epoch(dataset, config, batch):
+    model = build(dataset, config, batch, finetune={"cold_rows": "flagged", "cold_share": 0.3})
+    keys = tf.range(20_000, dtype=tf.int64)
+    model.epoch.assign(0)
+    first, again = model._flagged(keys).numpy(), model._flagged(keys).numpy()
+    model.epoch.assign(1)
+    second = model._flagged(keys).numpy()
+    assert np.array_equal(first, again)
+    assert abs(first.mean() - 0.3) < 0.02 and abs(second.mean() - 0.3) < 0.02
+    assert abs((first & second).mean() - 0.09) < 0.02  # the next epoch is drawn anew
+
+
+def test_labels_are_the_next_items_and_skip_padding():
+    batch = {"history": np.array([[0, 0, 5, 6, 7]]), "target": np.array([[8, 0]])}
+    np.testing.assert_array_equal(_labels(batch), [[0, 0, 6, 7, 8]])
+
+
+@pytest.mark.parametrize("positions", ["last", "every"])
+def test_equation_14_over_warm_and_cold_rows(dataset, config, batch, positions):
+    """L_rec from the model's own user states, in NumPy."""
+    model = build(
+        dataset,
+        config,
+        batch,
+        {"positions": positions},
+        {"cold_target": "last", "cold_weight": 0.25, "feature_dropout": 0.0},
+    )
+    got = float(model.losses_of(batch)["loss/next_item"])
+
+    def cross_entropy(states, labels):
+        logits = states @ model.mapper.items.embeddings.numpy().T
+        logits = logits[:, 2:].astype("float64")  # PAD and OOV are no items
+        chosen = logits[np.arange(len(labels)), labels - 2]
+        return np.log(np.exp(logits).sum(axis=1)) - chosen
+
+    t_s, _, simulated = model.mapper(batch)
+    history, target = batch["history"].numpy(), batch["target"].numpy()[:, 0]
+    g_warm = np.asarray(model.backbone(t_s, history != 0))
+    g_cold = np.asarray(model.backbone(simulated, np.ones_like(history, bool)))
+    if positions == "last":
+        warm = cross_entropy(g_warm[:, -1], target).mean()
+    else:
+        labels = np.concatenate([history[:, 1:], target[:, None]], axis=1)
+        labels[:, :-1][history[:, :-1] == 0] = 0
+        warm = cross_entropy(g_warm[labels > 1], labels[labels > 1]).mean()
+    cold = cross_entropy(g_cold[:, -1], target).mean()
+    np.testing.assert_allclose(got, warm + 0.25 * cold, rtol=1e-4)
+
+
+def test_equation_14_with_flags_counts_every_user_once(dataset, config, batch):
+    finetune = {"cold_rows": "flagged", "cold_target": "last", "cold_weight": 1.0}
+    model = build(dataset, config, batch, {"positions": "last"}, finetune)
+    flagged = np.asarray(model._flagged(batch["user_key"]))
+    assert 0 < flagged.sum() < 32
+    got = float(model.losses_of(batch)["loss/next_item"])
+    states = model({**batch, "is_cold": flagged})
+    scores = np.asarray(model.score(states), "float64")[:, 2:]
+    target = batch["target"].numpy()[:, 0] - 2
+    loss = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(32), target]
+    np.testing.assert_allclose(got, loss.mean(), rtol=1e-4)
+
+
+def test_a_flagged_users_history_does_not_reach_the_loss(dataset, config, batch):
+    model = build(dataset, config, batch, finetune={"cold_rows": "flagged"})
+    flagged = np.asarray(model._flagged(batch["user_key"]))[:, None]
+    history = batch["history"].numpy()
+    planted = np.where(flagged & (history != 0), 2 + RNG.integers(0, 5, history.shape), history)
+    one, two = (
+        float(model.losses_of({**batch, "history": h})["loss/next_item"])
+        for h in (history, planted)
+    )
+    assert one == pytest.approx(two, rel=1e-6)
+
+
+def test_equation_16_adds_the_stage_1_loss(dataset, config, batch):
+    model = build(dataset, config, batch, finetune={"eta": 0.7})
+    got = {name: float(value) for name, value in model.losses_of(batch).items()}
+    expected = 0.7 * got["loss/pretrain"] + got["loss/next_item"]
+    assert got["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_train_step_moves_mapper_and_backbone(dataset, config, batch):
+    model = build(dataset, config, batch)
+    model.compile(keras.optimizers.Adam(0.01))
+    before = [np.array(v) for v in model.trainable_variables]
+    model.train_on_batch(batch)
+    still = [
+        v.path
+        for v, old in zip(model.trainable_variables, before, strict=True)
+        # A softmax over keys does not see a bias that all of them share.
+        if np.array_equal(v, old) and "key/bias" not in v.path
+    ]
+    assert still == []
+
+
+@pytest.mark.parametrize("segment", [True, False])
+def test_batches_of_one_segment_and_of_one_user(dataset, config, batch, segment):
+    model = build(dataset, config, batch)
+    whole = {**batch, "is_cold": np.full(32, segment)}
+    states = np.asarray(model(whole))
+    one = tf.nest.map_structure(lambda t: t[:1], whole)
+    np.testing.assert_allclose(np.asarray(model(one)), states[:1], rtol=1e-4, atol=1e-5)
+    assert np.isfinite(model.losses_of(one)["loss"])
+
+
+def test_call_is_warm_and_cold_states_by_row(dataset, config, batch):
+    model = build(dataset, config, batch)
+    flag = np.arange(32) % 2 == 0
+    got = np.asarray(model({**batch, "is_cold": flag}))
+    warm = np.asarray(model.warm_states(batch["history"]))
+    cold = np.asarray(model.cold_states(batch["features"]))
+    np.testing.assert_allclose(got, np.where(flag[:, None], cold, warm), rtol=1e-4, atol=1e-5)
+
+
+def test_trained_model_beats_chance_in_both_segments(model, dataset):
+    from cmclrec_tf.evaluation import evaluate
+
+    rows = evaluate(model, dataset, ks=(5, 10)).rows
+    assert rows["warm"]["recall@5"] > 0.8  # the next step of a walk
+    assert rows["cold"]["recall@10"] > 0.8  # the team's ten items
+    assert rows["cold"]["jaccard@10"] < 0.7  # not one list for everybody
+
+
+def test_recommend_leaves_out_the_history(model, dataset):
+    for batch in dataset.batches("test", 32):
+        lists = np.asarray(model.recommend(batch, 15))
+        for ids, history, cold in zip(lists, batch["history"], batch["is_cold"], strict=True):
+            shown = ids[ids != 0]
+            assert len(set(shown)) == len(shown) and shown.min() >= 2
+            assert cold or not set(shown) & set(history.numpy())
+
+
+def test_keras_file_round_trip(model, dataset, tmp_path):
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    batch = next(iter(dataset.batches("test", 32)))
+    np.testing.assert_allclose(model(batch), again(batch), rtol=1e-6)
+    assert again.config == model.config and again.schema == model.schema
+
+
+def test_same_seed_same_weights(dataset, config):
+    from cmclrec_tf.training import train
+
+    short = dataclasses.replace(
+        config,
+        pretrain=dataclasses.replace(config.pretrain, epochs=1),
+        finetune=dataclasses.replace(config.finetune, epochs=1),
+    )
+    one, two = (train(dataset, short).get_weights() for _ in range(2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from cmclrec_tf.baselines.popularity import Popularity
+from cmclrec_tf.evaluation import evaluate, metrics, table
+from cmclrec_tf.models import ranking
+
+
+def test_metrics_by_hand():
+    lists = np.array([[5, 3, 9, 4], [1, 2, 3, 4]])
+    hit, n = metrics.hits(lists, [[3, 4, 7], [8]])
+    np.testing.assert_array_equal(hit, [[0, 1, 0, 1], [0, 0, 0, 0]])
+    np.testing.assert_allclose(metrics.recall(hit, n, 2), [1 / 3, 0])
+    np.testing.assert_allclose(metrics.recall(hit, n, 4), [2 / 3, 0])
+    dcg, ideal = 1 / np.log2(3) + 1 / np.log2(5), 1 + 1 / np.log2(3) + 1 / np.log2(4)
+    np.testing.assert_allclose(metrics.ndcg(hit, n, 4), [dcg / ideal, 0])
+    np.testing.assert_allclose(metrics.ndcg(hit, n, 2), [1 / np.log2(3) / (1 + 1 / np.log2(3)), 0])
+    np.testing.assert_allclose(metrics.reciprocal_rank(hit), [1 / 2, 0])
+    assert metrics.coverage(lists, 4) == 6 and metrics.coverage(lists, 1) == 2
+
+
+def test_a_k_beyond_the_list_counts_what_is_there():
+    hit, n = metrics.hits(np.array([[1, 2]]), [[2]])
+    np.testing.assert_allclose(metrics.ndcg(hit, n, 10), [1 / np.log2(3)])
+
+
+def test_a_perfect_list_scores_one_and_strings_work():
+    hit, n = metrics.hits(np.array([["a", "b", "c"]]), [["a", "b"]])
+    assert metrics.ndcg(hit, n, 3) == 1 and metrics.recall(hit, n, 3) == 1
+
+
+def test_mean_jaccard():
+    assert metrics.mean_jaccard(np.array([[1, 2], [2, 1], [1, 2]]), 2) == 1
+    assert metrics.mean_jaccard(np.array([[1, 2], [2, 3]]), 2) == pytest.approx(1 / 3)
+    assert np.isnan(metrics.mean_jaccard(np.array([[1, 2]]), 2))
+
+
+def test_ranking_equals_a_sort():
+    rng = np.random.default_rng(0)
+    scores = rng.permuted(np.tile(np.arange(12.0, dtype="float32"), (5, 1)), axis=1)
+    excluded = np.array([[2, 3, 0], [0, 0, 0], [4, 4, 1], [11, 5, 6], [2, 0, 0]])
+    shut = np.asarray(ranking.shut_out(scores, excluded))
+    _, ids = ranking.top_k(shut, 12)
+    for row in range(5):
+        gone = {0, 1, *excluded[row]}
+        expected = [i for i in np.argsort(-scores[row]) if i not in gone]
+        assert [i for i in np.asarray(ids)[row] if i] == expected
+        for place, item in enumerate(expected):
+            got = ranking.ndcg_of_one(shut[row : row + 1], np.array([item]), 3)
+            want = 1 / np.log2(place + 2) if place < 3 else 0.0
+            assert float(got[0]) == pytest.approx(want, rel=1e-6)
+
+
+def test_an_unknown_target_is_a_miss():
+    shut = ranking.shut_out(np.zeros((1, 5), "float32"), np.zeros((1, 0), "int32"))
+    assert float(ranking.ndcg_of_one(shut, np.array([1]), 5)[0]) == 0
+
+
+@pytest.mark.parametrize("events", ["all", "last"])
+def test_popularity_counts_train_events(dataset, records, events):
+    counts = {}
+    for record in records["train"]:
+        for item in [*(record["history"] if events == "all" else []), *record["target"]]:
+            counts[item] = counts.get(item, 0) + 1
+    from cmclrec_tf.vocabulary import read
+
+    items = read(dataset.vocabularies["items"])
+    floor = Popularity(dataset, events)
+    assert {i: int(n) for i, n in zip(items, floor.scores[2:], strict=True) if n} == counts
+
+
+def test_report_lies_between_the_segments(dataset):
+    report = evaluate(Popularity(dataset), dataset, ks=(5, 10))
+    rows = report.rows
+    assert rows["warm"]["users"] + rows["cold"]["users"] == rows["overall"]["users"] == 32
+    for name in ("recall@5", "ndcg@10", "mrr"):
+        low, high = sorted((rows["warm"][name], rows["cold"][name]))
+        assert low <= rows["overall"][name] <= high
+        cold = report.users[name][report.is_cold]
+        assert rows["cold"][name] == pytest.approx(cold.mean())
+    assert rows["cold"]["jaccard@5"] == 1  # popularity: one list for everybody
+    assert rows["cold"]["coverage@5"] == 5
+
+
+def test_a_k_above_the_catalogue_is_cut(dataset):
+    report = evaluate(Popularity(dataset), dataset, ks=(5, 1000))
+    assert report.rows["cold"]["recall@1000"] == 1
+
+
+def test_table_shows_every_segment(dataset):
+    rows = evaluate(Popularity(dataset), dataset, ks=(20,)).rows
+    text = table({"popularity": rows, "nobody": {}})
+    assert text.splitlines()[0].split() == ["warm", "cold", "overall"]
+    assert f"{rows['cold']['recall@20']:.4f}" in text and " - " in text

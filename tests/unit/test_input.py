@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.input import PreparedDataset, left_pad
+from cmclrec_tf.schema import Feature
+from cmclrec_tf.tables import prepare_tables
+from cmclrec_tf.vocabulary import Lookup, ReverseLookup, clean, read
+
+RECORDS = {
+    "train": [
+        {"user_id": "a", "history": ["x", "y"], "target": ["z"], "color": "red", "n": 1.0},
+        {"user_id": "b", "history": ["y"], "target": ["x"], "color": " red", "n": 5.0},
+        {"user_id": "c", "history": ["y", "y"], "target": ["x"], "color": None, "n": None},
+    ],
+    "val": [
+        {"user_id": "d", "history": ["x", "?", "z"], "target": ["?"], "color": "blue", "n": 3.0}
+    ],
+    "test": [
+        {
+            "user_id": "e",
+            "history": [],
+            "target": ["z"],
+            "segment": "cold",
+            "color": "red",
+            "n": None,
+        }
+    ],
+}
+FEATURES = (Feature("color"), Feature("n", "numeric"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small") / "data"
+    return prepare_tables(RECORDS, FEATURES, folder, max_history=3)
+
+
+def only(dataset, split, **options):
+    (batch,) = dataset.batches(split, 8, **options).as_numpy_iterator()
+    return batch
+
+
+def test_vocabularies_hold_the_train_split_most_frequent_first(small):
+    assert read(small.vocabularies["items"]) == ["y", "x", "z"]
+    assert read(small.vocabularies["color"]) == ["red"]
+    assert small.schema.items == 5 and small.schema.features[0].size == 3
+
+
+def test_numeric_statistics_come_from_the_train_split(small):
+    number = small.schema.features[1]
+    assert (number.mean, number.scale) == (3.0, 2.0)
+
+
+def test_train_batch(small):
+    batch = only(small, "train", shuffle=False)
+    np.testing.assert_array_equal(batch["history"], [[0, 3, 2], [0, 0, 2], [0, 2, 2]])
+    np.testing.assert_array_equal(batch["target"], [[4], [3], [3]])
+    np.testing.assert_array_equal(batch["features"]["color"], [[2], [2], [0]])
+    np.testing.assert_array_equal(batch["features"]["n"], [[1.0], [5.0], [np.nan]])
+    assert not batch["is_cold"].any()
+    assert len(set(batch["user_key"])) == 3
+
+
+def test_unknown_items_leave_the_history_and_stay_in_the_target(small):
+    batch = only(small, "val")
+    np.testing.assert_array_equal(batch["history"], [[0, 3, 4]])
+    np.testing.assert_array_equal(batch["target"], [[1]])
+    np.testing.assert_array_equal(batch["features"]["color"], [[1]])
+
+
+def test_cold_batch(small):
+    batch = only(small, "test")
+    assert batch["is_cold"].all() and not batch["history"].any()
+    assert small.user_ids("test") == ["e"]
+    assert small.users == {"train": 3, "val": 1, "test": 1}
+
+
+def test_equal_profiles_share_a_key(dataset):
+    batch = only_batch = next(iter(dataset.batches("train", 96, shuffle=False)))
+    features = only_batch["features"]
+    profiles = [
+        tuple(np.nan_to_num(features[name][row].numpy(), nan=-1.0).tolist() for name in features)
+        for row in range(96)
+    ]
+    keys = batch["profile_key"].numpy()
+    for i in range(96):
+        same = [profiles[j] == profiles[i] for j in range(96)]
+        np.testing.assert_array_equal(keys == keys[i], same)
+
+
+def test_left_pad_keeps_the_newest_known_items():
+    rows = tf.ragged.constant([[2, 3, 4, 5], [], [1, 1], [6, 1, 0, 7]], dtype=tf.int64)
+    np.testing.assert_array_equal(left_pad(rows, 3), [[3, 4, 5], [0, 0, 0], [0, 0, 0], [0, 6, 7]])
+
+
+def test_batches_know_their_number_and_reshuffle(dataset):
+    batches = dataset.batches("train", 40, seed=5)
+    assert int(batches.cardinality()) == 3
+    one, two = (np.concatenate([b["user_key"] for b in batches]) for _ in range(2))
+    assert not np.array_equal(one, two) and set(one) == set(two)
+
+
+def test_lookup_and_back(small):
+    lookup = Lookup(small.vocabularies["items"])
+    np.testing.assert_array_equal(lookup(tf.constant([["x", ""], ["?", "y"]])), [[3, 0], [1, 2]])
+    back = ReverseLookup(small.vocabularies["items"])(tf.constant([0, 1, 2, 4, 5]))
+    assert back.numpy().tolist() == [b"", b"", b"y", b"z", b""]
+
+
+def test_clean_strips_and_cuts():
+    raw = tf.constant([" 94110", "", "V3N"])
+    assert clean(Feature("zip", prefix=1), raw).numpy().tolist() == [b"9", b"", b"V"]
+    assert clean(Feature("zip"), raw).numpy().tolist() == [b"94110", b"", b"V3N"]
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(InputError, match="cmclrec prepare"):
+        PreparedDataset.load(tmp_path / "nowhere")
+
+
+def test_missing_split_and_vocabulary(small, tmp_path):
+    import shutil
+
+    folder = tmp_path / "broken"
+    shutil.copytree(small.files["train"][0].rsplit("/", 2)[0], folder)
+    shutil.rmtree(folder / "val")
+    with pytest.raises(InputError, match="split 'val'"):
+        PreparedDataset.load(folder).batches("val")
+    (folder / "vocabularies" / "color").unlink()
+    with pytest.raises(InputError, match="vocabulary file must exist"):
+        PreparedDataset.load(folder)

@@ -1,0 +1,133 @@
+"""Stage 1: Eqs. (9), (11) and (15) from their named parts, and what must hold of the mapper."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmclrec_tf.losses.mmd import mmd
+from cmclrec_tf.losses.reconstruction import reconstruction
+from cmclrec_tf.models import Pretrain
+from cmclrec_tf.models.pretrain import masked_mean, pretrain_losses
+
+
+@pytest.fixture
+def batch(dataset):
+    return next(iter(dataset.batches("train", 32)))
+
+
+@pytest.fixture
+def stage1(dataset, config, batch):
+    model = Pretrain(dataset.schema, config)
+    model(batch)
+    return model
+
+
+def losses_of(stage1, batch, **changes):
+    settings = dataclasses.replace(stage1.config.pretrain, **changes)
+    losses = pretrain_losses(
+        stage1.mapper, batch, stage1(batch), settings, keras.random.SeedGenerator(0)
+    )
+    return {name: float(value) for name, value in losses.items()}
+
+
+def test_equations_11_and_15_weigh_the_named_losses(stage1, batch):
+    got = losses_of(stage1, batch, alpha=0.3, beta=0.7, cross=0.2)
+    l_cross = got["loss/mmd"] + got["loss/translation"]  # Eq. (9)
+    l_c2l = got["loss/reconstruction_history"] + got["loss/reconstruction_features"]
+    l_c2l += 0.2 * l_cross  # Eq. (11)
+    l_pre = 0.3 * got["loss/features"] + 0.7 * got["loss/sequences"] + l_c2l  # Eq. (15)
+    np.testing.assert_allclose(got["loss/pretrain"], l_pre, rtol=1e-5)
+    assert all(value > 0 for value in got.values())
+
+
+def test_equations_8_and_9_compare_the_right_sequences(stage1, batch):
+    mapper, real = stage1.mapper, np.asarray(batch["history"]) != 0
+    t_s, t_f, simulated = mapper(batch)
+    got = losses_of(stage1, batch)
+    history = reconstruction(mapper.auto_s(t_s, real), t_s, real)
+    features = reconstruction(mapper.auto_f(t_f), t_f)
+    # The simulated history is D_s(E_f(T_f)), and it is held against the real one.
+    np.testing.assert_allclose(simulated, mapper.auto_s.decode(mapper.auto_f.encode(t_f)))
+    translation = reconstruction(simulated, t_s, real)
+    gap = mmd(mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f))
+    expected = [history, features, translation, gap]
+    names = ("reconstruction_history", "reconstruction_features", "translation", "mmd")
+    np.testing.assert_allclose([got[f"loss/{n}"] for n in names], expected, rtol=1e-4)
+
+
+def test_rows_without_weight_change_nothing(stage1, batch):
+    """A flagged user's history must not teach the mapper anything."""
+    warm = np.ones(32, "float32")
+    warm[:8] = 0
+    other = np.asarray(batch["history"]).copy()
+    other[:8] = 0
+    settings, losses = stage1.config.pretrain, []
+    for history in (batch["history"], other):
+        seed = keras.random.SeedGenerator(3)
+        changed = {**batch, "history": history}
+        mapped = stage1(changed)
+        losses.append(pretrain_losses(stage1.mapper, changed, mapped, settings, seed, warm=warm))
+    for name in ("loss/features", "loss/reconstruction_history", "loss/translation"):
+        np.testing.assert_allclose(losses[0][name], losses[1][name], rtol=1e-5)
+
+
+def test_padding_on_the_left_changes_no_real_position(stage1, batch):
+    history = np.array(batch["history"])
+    history[:, :5] = 0
+    t_s = stage1.mapper.history_side(history)
+    assert np.all(np.asarray(t_s)[:, :5] == 0)
+    assert np.all(np.isfinite(stage1.mapper.history_side(np.zeros_like(history))))
+
+
+def test_history_side_is_causal(stage1, batch):
+    """Position t must not see its own label, the item at t + 1."""
+    history = np.array(batch["history"])
+    history[:, :] = 2 + np.arange(8)
+    changed = history.copy()
+    changed[:, 5:] = 15
+    one, two = (np.asarray(stage1.mapper.history_side(h)) for h in (history, changed))
+    np.testing.assert_allclose(one[:, :5], two[:, :5], atol=1e-6)
+    assert not np.allclose(one[:, 5], two[:, 5], atol=1e-4)
+
+
+@pytest.mark.parametrize("targets", ["fixed", "move"])
+def test_fixed_targets_stop_the_gradient(dataset, config, batch, targets):
+    """With fixed targets, reconstruction alone cannot shrink what it is held against."""
+    settings = dataclasses.replace(config.pretrain, targets=targets)
+    model = Pretrain(dataset.schema, dataclasses.replace(config, pretrain=settings))
+    model(batch)
+    # A decoder that always answers 0 leaves only the target's own gradient.
+    for weight in model.mapper.auto_s.decoder.weights:
+        weight.assign(weight * 0)
+    with tf.GradientTape() as tape:
+        loss = model.losses_of(batch)["loss/reconstruction_history"]
+    gradient = tape.gradient(loss, model.mapper.psi_s.positions.table)
+    assert (np.abs(gradient).max() > 0) == (targets == "move")
+
+
+def test_masked_mean():
+    x = np.arange(6, dtype="float32").reshape(1, 3, 2)
+    np.testing.assert_allclose(masked_mean(x, np.array([[False, True, True]])), [[3.0, 4.0]])
+    np.testing.assert_allclose(masked_mean(x, np.zeros((1, 3), bool)), [[0.0, 0.0]])
+
+
+def test_fit_learns_and_tells_users_apart(dataset, config):
+    keras.utils.set_random_seed(0)
+    model = Pretrain(dataset.schema, config)
+    model.compile(keras.optimizers.Adam(0.005))
+    history = model.fit(dataset.batches("train", 32), epochs=4, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    batch = next(iter(dataset.batches("val", 32)))
+    t_s = np.asarray(model(batch)[0])
+    # Representation collapse would leave no variance between users.
+    assert t_s[:, -1].var(axis=0).mean() > 1e-4
+
+
+def test_another_history_length_is_refused(stage1, batch):
+    short = {**batch, "history": batch["history"][:, :4]}
+    # Keras wraps what is raised inside a call, and keeps the text.
+    with pytest.raises(RuntimeError, match="length 4.*max_history=8"):
+        stage1(short)
