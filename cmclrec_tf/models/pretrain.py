@@ -46,7 +46,8 @@ def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=Non
     view_f = ops.split(ops.mean(h_f, axis=1), 2)  # 2 x [B, D]
     contrast_f = info_nce(*view_f, config.temperature, batch["profile_key"], warm)
 
-    ids, masked = (ops.concatenate(x) for x in zip(*augment.history_views(history, seed)))
+    (ids1, masked1), (ids2, masked2) = augment.history_views(history, seed)
+    ids, masked = ops.concatenate([ids1, ids2]), ops.concatenate([masked1, masked2])
     h_s = mapper.encode_history(ids, masked, training=training)
     view_s = ops.split(masked_mean(h_s, ids != PAD), 2)  # 2 x [B, D]
     contrast_s = info_nce(*view_s, config.temperature, batch["user_key"], warm)

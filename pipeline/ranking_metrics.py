@@ -1,0 +1,140 @@
+"""Ranking metrics for TensorFlow Model Analysis: the library's numbers, a user a row.
+
+A label is the record's `target` (any number of item ids) and a prediction what the signature
+`serving_default` answers; `config` of a metric is its cut `k` and the `name` it is reported under.
+"""
+
+import apache_beam as beam
+import numpy as np
+from tensorflow_model_analysis.metrics import metric_types
+
+from cmclrec_tf.evaluation import metrics
+
+ITEM_IDS = "item_ids"
+
+
+class RecallAtK(metric_types.Metric):
+    """Recall@K of a user's list, averaged over the users of a slice."""
+
+    def __init__(self, k=20, name=None):
+        super().__init__(_recall, k=k, name=name or f"recall@{k}")
+
+
+class NDCGAtK(metric_types.Metric):
+    """NDCG@K of a user's list, averaged over the users of a slice."""
+
+    def __init__(self, k=20, name=None):
+        super().__init__(_ndcg, k=k, name=name or f"ndcg@{k}")
+
+
+class CoverageAtK(metric_types.Metric):
+    """Number of distinct items among the first K of all users of a slice."""
+
+    def __init__(self, k=20, name=None):
+        super().__init__(_coverage, k=k, name=name or f"coverage@{k}")
+
+
+for _metric in (RecallAtK, NDCGAtK, CoverageAtK):
+    metric_types.register_metric(_metric)
+
+
+def _recall(k=20, name="recall", model_names=None):
+    return _computations(UserMean(metrics.recall, k), name, model_names)
+
+
+def _ndcg(k=20, name="ndcg", model_names=None):
+    return _computations(UserMean(metrics.ndcg, k), name, model_names)
+
+
+def _coverage(k=20, name="coverage", model_names=None):
+    return _computations(DistinctItems(k), name, model_names)
+
+
+def _computations(combine, name, model_names):
+    return [
+        metric_types.MetricComputation(
+            keys=[key],
+            preprocessors=None,
+            combiner=_Reported(combine, key, model),
+        )
+        for model in model_names or [""]
+        for key in [metric_types.MetricKey(name=name, model_name=model)]
+    ]
+
+
+class _Reported(beam.CombineFn):
+    """Feeds a user's list and targets to `combine` and reports its result under one key."""
+
+    def __init__(self, combine, key, model):
+        self._combine, self._key, self._model = combine, key, model
+
+    def create_accumulator(self):
+        return self._combine.create_accumulator()
+
+    def add_input(self, accumulator, inputs):
+        answer = inputs.get_predictions(model_name=self._model or None)
+        targets = _values(inputs.get_labels(model_name=self._model or None))
+        return self._combine.add_input(accumulator, (_values(answer[ITEM_IDS]), targets))
+
+    def merge_accumulators(self, accumulators):
+        return self._combine.merge_accumulators(accumulators)
+
+    def extract_output(self, accumulator):
+        return {self._key: self._combine.extract_output(accumulator)}
+
+
+class UserMean(beam.CombineFn):
+    """Mean over users of `metric(hit [1, K], n_relevant [1], k) -> float [1]`.
+
+    Elements are pairs of arrays: a user's recommended and relevant items.
+    """
+
+    def __init__(self, metric, k):
+        self._metric, self._k = metric, k
+
+    def create_accumulator(self):
+        return 0.0, 0
+
+    def add_input(self, accumulator, lists):
+        recommended, relevant = lists
+        hit, n_relevant = metrics.hits(recommended[None, : self._k], [relevant])
+        total, users = accumulator
+        return total + float(self._metric(hit, n_relevant, self._k)[0]), users + 1
+
+    def merge_accumulators(self, accumulators):
+        totals, users = zip(*accumulators, strict=True)
+        return sum(totals), sum(users)
+
+    def extract_output(self, accumulator):
+        total, users = accumulator
+        return total / users if users else float("nan")
+
+
+class DistinctItems(beam.CombineFn):
+    """Number of distinct items among the first `k` of the users' lists; "" is no item."""
+
+    def __init__(self, k):
+        self._k = k
+
+    def create_accumulator(self):
+        return set()
+
+    def add_input(self, accumulator, lists):
+        recommended, _ = lists
+        accumulator.update(recommended[: self._k].tolist())
+        accumulator.discard(b"")
+        return accumulator
+
+    def merge_accumulators(self, accumulators):
+        return set().union(*accumulators)
+
+    def extract_output(self, accumulator):
+        return float(len(accumulator))
+
+
+def _values(tensor):
+    """One user's items as a flat array of bytes, whatever TFMA wrapped them in."""
+    if tensor is None:
+        return np.array([], dtype=object)
+    values = tensor.values if hasattr(tensor, "dense_shape") else tensor
+    return np.asarray(values, dtype=object).reshape(-1)

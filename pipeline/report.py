@@ -1,0 +1,80 @@
+"""What a run says at its end: the segment table, where everything lies, what to try next."""
+
+import pathlib
+import shlex
+import shutil
+import sys
+
+from cmclrec_tf.baselines.popularity import Popularity
+from cmclrec_tf.evaluation.report import evaluate, table
+from cmclrec_tf.schema import COLD, OVERALL, TEST, WARM
+
+
+def segments(run):
+    """The model's row beside popularity's, by segment, as text.
+
+    The model's numbers are the Evaluator's; popularity is computed here, on the same users.
+
+    Args:
+        run: `pipeline.run.Run`.
+    """
+    dataset, k = run.dataset(), run.config.evaluate.k
+    rows = {"CMCLRec": run.rows}
+    for name, events in (("popularity, all events", "all"), ("popularity, last events", "last")):
+        rows[name] = evaluate(Popularity(dataset, events), dataset, TEST, ks=(k,)).rows
+    users = ", ".join(f"{run.rows[name]['users']:.0f} {name}" for name in (WARM, COLD, OVERALL))
+    names = (f"recall@{k}", f"ndcg@{k}", f"coverage@{k}")
+    return f"\nTest users: {users}\n{table(rows, names)}"
+
+
+def places(run):
+    """Where a run's results lie, as text."""
+    entries = {
+        "raw files": run.data_dir,
+        "prepared data": run.prepared,
+        "model": run.model,
+        "TensorBoard logs": run.logs,
+        "evaluation": run.evaluation,
+        "pushed version": run.pushed or "(none: the model was not blessed)",
+        "metadata": run.folders.metadata,
+    }
+    width = max(map(len, entries)) + 2
+    lines = [f"  {name.ljust(width)}{_short(place)}" for name, place in entries.items()]
+    return "\n".join(["\nWhere everything lies", *lines])
+
+
+def next_commands(run, profile):
+    """Three commands to try next, as text.
+
+    Args:
+        run: `pipeline.run.Run`.
+        profile: `{user feature: value}` of a new user to ask for.
+    """
+    given = " ".join(
+        f"--feature {shlex.quote(f'{name}={_text(value)}')}" for name, value in profile.items()
+    )
+    return "\n".join(
+        [
+            "\nTry next",
+            f"  {_program('cmclrec')} serve --model_base_path {_short(run.folders.serving)}",
+            f"  {_program('cmclrec')} recommend cold {given} -k 10    (while it serves)",
+            f"  {_program('tensorboard')} --logdir {_short(run.logs)}",
+        ]
+    )
+
+
+def _program(name):
+    """How a shell here calls a program of this environment."""
+    return name if shutil.which(name) else _short(pathlib.Path(sys.prefix) / "bin" / name)
+
+
+def _short(path):
+    """The path as seen from the working directory, if it lies below it."""
+    path, here = pathlib.Path(path), pathlib.Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _text(value):
+    if isinstance(value, list):
+        return ",".join(value)
+    return f"{value:g}" if isinstance(value, float) else value

@@ -1,0 +1,172 @@
+"""One run of the whole pipeline on this machine, and what it left."""
+
+import dataclasses
+import importlib
+import pathlib
+import shutil
+import time
+
+from tfx.types import artifact_utils
+
+from cmclrec_tf import schema
+from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
+from pipeline import configs
+from pipeline.datasets import DatasetSpec
+from pipeline.evaluation import read_failures, read_metrics
+from pipeline.outputs import Outputs
+from pipeline.pipeline import create_pipeline
+from pipeline.runners import local
+from pipeline.trainer import prepared_dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run left, found in ML Metadata: a cached component counts like one that ran.
+
+    Attributes:
+        spec: the `DatasetSpec`.
+        data_dir: folder of the raw files.
+        config: of the run.
+        folders: where everything lies.
+        outputs: the components' artifacts.
+    """
+
+    spec: DatasetSpec
+    data_dir: pathlib.Path
+    config: Config
+    folders: configs.Folders
+    outputs: Outputs
+
+    @property
+    def evaluation(self):
+        """Folder of the Evaluator's evaluation."""
+        return self.outputs.artifact("Evaluator", "evaluation").uri
+
+    @property
+    def rows(self):
+        """`{segment: {metric: value}}` of the trained model on the test split."""
+        return read_metrics(self.evaluation)
+
+    @property
+    def reasons(self):
+        """Why the model was not pushed, one line each; empty when it was."""
+        if self.pushed is not None:
+            return []
+        verdict = self.outputs.artifact("ServingValidator", "blessing").uri
+        served = (pathlib.Path(verdict) / "REASONS.txt").read_text().splitlines()
+        return read_failures(self.evaluation) + [f"not fit to serve: {line}" for line in served]
+
+    @property
+    def pushed(self):
+        """Folder of the pushed version, or None when the model was not blessed."""
+        artifact = self.outputs.artifact("Pusher", "pushed_model")
+        if artifact.get_int_custom_property("pushed") != 1:
+            return None
+        return pathlib.Path(artifact.get_string_custom_property("pushed_destination"))
+
+    @property
+    def prepared(self):
+        """Folder of the transformed examples."""
+        return self.outputs.artifact("Transform", "transformed_examples").uri
+
+    @property
+    def model(self):
+        """Folder of the exported model."""
+        return self.outputs.artifact("Trainer", "model").uri
+
+    @property
+    def logs(self):
+        """TensorBoard's log folder."""
+        return self.outputs.artifact("Trainer", "model_run").uri
+
+    def dataset(self):
+        """The `PreparedDataset` that the run trained on, with all splits."""
+        examples = self.outputs.artifact("Transform", "transformed_examples")
+        return prepared_dataset(
+            name=self.spec.name,
+            features=tuple(self.spec.features),
+            max_history=self.config.data.max_history,
+            transform_graph=self.outputs.artifact("Transform", "transform_graph").uri,
+            patterns={
+                split: [f"{artifact_utils.get_split_uri([examples], split)}/*"]
+                for split in schema.SPLITS
+            },
+        )
+
+    @property
+    def test_files(self):
+        """Files of raw user records of the test split."""
+        examples = self.outputs.artifact("ExampleGen", "examples")
+        return sorted(pathlib.Path(artifact_utils.get_split_uri([examples], schema.TEST)).glob("*"))
+
+
+def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_FN):
+    """Runs every component, or takes its result from the cache.
+
+    Args:
+        spec: the `DatasetSpec`.
+        data_dir: folder of the raw files.
+        config: the `Config`.
+        root: folder that everything is kept under.
+        run_fn: import path of the function that trains.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        InputError: bad data, a config that cannot be evaluated, no function at `run_fn`.
+    """
+    _check_importable(run_fn)
+    folders = configs.Folders(pathlib.Path(root), spec.name)
+    local.run(
+        create_pipeline(
+            name=folders.pipeline_name,
+            root=folders.pipeline,
+            spec=spec,
+            data_dir=data_dir,
+            config=config,
+            serving_dir=folders.serving,
+            sources=configs.sources(),
+            metadata_path=folders.metadata,
+            run_fn=run_fn,
+        )
+    )
+    outputs = Outputs(folders.metadata, folders.pipeline_name)
+    run = Run(spec, pathlib.Path(data_dir), config, folders, outputs)
+    _serve_again(run)
+    return run
+
+
+def _check_importable(run_fn):
+    module, _, name = run_fn.rpartition(".")
+    try:
+        found = callable(getattr(importlib.import_module(module), name))
+    except (ImportError, AttributeError, ValueError):
+        found = False
+    if not found:
+        raise InputError(run_fn, "it must be the import path of a function", "Correct the path.")
+
+
+def _serve_again(run):
+    """Makes the pushed model the newest version again.
+
+    A cached push copies nothing, even if its version was deleted or if another model has been
+    pushed since, as happens when a config is changed and changed back.
+    """
+    pushed = run.pushed
+    if pushed is None:
+        return
+    versions = [path for path in run.folders.serving.glob("*") if path.name.isdigit()]
+    newest = max((int(path.name) for path in versions), default=0)
+    if pushed.is_dir() and int(pushed.name) == newest:
+        return
+    artifact = run.outputs.artifact("Pusher", "pushed_model")
+    version = str(max(int(time.time()), newest + 1))
+    target = run.folders.serving / version
+    aside = run.folders.serving / f".{version}"
+    shutil.copytree(artifact.uri, aside)
+    aside.rename(target)
+    artifact.set_string_custom_property("pushed_destination", str(target))
+    artifact.set_string_custom_property("pushed_version", version)
+    run.outputs.update(artifact)

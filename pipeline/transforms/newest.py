@@ -1,0 +1,42 @@
+"""The newest events of a user, without ever holding the whole log of one."""
+
+import heapq
+
+import apache_beam as beam
+
+
+class NewestEvents(beam.CombineFn):
+    """Combines a user's events to `(number of all events, the newest `keep`, oldest first)`.
+
+    Events are tuples that sort by age: `(time, offset, item)`; ties in time keep the file's order.
+
+    Args:
+        keep: newest events kept.
+    """
+
+    def __init__(self, keep):
+        super().__init__()
+        self._keep = keep
+
+    def create_accumulator(self):
+        return 0, []
+
+    def add_input(self, accumulator, event):
+        count, newest = accumulator
+        if len(newest) < self._keep:
+            heapq.heappush(newest, event)
+        else:
+            heapq.heappushpop(newest, event)
+        return count + 1, newest
+
+    def merge_accumulators(self, accumulators):
+        count, newest = 0, []
+        for more, events in accumulators:
+            count += more
+            newest = heapq.nlargest(self._keep, newest + list(events))
+        newest.sort()
+        return count, newest
+
+    def extract_output(self, accumulator):
+        count, newest = accumulator
+        return count, sorted(newest)

@@ -1,0 +1,14 @@
+"""A training that goes well and then loses the cold way of the model."""
+
+from cmclrec_tf.training import train
+from pipeline.trainer import inputs
+from serving.export import export
+
+
+def run_fn(fn_args):
+    """Trains, zeroes what turns a profile into a simulated history, and exports."""
+    config, dataset = inputs(fn_args)
+    model = train(dataset, config)
+    for weight in model.mapper.auto_f.trainable_weights:
+        weight.assign(weight * 0)
+    export(model, dataset, fn_args.serving_model_dir, config)

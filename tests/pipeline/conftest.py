@@ -1,0 +1,59 @@
+"""One small run of the whole pipeline, shared by the tests that look at what it left."""
+
+import dataclasses
+import pathlib
+
+import pytest
+
+from cmclrec_tf.config import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    ModelConfig,
+    PretrainConfig,
+    ServeConfig,
+)
+
+# One list for everybody covers 5 items; the clusters have lists of their own.
+CONFIG = Config(
+    data=DataConfig(max_history=10),
+    model=ModelConfig(width=16, latent=16, blocks=1, heads=1, dropout=0.1),
+    pretrain=PretrainConfig(epochs=3, batch_size=32),
+    finetune=FinetuneConfig(epochs=12, batch_size=32, patience=12),
+    evaluate=EvaluateConfig(
+        k=5, ks=(5, 10), min_warm_ndcg=0.05, min_cold_ndcg=0.05, min_cold_coverage=8
+    ),
+    serve=ServeConfig(list_length=20),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Where the small runs read and write."""
+
+    spec: pathlib.Path
+    data_dir: pathlib.Path
+    root: pathlib.Path
+    config: Config = CONFIG
+
+    def run(self, **changes):
+        from pipeline.datasets import load_spec
+        from pipeline.run import run_pipeline
+
+        spec = load_spec(self.spec)
+        return run_pipeline(spec, self.data_dir, self.config, self.root, **changes)
+
+
+@pytest.fixture(scope="session")
+def setting(tmp_path_factory):
+    from tests.pipeline.fixtures import write_clusters
+
+    folder = tmp_path_factory.mktemp("clusters")
+    spec = write_clusters(folder / "raw")
+    return Setting(spec, folder / "raw", folder / "var")
+
+
+@pytest.fixture(scope="session")
+def first_run(setting):
+    return setting.run()

@@ -1,0 +1,56 @@
+"""Bad input is one line, known before TFX is loaded."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from cmclrec_tf.errors import InputError
+from pipeline import cli
+from tests.pipeline.fixtures import write_clusters
+
+COMMANDS = (cli.run, cli.quickstart)
+
+
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clusters")
+    return ["--dataset", str(write_clusters(folder)), "--data-dir", str(folder)]
+
+
+def _error(command, *arguments):
+    with pytest.raises(InputError) as caught:
+        CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_bad_input(command, clusters, tmp_path):
+    root = ("--root", tmp_path / "var")
+    assert "must be one of" in _error(command, "--dataset", "movielens-7", *root)
+    assert "only one of them" in _error(
+        command, *clusters, "--preset", "default", "--config", "a.yaml", *root
+    )
+    assert "presets are" in _error(command, *clusters, "--preset", "absent", *root)
+    assert "must exist" in _error(command, *clusters, "--config", tmp_path / "a.yaml", *root)
+    config = tmp_path / "bad.yaml"
+    config.write_text("finetune: {epochs: 0}")
+    assert "it must be positive" in _error(command, *clusters, "--config", config, *root)
+    lost = [*clusters[:2], "--data-dir", tmp_path]
+    assert "needs this file" in _error(command, *lost, *root)
+    assert not (tmp_path / "var").exists()
+
+
+def test_help_is_quick_and_loads_no_tensorflow():
+    script = (
+        "import sys; from click.testing import CliRunner; from pipeline import cli\n"
+        "for c in (cli.prepare, cli.pipeline, cli.quickstart):\n"
+        "    print(CliRunner().invoke(c, ['--help']).output)\n"
+        "assert not {'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for option in ("--data-dir", "--preset", "--config", "--root", "--out", "--port"):
+        assert option in done.stdout

@@ -1,0 +1,246 @@
+"""Dataset specs, their files on this machine, and what is said about bad ones."""
+
+import copy
+import hashlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import Feature
+from pipeline.datasets import DatasetSpec, check, fetch, load_spec, titles
+from pipeline.datasets.delimited import fields
+from tests.pipeline.fixtures import (
+    CLUSTERS_SPEC,
+    TWELVE_SPEC,
+    write_clusters,
+    write_spec,
+    write_twelve,
+)
+
+
+def _message(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_movielens_spec():
+    spec = load_spec("movielens-100k")
+    assert spec.features == (
+        Feature("age", "numeric"),
+        Feature("gender"),
+        Feature("occupation"),
+        Feature("zip", prefix=1),
+    )
+    assert spec.files == ("ml-100k.inter", "ml-100k.user", "ml-100k.item")
+    assert [column.column for column in spec.users.features][-1] == "zip_code"
+    assert spec.interactions.delimiter == "\t"
+
+
+def test_spec_goes_through_a_dict():
+    spec = load_spec("movielens-100k")
+    assert DatasetSpec.from_dict(spec.to_dict()) == spec
+
+
+def test_own_spec_by_path(tmp_path):
+    spec = load_spec(write_clusters(tmp_path))
+    assert spec.name == "clusters"
+    assert spec.features[2] == Feature("hobbies", "multi")
+    check(spec, tmp_path)
+
+
+def test_unknown_dataset_names_those_that_exist():
+    with pytest.raises(InputError) as error:
+        load_spec("movielens-1000k")
+    assert "movielens-1000k" in _message(error) and "'movielens-100k'" in _message(error)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        (("interactions", "users"), "x", "'users'"),
+        (("users", "features", 0, "kind"), "number", "'number'"),
+        (("users", "features", 0, "name"), "history", "history"),
+        (("users", "features"), [], "user features"),
+        (("users", "features"), {"age": "numeric"}, "must be a list"),
+        (("users", "features", 0, "prefix"), "1", "of type int"),
+        (("interactions", "delimiter"), "", "'delimiter'"),
+        (("name",), "../up", "'../up'"),
+        (("source",), {"package": "x", "sha256": "0", "folder": "f"}, "pinned by =="),
+        (("source",), {"package": "x==1", "sha256": "0", "folder": "f"}, "64 hexadecimal"),
+    ],
+)
+def test_bad_specs_are_named(tmp_path, keys, value, said):
+    spec = copy.deepcopy(CLUSTERS_SPEC)
+    inner = spec
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    with pytest.raises(InputError) as error:
+        load_spec(_write(tmp_path, spec))
+    assert said in _message(error)
+
+
+def _write(folder, spec):
+    path = folder / "spec.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def test_missing_key_and_bad_yaml(tmp_path):
+    spec = {key: value for key, value in CLUSTERS_SPEC.items() if key != "users"}
+    with pytest.raises(InputError, match="'users': this key is missing"):
+        load_spec(_write(tmp_path, spec))
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(InputError) as error:
+        load_spec(tmp_path / "broken.yaml")
+    assert "must be YAML" in _message(error)
+
+
+def test_missing_file(tmp_path):
+    spec = load_spec(write_twelve(tmp_path))
+    (tmp_path / "users.csv").unlink()
+    with pytest.raises(InputError) as error:
+        check(spec, tmp_path)
+    assert "users.csv" in _message(error) and "--data-dir" in _message(error)
+
+
+def test_empty_file(tmp_path):
+    spec = load_spec(write_twelve(tmp_path))
+    (tmp_path / "log.inter").write_text("")
+    with pytest.raises(InputError, match="first line"):
+        check(spec, tmp_path)
+
+
+def test_missing_column_names_those_found(tmp_path):
+    spec = load_spec(write_twelve(tmp_path))
+    (tmp_path / "log.inter").write_text("user_id:token\titem_id:token\twhen:float\n")
+    with pytest.raises(InputError) as error:
+        check(spec, tmp_path)
+    assert "column 'time'" in _message(error)
+    assert "['user_id', 'item_id', 'when']" in _message(error)
+
+
+def test_feature_without_a_column(tmp_path):
+    write_twelve(tmp_path)
+    spec = copy.deepcopy(TWELVE_SPEC)
+    spec["users"]["features"].append({"name": "height", "kind": "numeric"})
+    with pytest.raises(InputError, match="column 'height' of .*users.csv"):
+        check(load_spec(write_spec(tmp_path, spec)), tmp_path)
+
+
+def test_byte_order_mark_and_quotes(tmp_path):
+    spec = load_spec(write_twelve(tmp_path))
+    text = (tmp_path / "users.csv").read_text().replace("id,age", '"id",age')
+    (tmp_path / "users.csv").write_text("\ufeff" + text)
+    check(spec, tmp_path)
+    assert fields(b'1,"a, ""b""",\xff', ",") == [b"1", b'a, "b"', b"\xff"]
+    assert fields(b'1\t"a\tb"', "\t") == [b"1", b'"a', b'b"']
+
+
+def test_titles(tmp_path):
+    spec = load_spec(write_clusters(tmp_path, n_items=9))
+    found = titles(spec, tmp_path)
+    assert len(found) == 9
+    assert found["it7"] == "Item 7, a title"
+    assert titles(load_spec(write_twelve(tmp_path)), tmp_path) == {}
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A wheel with data in a folder that pip looks into, and its spec; the cache is empty."""
+    write_twelve(tmp_path / "raw")
+    wheels = tmp_path / "index"
+    wheels.mkdir()
+    wheel = wheels / "toy_data-1.0-py3-none-any.whl"
+    about = "toy_data-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in ("log.inter", "users.csv"):
+            archive.write(tmp_path / "raw" / name, f"toy/{name}")
+        archive.writestr(
+            f"{about}/METADATA", "Metadata-Version: 2.1\nName: toy-data\nVersion: 1.0\n"
+        )
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    monkeypatch.setenv("CMCLREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    origin = {"package": "toy-data==1.0", "sha256": digest, "folder": "toy"}
+    return wheel, DatasetSpec.from_dict({**TWELVE_SPEC, "source": origin})
+
+
+def test_fetch_verifies_extracts_and_caches(source, tmp_path):
+    wheel, spec = source
+    folder = fetch(spec)
+    assert folder == tmp_path / "cache" / "twelve"
+    assert (folder / "log.inter").read_bytes() == (tmp_path / "raw" / "log.inter").read_bytes()
+    check(spec, folder)
+    # Neither the index nor the wheel is needed any more.
+    wheel.unlink()
+    for cached in (tmp_path / "cache" / "wheels").iterdir():
+        cached.unlink()
+    assert fetch(spec) == folder
+
+
+def test_damaged_cache_is_mended(source, tmp_path):
+    _, spec = source
+    folder = fetch(spec)
+    (folder / "users.csv").write_text("id\n")
+    fetch(spec)
+    assert (folder / "users.csv").read_bytes() == (tmp_path / "raw" / "users.csv").read_bytes()
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["twelve", "wheels"]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_wrong_checksum_names_both_and_leaves_nothing(source, tmp_path, cached):
+    wheel, spec = source
+    wanted = spec.source.sha256
+    wheel.write_bytes(wheel.read_bytes() + b" ")
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if cached:
+        (tmp_path / "cache" / "wheels").mkdir(parents=True)
+        wheel.rename(tmp_path / "cache" / "wheels" / wheel.name)
+    with pytest.raises(InputError) as error:
+        fetch(spec)
+    assert wanted in _message(error) and found in _message(error)
+    assert not (tmp_path / "cache" / "twelve").exists()
+    assert cached or not any((tmp_path / "cache" / "wheels").iterdir())
+
+
+def test_no_network_says_what_to_do(source, tmp_path):
+    wheel, spec = source
+    wheel.unlink()
+    with pytest.raises(InputError) as error:
+        fetch(spec)
+    assert "toy-data==1.0" in _message(error)
+    assert "--data-dir" in _message(error) and str(tmp_path / "cache" / "wheels") in _message(error)
+    assert not (tmp_path / "cache" / "twelve").exists()
+
+
+def test_data_dir_always_wins(source, tmp_path):
+    _, spec = source
+    assert fetch(spec, tmp_path / "raw") == tmp_path / "raw"
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(InputError, match="--data-dir"):
+        fetch(spec, tmp_path / "nowhere")
+
+
+def test_without_a_source_the_data_dir_is_asked_for(tmp_path):
+    with pytest.raises(InputError, match="--data-dir"):
+        fetch(load_spec(write_twelve(tmp_path)))
+
+
+def test_looking_at_files_needs_no_heavy_import():
+    code = (
+        "import sys, pipeline.datasets, pipeline.prepare;"
+        "heavy = {'tfx', 'apache_beam', 'tensorflow'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

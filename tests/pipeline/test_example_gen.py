@@ -1,0 +1,168 @@
+"""The component that makes user records: who must be left, what is cached, what fails."""
+
+import dataclasses
+import os
+import types
+
+import pytest
+
+from cmclrec_tf.config import DataConfig
+from cmclrec_tf.errors import InputError
+from pipeline import configs
+from pipeline.components.population import check_population, users_by_split
+from pipeline.datasets import check, load_spec
+from tests.pipeline.fixtures import TWELVE_SALT, write_clusters, write_twelve
+
+COUNTS = {
+    "events": 100,
+    "users_with_few_events": 3,
+    "users_train_warm": 8,
+    "users_val_warm": 2,
+    "users_test_warm": 1,
+    "users_test_cold": 1,
+    "valued_age": 4,
+    "valued_job": 1,
+    "valued_tags": 8,
+}
+
+
+@pytest.fixture
+def twelve(tmp_path):
+    return load_spec(write_twelve(tmp_path))
+
+
+def test_a_population_that_will_do(twelve):
+    check_population(COUNTS, twelve, DataConfig())
+    assert users_by_split(COUNTS) == {"train": 8, "val": 2, "test": 2}
+
+
+def test_nobody_left_gives_the_counts_and_the_mend(twelve):
+    with pytest.raises(InputError) as error:
+        check_population({"events": 9, "users_with_few_events": 7}, twelve, DataConfig())
+    text = str(error.value)
+    assert "7 users with 9 events" in text and "min_events=5" in text
+    assert text.endswith("Lower data.min_events or give more events.")
+
+
+@pytest.mark.parametrize(
+    ("counter", "said"),
+    [
+        ("users_train_warm", "'train' needs at least one warm user"),
+        ("users_val_warm", "'val' needs at least one warm user"),
+        ("users_test_warm", "'test' needs at least one warm user"),
+        ("users_test_cold", "'test' needs at least one cold user"),
+        ("valued_job", "user feature 'job'"),
+    ],
+)
+def test_an_empty_part_is_named(twelve, counter, said):
+    with pytest.raises(InputError, match=said):
+        check_population({**COUNTS, counter: 0}, twelve, DataConfig())
+
+
+@pytest.fixture
+def component(tmp_path):
+    """Runs ExampleGen alone; returns whether it was cached, its counts and its artifact."""
+    from tfx.orchestration import metadata, pipeline
+
+    from pipeline.components.example_gen import COMPONENT, example_gen, user_counts
+    from pipeline.outputs import Outputs
+    from pipeline.runners import local
+
+    def run(spec, data_dir, data):
+        folders = configs.Folders(tmp_path / "var", spec.name)
+        log = local.run(
+            pipeline.Pipeline(
+                pipeline_name=folders.pipeline_name,
+                pipeline_root=str(folders.pipeline),
+                components=[example_gen(spec, data_dir, data)],
+                enable_cache=True,
+                metadata_connection_config=metadata.sqlite_metadata_connection_config(
+                    str(folders.metadata)
+                ),
+            )
+        )
+        outputs = Outputs(folders.metadata, folders.pipeline_name)
+        examples = outputs.artifact(COMPONENT, "examples")
+        return types.SimpleNamespace(
+            cached=outputs.was_cached(COMPONENT),
+            counts=user_counts(examples),
+            examples=examples,
+            log=log,
+        )
+
+    return run
+
+
+def _read(examples, split):
+    import tensorflow as tf
+
+    paths = tf.io.gfile.glob(os.path.join(examples.uri, f"Split-{split}", "*"))
+    records = tf.data.TFRecordDataset(paths, compression_type="GZIP")
+    return [tf.train.Example.FromString(r).features.feature for r in records.as_numpy_iterator()]
+
+
+@pytest.mark.pipeline
+def test_records_are_written_by_split(component, tmp_path):
+    spec = load_spec(write_twelve(tmp_path / "raw"))
+    ran = component(spec, tmp_path / "raw", DataConfig(min_events=2, salt=TWELVE_SALT))
+    assert not ran.cached
+    assert ran.counts["events"] == 12 and ran.counts["users_without_features"] == 1
+    users = {
+        split: {
+            record["user_id"].bytes_list.value[0]: record["segment"].bytes_list.value[0]
+            for record in _read(ran.examples, split)
+        }
+        for split in ("train", "val", "test")
+    }
+    assert users == {
+        "train": {b"ann": b"warm"},
+        "val": {b"fay": b"warm"},
+        "test": {b"cat": b"warm", b"bob": b"cold"},
+    }
+    said = (
+        "1 train (warm), 1 val (warm), 1 test (warm), 1 test (cold) users; dropped 1 with too few"
+    )
+    assert said in ran.log.read_text()
+
+
+@pytest.mark.pipeline
+def test_what_the_cache_key_covers(component, tmp_path, capsys):
+    spec_path = write_clusters(tmp_path / "raw")
+    spec, data = load_spec(spec_path), DataConfig()
+    assert not component(spec, tmp_path / "raw", data).cached
+    assert component(spec, tmp_path / "raw", data).cached
+    assert "[1/1] ExampleGen ... " in (shown := capsys.readouterr().err) and "(cached)" in shown
+    (tmp_path / "raw" / "notes.txt").write_text("a file that the spec does not name")
+    assert component(spec, tmp_path / "raw", data).cached
+    salted = component(spec, tmp_path / "raw", dataclasses.replace(data, salt="1"))
+    assert not salted.cached
+    fewer = dataclasses.replace(spec.users, features=spec.users.features[:2])
+    assert not component(dataclasses.replace(spec, users=fewer), tmp_path / "raw", data).cached
+    with open(tmp_path / "raw" / "interactions.csv", "a") as file:
+        file.write("u0,it1,99999\n")
+    assert not component(spec, tmp_path / "raw", data).cached
+
+
+@pytest.mark.pipeline
+def test_bad_input_surfaces_as_one_line(component, tmp_path):
+    spec = load_spec(write_twelve(tmp_path / "raw"))
+    with pytest.raises(InputError, match="nobody is left. Lower data.min_events"):
+        component(spec, tmp_path / "raw", DataConfig(min_events=50))
+    with open(tmp_path / "raw" / "log.inter", "a") as file:
+        file.write("ann\ti1\t4\tnoon\n")
+    with pytest.raises(InputError) as error:
+        component(spec, tmp_path / "raw", DataConfig(min_events=2, salt=TWELVE_SALT))
+    rule = "column 'time' must be an integer. Correct or remove the row."
+    assert str(error.value) == f"row 14 of {tmp_path / 'raw' / 'log.inter'}: {rule}"
+    assert error.value.__cause__ is None
+    assert not list((tmp_path / "var").rglob("*.gz"))
+
+
+@pytest.mark.pipeline
+def test_other_failures_are_not_disguised(component, tmp_path):
+    spec = load_spec(write_twelve(tmp_path / "raw"))
+    check(spec, tmp_path / "raw")
+    (tmp_path / "raw" / "users.csv").unlink()
+    with pytest.raises(Exception, match="No such file") as error:
+        component(spec, tmp_path / "raw", DataConfig(min_events=2, salt=TWELVE_SALT))
+    assert not isinstance(error.value, InputError)

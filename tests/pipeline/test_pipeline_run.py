@@ -1,0 +1,189 @@
+"""From raw files to a pushed model, and a model with a broken cold way that is not pushed."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.evaluation import metrics
+
+pytestmark = pytest.mark.pipeline
+
+DATA_HALF = ("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform")
+GATE_HALF = ("Trainer", "Evaluator", "ServingValidator", "Pusher")
+
+
+@pytest.fixture(scope="module")
+def served(first_run):
+    """The raw test records, and what the pushed model answers to them."""
+    from pipeline.records import parse, read
+    from serving.c_api import SavedModelSession
+
+    records = list(read(first_run.test_files))
+    with SavedModelSession(first_run.pushed) as session:
+        answer = session.run("serving_default", {"examples": np.array(records, object)})
+    return [parse(record) for record in records], answer
+
+
+@pytest.fixture(scope="module")
+def broken_run(first_run, setting):
+    """The same data, and a model whose cold way was broken after training."""
+    return setting.run(run_fn="tests.pipeline.broken_cold.run_fn")
+
+
+def _versions(run):
+    return sorted(path.name for path in run.folders.serving.iterdir())
+
+
+def test_every_component_ran_and_the_model_is_pushed(first_run):
+    for component in DATA_HALF + GATE_HALF:
+        assert not first_run.outputs.was_cached(component), component
+    assert first_run.reasons == []
+    assert first_run.pushed.name.isdigit()
+    assert (first_run.pushed / "saved_model.pb").is_file()
+    assert first_run.pushed.parent == first_run.folders.serving
+
+
+def test_the_pushed_model_keeps_the_signatures_contract(first_run):
+    from pipeline.components.serving_checks import SIGNATURES
+    from serving.c_api import SavedModelSession
+
+    features = {feature.name for feature in first_run.spec.features}
+    with SavedModelSession(first_run.pushed) as session:
+        assert set(session.signatures) >= set(SIGNATURES)
+        assert set(session.signatures["cold"].inputs) == features | {"exclude"}
+    assert (first_run.pushed / "assets.extra" / "tf_serving_warmup_requests").is_file()
+
+
+def test_the_evaluation_is_that_of_the_served_lists(first_run, served):
+    users, answer = served
+    is_cold = np.array([user["segment"] == [b"cold"] for user in users])
+    assert np.array_equal(np.asarray(answer["is_cold"]).reshape(-1), is_cold)
+    lists = np.asarray(answer["item_ids"])
+    hit, n_relevant = metrics.hits(lists, [user["target"] for user in users])
+    for segment, rows in (("warm", ~is_cold), ("cold", is_cold), ("overall", is_cold | ~is_cold)):
+        found = first_run.rows[segment]
+        assert found["users"] == rows.sum() > 0
+        for k in first_run.config.evaluate.ks:
+            recall = metrics.recall(hit, n_relevant, k)[rows].mean()
+            ndcg = metrics.ndcg(hit, n_relevant, k)[rows].mean()
+            assert found[f"recall@{k}"] == pytest.approx(recall, abs=1e-6)
+            assert found[f"ndcg@{k}"] == pytest.approx(ndcg, abs=1e-6)
+            assert found[f"coverage@{k}"] == metrics.coverage(lists[rows], k)
+
+
+def test_new_users_of_different_profiles_get_different_lists(served):
+    users, answer = served
+    lists = {
+        tuple(row)
+        for user, row in zip(users, np.asarray(answer["item_ids"]), strict=True)
+        if user["segment"] == [b"cold"]
+    }
+    assert len(lists) > 1
+
+
+def test_training_saw_neither_test_users_nor_their_items(first_run, served):
+    dataset = first_run.dataset()
+    users, _ = served
+    tested = {user["user_id"][0].decode() for user in users}
+    assert tested == set(dataset.user_ids("test"))
+    assert not tested & set(dataset.user_ids("train") + dataset.user_ids("val"))
+
+
+def test_a_broken_cold_way_is_not_pushed(first_run, broken_run):
+    for component in DATA_HALF:
+        assert broken_run.outputs.was_cached(component), component
+    for component in GATE_HALF:
+        assert not broken_run.outputs.was_cached(component), component
+    assert broken_run.pushed is None
+    assert any(
+        reason.startswith("cold coverage@5 = 5 is below its bound 8")
+        for reason in broken_run.reasons
+    )
+    assert not any(reason.startswith("warm") for reason in broken_run.reasons)
+    assert len(_versions(broken_run)) == 1
+    blessed = lambda component: broken_run.outputs.artifact(component, "blessing")
+    assert blessed("Evaluator").get_int_custom_property("blessed") == 0
+    # It still answers as the contract says: only its numbers show the fault.
+    assert blessed("ServingValidator").get_int_custom_property("blessed") == 1
+
+
+def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
+    from tfx.components.pusher.executor import Executor as Pusher
+    from tfx.types import standard_artifacts
+
+    from cmclrec_tf.schema import Schema
+    from pipeline.components.serving_validator import ServingValidator
+
+    model, blessing = standard_artifacts.Model(), standard_artifacts.InfraBlessing()
+    model.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "blessing")
+    shutil.copytree(first_run.pushed, tmp_path / "model" / "Format-Serving")
+    shutil.rmtree(tmp_path / "model" / "Format-Serving" / "variables")
+    inputs = {
+        "model": [model],
+        "examples": [first_run.outputs.artifact("ExampleGen", "examples")],
+        "transform_graph": [first_run.outputs.artifact("Transform", "transform_graph")],
+    }
+    executor = ServingValidator.EXECUTOR_SPEC.executor_class
+    executor().Do(
+        inputs,
+        {"blessing": [blessing]},
+        {
+            "features": json.dumps(Schema(first_run.spec.features).to_dict()["features"]),
+            "list_length": first_run.config.serve.list_length,
+        },
+    )
+    assert (tmp_path / "blessing" / "INFRA_NOT_BLESSED").is_file()
+    assert "cannot be asked" in (tmp_path / "blessing" / "REASONS.txt").read_text()
+    assert not Pusher().CheckBlessing({"infra_blessing": [blessing]})
+
+
+def _invoke(command, setting, tmp_path, *more):
+    config = tmp_path / "config.yaml"
+    config.write_text(setting.config.to_yaml())
+    arguments = {
+        "--dataset": setting.spec,
+        "--data-dir": setting.data_dir,
+        "--config": config,
+        "--root": setting.root,
+    }
+    given = [str(part) for pair in arguments.items() for part in pair]
+    return CliRunner().invoke(command, [*given, *more], catch_exceptions=False)
+
+
+def test_a_refused_model_is_told_with_value_and_bound(broken_run, setting, tmp_path):
+    from pipeline.cli import run
+
+    result = _invoke(run, setting, tmp_path, "--run-fn", "tests.pipeline.broken_cold.run_fn")
+    assert result.exit_code == 1
+    assert "The model was not pushed" in result.output
+    assert "cold coverage@5 = 5 is below its bound 8" in result.output
+
+
+def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting, tmp_path):
+    """Other versions were refused, lost and pushed in between: none of it must matter."""
+    from pipeline.cli import quickstart
+
+    serving = broken_run.folders.serving
+    (pushed,) = serving.iterdir()
+    newer = serving / str(int(pushed.name) + 10_000_000)
+    shutil.copytree(pushed, newer)
+    shutil.rmtree(pushed)
+    result = _invoke(quickstart, setting, tmp_path)
+    assert result.exit_code == 0, result.output
+    again = setting.run()
+    for component in DATA_HALF + GATE_HALF:
+        assert again.outputs.was_cached(component), component
+    assert _versions(again) == [newer.name, again.pushed.name]
+    assert f"Serving version {again.pushed.name} on 127.0.0.1:" in result.output
+    assert result.output.count("is recommended") == 3
+    for line in ("CMCLRec", "popularity, all events", "popularity, last events", "Try next"):
+        assert line in result.output
+
+
+def test_a_run_fn_that_is_not_there(setting):
+    with pytest.raises(InputError, match="pipeline.trainer.absent: it must be the import path"):
+        setting.run(run_fn="pipeline.trainer.absent")

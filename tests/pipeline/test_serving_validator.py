@@ -1,0 +1,211 @@
+"""An export is fit to serve only if every signature keeps the contract."""
+
+import pytest
+import tensorflow as tf
+
+from cmclrec_tf.schema import CATEGORICAL, MULTI, NUMERIC, Feature
+from pipeline.components.serving_checks import Expected, check_export
+
+ITEMS = [f"item{i}" for i in range(12)]
+K = 9
+LOWEST = tf.float32.min
+FEATURES = (Feature("city", CATEGORICAL), Feature("likes", MULTI), Feature("age", NUMERIC))
+EXPECTED = Expected(FEATURES, frozenset(item.encode() for item in ITEMS), list_length=K)
+EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
+
+
+def _strings(name, rank):
+    return tf.TensorSpec([None] * rank, tf.string, name=name)
+
+
+class _Toy(tf.Module):
+    """Ranks items by place, raised for those that a user's features name; `fault` breaks it."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+        self.items = tf.constant(ITEMS)
+
+    def signatures(self):
+        exclude = _strings("exclude", 2)
+        cold = [_strings("city", 1), _strings("likes", 2), tf.TensorSpec([None], name="age")]
+        named = {
+            "warm": tf.function(self.warm, input_signature=[_strings("history", 2), exclude]),
+            "cold": tf.function(self.cold, input_signature=[*cold, exclude]),
+            "serving_default": tf.function(self.default, input_signature=[EXAMPLES]),
+            "user_embedding": tf.function(self.embedding, input_signature=[EXAMPLES]),
+        }
+        if self.fault == "no embedding":
+            del named["user_embedding"]
+        if self.fault == "no exclude":
+            named["warm"] = tf.function(
+                lambda history: self.warm(history, history[:, :0]),
+                input_signature=[_strings("history", 2)],
+            )
+        return named
+
+    def warm(self, history, exclude):
+        hidden = exclude if self.fault == "history comes back" else [history, exclude]
+        hidden = tf.concat(hidden, axis=1)
+        if self.fault == "exclude comes back":
+            hidden = history
+        return self.listed(tf.zeros([tf.shape(history)[0], len(ITEMS)]), hidden)
+
+    def cold(self, city, likes, age, exclude):
+        likes = tf.concat([likes, city[:, None]], axis=1)
+        raised = tf.cast(tf.reduce_any(likes[:, :, None] == self.items, axis=1), tf.float32)
+        if self.fault == "missing numbers":
+            raised += age[:, None]
+        return self.listed(raised * 50, exclude)
+
+    def listed(self, raised, hidden):
+        scores = raised - tf.range(len(ITEMS), dtype=tf.float32)
+        shut = tf.reduce_any(hidden[:, :, None] == self.items, axis=1)
+        scores, ids = tf.math.top_k(tf.where(shut, LOWEST, scores), K)
+        items = tf.where(scores > LOWEST, tf.gather(self.items, ids), "")
+        if self.fault == "one item twice":
+            items = tf.concat([items[:, :1], items[:, :1], items[:, 2:]], axis=1)
+        if self.fault == "unknown item":
+            items = tf.where(items == "item11", "item99", items)
+        if self.fault == "short list":
+            items, scores = items[:, 1:], scores[:, 1:]
+        if self.fault == "hole in a list":
+            items = tf.concat([items[:, :2], items[:, :1][:, :0], items[:, 3:]], axis=1)
+            items = tf.pad(items, [[0, 0], [0, 1]], constant_values="")
+        if self.fault == "not finite":
+            scores = tf.where(scores < -5, float("nan"), scores)
+        if self.fault == "increasing":
+            scores = scores[:, ::-1]
+        return {"item_ids": items, "scores": scores}
+
+    def default(self, examples):
+        ragged = tf.io.RaggedFeature
+        parsed = tf.io.parse_example(
+            examples,
+            {
+                "history": ragged(tf.string),
+                "likes": ragged(tf.string),
+                "city": ragged(tf.string),
+                "age": ragged(tf.float32),
+            },
+        )
+        history = parsed["history"].to_tensor("")
+        city = parsed["city"].to_tensor("", shape=[None, 1])[:, 0]
+        age = parsed["age"].to_tensor(float("nan"), shape=[None, 1])[:, 0]
+        is_cold = parsed["history"].row_lengths() == 0
+        warm = self.warm(history, history[:, :0])
+        cold = self.cold(city, parsed["likes"].to_tensor(""), age, history[:, :0])
+        if self.fault == "all go the warm way":
+            cold = warm
+        if self.fault == "is_cold is turned":
+            is_cold = ~is_cold
+            warm, cold = cold, warm
+        both = {key: tf.where(is_cold[:, None], cold[key], warm[key]) for key in warm}
+        return {**both, "is_cold": is_cold}
+
+    def embedding(self, examples):
+        fill = float("nan") if self.fault == "broken embedding" else 1.0
+        return {"embedding": tf.fill([tf.shape(examples)[0], 4], fill)}
+
+
+def _record(segment, history=(), city=(), likes=(), age=()):
+    def texts(values):
+        return tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[value.encode() for value in values])
+        )
+
+    feature = {
+        "user_id": texts([f"{segment}-user"]),
+        "segment": texts([segment]),
+        "history": texts(history),
+        "target": texts(["item0"]),
+        "city": texts(city),
+        "likes": texts(likes),
+        "age": tf.train.Feature(float_list=tf.train.FloatList(value=age)),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+WARM = [
+    _record("warm", ["item0"], ["item3"], age=[30.0]),
+    # So much seen that the list cannot be filled.
+    _record("warm", [*ITEMS[:5], "gone"], likes=["item4"]),
+]
+COLD = [
+    _record("cold", city=["item7"], likes=["item3", "item9"], age=[20.0]),
+    _record("cold"),
+    _record("cold", likes=["item11"]),
+]
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    def write(fault=None):
+        folder = tmp_path_factory.mktemp("export")
+        module = _Toy(fault)
+        module.held = module.signatures()
+        tf.saved_model.save(module, str(folder), signatures=module.held)
+        return folder
+
+    return write
+
+
+def test_a_fit_export_has_no_reasons(export):
+    assert check_export(export(), [*WARM, *COLD], EXPECTED) == []
+
+
+def test_a_list_is_no_longer_than_the_catalogue(export):
+    items = frozenset(item.encode() for item in ITEMS)
+    longer = Expected(FEATURES, items, list_length=100)
+    (reason, *_) = check_export(export(), [*WARM, *COLD], longer)
+    assert "(2, 12)" in reason
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("no embedding", "'user_embedding' is missing"),
+        ("no exclude", "warm: inputs are ['history']"),
+        ("history comes back", "warm: an item of the history or of exclude came back"),
+        ("exclude comes back", "warm with exclude: an item of the history or of exclude"),
+        ("one item twice", "an item twice"),
+        ("unknown item", "not in the vocabulary"),
+        ("short list", "lists are (2, 8)"),
+        ("hole in a list", "8 items in a list, expected 9"),
+        ("not finite", "scores are not finite"),
+        ("missing numbers", "cold: scores are not finite"),
+        ("increasing", "scores increase"),
+        ("all go the warm way", "cold users get other lists than from 'cold'"),
+        ("is_cold is turned", "is_cold is wrong for warm users"),
+        ("broken embedding", "user_embedding"),
+    ],
+)
+def test_each_fault_is_a_reason(export, fault, reason):
+    reasons = check_export(export(fault), [*WARM, *COLD], EXPECTED)
+    assert any(reason in line for line in reasons), reasons
+
+
+def test_a_user_feature_the_contract_does_not_know(export):
+    fewer = Expected(FEATURES[:2], EXPECTED.items, K)
+    (reason,) = check_export(export(), [*WARM, *COLD], fewer)
+    assert reason.startswith("cold: inputs are ['age', 'city', 'exclude', 'likes']")
+
+
+def test_a_broken_export_is_a_reason_and_no_crash(export, tmp_path):
+    assert "cannot be loaded" in check_export(tmp_path, [*WARM, *COLD], EXPECTED)[0]
+    folder = export()
+    (folder / "saved_model.pb").write_bytes(b"\x0b not a graph")
+    assert "cannot be loaded" in check_export(folder, [*WARM, *COLD], EXPECTED)[0]
+
+
+def test_both_segments_must_be_asked(export):
+    folder = export()
+    assert "no cold user" in check_export(folder, WARM, EXPECTED)[0]
+    assert "no warm user" in check_export(folder, COLD, EXPECTED)[0]
+
+
+def test_reasons_say_nothing_of_users(export):
+    reasons = check_export(export("missing numbers"), [*WARM, *COLD], EXPECTED)
+    assert reasons
+    for told in ("item3", "item7", "item9", "-user"):
+        assert not any(told in line for line in reasons)

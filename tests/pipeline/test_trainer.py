@@ -1,0 +1,105 @@
+"""The Trainer's function, on artifacts laid out as TFX lays them out."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from cmclrec_tf.config import (
+    Config,
+    DataConfig,
+    FinetuneConfig,
+    ModelConfig,
+    PretrainConfig,
+    ServeConfig,
+)
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import NUMERIC, Feature
+from cmclrec_tf.tables import prepare_tables
+
+pytestmark = pytest.mark.pipeline
+
+FEATURES = (Feature("group"), Feature("age", NUMERIC))
+CONFIG = Config(
+    data=DataConfig(max_history=6),
+    model=ModelConfig(width=8, latent=8, blocks=1, heads=1),
+    pretrain=PretrainConfig(epochs=1, batch_size=16),
+    finetune=FinetuneConfig(epochs=1, batch_size=16),
+    serve=ServeConfig(list_length=5),
+)
+
+
+@pytest.fixture
+def fn_args(tmp_path):
+    """Arguments as the Trainer's executor fills them in."""
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+    from pipeline.trainer import custom_config
+
+    def users(split, n):
+        return [
+            {
+                "user_id": f"{split}{i}",
+                "history": [f"i{(i + j) % 12}" for j in range(7)],
+                "target": [f"i{(i + 7) % 12}"],
+                "group": "ab"[i % 2],
+                "age": 20.0 + i,
+            }
+            for i in range(n)
+        ]
+
+    prepared = tmp_path / "prepared"
+    records = {"train": users("train", 32), "val": users("val", 8), "test": users("test", 4)}
+    prepare_tables(records, FEATURES, prepared, max_history=6)
+    assets = tmp_path / "graph" / "transform_fn" / "assets"
+    shutil.copytree(prepared / "vocabularies", assets)
+    custom = custom_config(CONFIG, FEATURES, "toy", sources="")
+    return FnArgs(
+        train_files=[str(prepared / "train" / "*")],
+        eval_files=[str(prepared / "val" / "*")],
+        transform_graph_path=str(tmp_path / "graph"),
+        serving_model_dir=str(tmp_path / "model" / "Format-Serving"),
+        model_run_dir=str(tmp_path / "logs"),
+        custom_config=json.loads(json.dumps(custom)),
+    )
+
+
+def test_arguments_become_the_config_and_the_dataset(fn_args):
+    from pipeline.trainer import inputs
+
+    config, dataset = inputs(fn_args)
+    assert config == CONFIG
+    assert dataset.schema.items == 2 + 12
+    group, age = dataset.schema.features
+    assert (group.name, group.size) == ("group", 2 + 2)
+    assert age.mean == pytest.approx(20 + 31 / 2)
+    assert len(dataset.user_ids("val")) == 8
+
+
+def test_it_leaves_a_served_model_and_logs(fn_args, tmp_path):
+    from pipeline.trainer import run_fn
+    from serving.c_api import SavedModelSession
+
+    run_fn(fn_args)
+    with SavedModelSession(fn_args.serving_model_dir) as session:
+        assert set(session.signatures) >= {"warm", "cold", "serving_default", "user_embedding"}
+    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["Format-Serving"]
+
+
+def test_a_lost_vocabulary_is_named(fn_args, tmp_path):
+    from pipeline.trainer import inputs
+
+    (tmp_path / "graph" / "transform_fn" / "assets" / "group").unlink()
+    with pytest.raises(InputError, match="group: the vocabulary file must exist"):
+        inputs(fn_args)
+
+
+def test_another_config_is_another_cache_key():
+    from pipeline.trainer import custom_config
+
+    key = lambda config, sources: json.dumps(custom_config(config, FEATURES, "toy", sources))
+    assert key(CONFIG, "a") == key(CONFIG, "a")
+    assert key(CONFIG, "a") != key(CONFIG, "b")
+    assert key(CONFIG, "a") != key(dataclasses.replace(CONFIG, seed=1), "a")
