@@ -98,6 +98,9 @@ def quickstart(dataset, data_dir, preset, config_path, root, port):
     Asks `warm` for a user with a history and `cold` for two new users, prints the titles and the
     segment table, and says where everything lies.
     """
+    from serving.local_server import HOST, free_address
+
+    free_address(HOST, port)  # better now than after the pipeline
     left = _run(dataset, data_dir, preset, config_path, root)
     from pipeline import quickstart as quick
     from pipeline import report

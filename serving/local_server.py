@@ -51,7 +51,7 @@ class LocalServer:
     ):
         # Whatever needs no TensorFlow fails before the seconds that it takes to import.
         self.version, folder = versions.latest(model_base_path)
-        self.host = _address(host, port)
+        self.host = free_address(host, port)
         self._session = _load(
             folder, tensorflow_intra_op_parallelism, tensorflow_inter_op_parallelism
         )
@@ -130,8 +130,12 @@ def _load(folder, intra_op_threads, inter_op_threads):
         ) from error
 
 
-def _address(host, port):
-    """The numeric address of a host, after a trial that says why it cannot be had."""
+def free_address(host, port):
+    """The numeric address of a host, after a trial that one can listen there.
+
+    Raises:
+        InputError: no such address here, or the port is in use or not to be had.
+    """
     if not 0 <= port < 2**16:
         raise InputError(f"port {port}", "a port is between 0 and 65535", "Choose another one.")
     try:

@@ -6,7 +6,7 @@ import numpy as np
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import metrics
-from cmclrec_tf.schema import COLD, FIRST_ID, OVERALL, PAD, WARM
+from cmclrec_tf.schema import COLD, FIRST_ID, OOV, OVERALL, PAD, WARM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=
     lists, relevant, is_cold = [], [], []
     for batch in dataset.batches(split, batch_size):
         lists.append(np.asarray(recommender.recommend(batch, k)))
-        relevant.extend(row[row != PAD] for row in batch["target"].numpy())
+        relevant.extend(_told_apart(row[row != PAD]) for row in batch["target"].numpy())
         is_cold.append(batch["is_cold"].numpy())
     if not relevant:
         raise InputError(
@@ -71,6 +71,11 @@ def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=
         if rows.any()
     }
     return Report(rows, users, is_cold)
+
+
+def _told_apart(items):
+    """Two unknown items share the id OOV and are two misses all the same: give them ids < 0."""
+    return np.where(items == OOV, -1 - np.arange(len(items)), items)
 
 
 def table(rows, names=("recall@20", "ndcg@20", "coverage@20"), segments=(WARM, COLD, OVERALL)):

@@ -74,16 +74,19 @@ class _Runner(LocalDagRunner):
         name = pipeline.pipeline_info.id
         ids = [node.pipeline_node.node_info.id for node in pipeline.nodes]
         for number, node_id in enumerate(ids, 1):
-            print(f"[{number}/{len(ids)}] {node_id} ...", end=" ", file=sys.stderr, flush=True)
+            title = f"[{number}/{len(ids)}] {node_id} ..."
+            # On a terminal the line is written over; a component's own bars come in between.
+            again, end = ("\r", "") if sys.stderr.isatty() else ("", "\n")
+            print(title, end=end, file=sys.stderr, flush=True)
             start = time.monotonic()
             try:
                 super().run_with_ir(_only(pipeline, node_id), run_options)
             except BaseException:
-                print("failed", file=sys.stderr, flush=True)
+                print(f"{again}{title} failed", file=sys.stderr, flush=True)
                 raise
             seconds = time.monotonic() - start
             cached = " (cached)" if Outputs(self._metadata, name).was_cached(node_id) else ""
-            print(f"{seconds:.1f} s{cached}", file=sys.stderr, flush=True)
+            print(f"{again}{title} {seconds:.1f} s{cached}", file=sys.stderr, flush=True)
 
 
 def _only(pipeline, node_id):

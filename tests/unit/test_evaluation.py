@@ -87,6 +87,16 @@ def test_a_k_above_the_catalogue_is_cut(dataset):
     assert report.rows["cold"]["recall@1000"] == 1
 
 
+def test_every_unknown_target_is_a_miss(records, tmp_path):
+    from cmclrec_tf.tables import prepare_tables
+    from tests.conftest import FEATURES
+
+    cold = {**records["test"][-1], "history": [], "target": ["new", "newer", "i1"]}
+    small = {"train": records["train"], "val": records["val"], "test": [cold]}
+    dataset = prepare_tables(small, FEATURES, tmp_path / "unknown", max_history=8)
+    assert evaluate(Popularity(dataset), dataset, ks=(20,)).rows["cold"]["recall@20"] == 1 / 3
+
+
 def test_table_shows_every_segment(dataset):
     rows = evaluate(Popularity(dataset), dataset, ks=(20,)).rows
     text = table({"popularity": rows, "nobody": {}})
