@@ -148,17 +148,17 @@ class FinetuneConfig:
         patience: epochs without a better validation NDCG before training stops.
     """
 
-    epochs: int = 60
+    epochs: int = 36
     batch_size: int = 64
     learning_rate: float = 1e-3
     eta: float = 0.1
     cold_rows: str = "both"
     cold_share: float = 0.3
-    cold_weight: float = 0.5
+    cold_weight: float = 0.25
     cold_target: str = "mixed"
-    feature_dropout: float = 0.4
-    weight_decay: float = 0.05
-    patience: int = 10
+    feature_dropout: float = 0.8
+    weight_decay: float = 0.3
+    patience: int = 12
 
     def __post_init__(self):
         _positive(self, "epochs", "batch_size", "learning_rate", "patience")
