@@ -10,9 +10,7 @@ setup(
     name="cmclrec-tf",
     version="0.1.0",
     description="Recommendations for users without history: CMCLRec on Keras, TFX and TF Serving",
-    long_description=pathlib.Path(__file__).with_name("README.md").read_text()
-    if pathlib.Path(__file__).with_name("README.md").is_file()
-    else "",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
@@ -20,7 +18,7 @@ setup(
     package_data={"cmclrec_tf": ["presets/*.yaml"], "pipeline": ["datasets/*.yaml"]},
     install_requires=[
         "tensorflow>=2.16",
-        "keras>=3.4",
+        "keras>=3.12",
         "numpy",
         "pyyaml",
         "click>=8",

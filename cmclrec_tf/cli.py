@@ -26,6 +26,11 @@ class Rooms(click.Group):
         except ReadableError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+        except OSError as error:
+            # What no check foresaw: a full disk, a folder that may not be written.
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {where}{error.strerror or error}", err=True)
+            ctx.exit(2)
 
 
 @click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})

@@ -75,7 +75,6 @@ class ModelConfig:
             history side of the mapper causal, so that no position sees its own label.
         history_path: T_s is the mapper's output (`mapped`), or that plus the raw item embeddings
             (`residual`).
-        item_bias: add a learned popularity bias to every item's score.
     """
 
     backbone: str = "sasrec"
@@ -87,7 +86,6 @@ class ModelConfig:
     encoder_blocks: int = 1
     positions: str = "every"
     history_path: str = "residual"
-    item_bias: bool = False
 
     def __post_init__(self):
         _positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")
@@ -189,6 +187,8 @@ class EvaluateConfig:
     def __post_init__(self):
         object.__setattr__(self, "ks", tuple(self.ks))
         _positive(self, "k")
+        cuts = all(type(k) is int and k > 0 for k in self.ks)
+        _check(cuts, "ks", self.ks, "cuts are positive integers")
         _check(self.k in self.ks, "ks", self.ks, f"it must hold k={self.k}")
         _not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
 
@@ -219,6 +219,9 @@ class Config:
     serve: ServeConfig = ServeConfig()
     seed: int = 0
 
+    def __post_init__(self):
+        _not_negative(self, "seed")
+
     def to_dict(self):
         return dataclasses.asdict(self)
 
@@ -238,7 +241,10 @@ class Config:
         path = pathlib.Path(path)
         if not path.is_file():
             raise InputError(path, "the config file must exist", "Check the path.")
-        return _parse(path.read_text(), path)
+        try:
+            return _parse(path.read_text("utf-8"), path)
+        except UnicodeDecodeError as error:
+            raise InputError(path, "it must be UTF-8 text", "Save it as UTF-8.") from error
 
     @classmethod
     def preset(cls, name):

@@ -11,6 +11,7 @@ from cmclrec_tf import vocabulary
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import (
     COLD,
+    FIRST_ID,
     HISTORY,
     ITEMS,
     OOV,
@@ -56,13 +57,13 @@ class PreparedDataset:
         Raises:
             InputError: a vocabulary that is missing.
         """
-        sized = tuple(
-            feature
-            if feature.is_numeric
-            else dataclasses.replace(feature, size=vocabulary.size(vocabularies[feature.name]))
-            for feature in features
-        )
-        schema = Schema(sized, items=vocabulary.size(vocabularies[ITEMS]))
+        tokens = {
+            field: vocabulary.read(vocabularies[field])
+            for field in Schema(tuple(features)).vocabularies
+        }
+        size = {field: len(listed) + FIRST_ID for field, listed in tokens.items()}
+        sized = tuple(dataclasses.replace(f, size=size.get(f.name, 0)) for f in features)
+        schema = Schema(sized, items=size[ITEMS], digest=vocabulary.digest(tokens))
         files = {split: tuple(sorted(paths)) for split, paths in files.items()}
         users = {split: _count(paths) for split, paths in files.items()}
         dataset = cls(name, schema, max_history, files, dict(vocabularies), users)
@@ -73,7 +74,7 @@ class PreparedDataset:
         """Reads a prepared dataset from its folder.
 
         Raises:
-            InputError: the folder, its description, a split or a vocabulary is missing.
+            InputError: the folder, its description or a vocabulary is missing.
         """
         folder = pathlib.Path(folder)
         path = folder / DESCRIPTION
@@ -91,6 +92,20 @@ class PreparedDataset:
             {name: str(folder / VOCABULARIES / name) for name in names},
             described["name"],
         )
+
+    def with_history(self, length):
+        """The same dataset, read with histories of the newest `length` items.
+
+        Raises:
+            InputError: the records were prepared with fewer.
+        """
+        if length > self.max_history:
+            raise InputError(
+                f"data.max_history={length}",
+                f"{self.name} was prepared with {self.max_history}",
+                "Prepare it again with this config, or lower data.max_history.",
+            )
+        return dataclasses.replace(self, max_history=length)
 
     def batches(self, split, batch_size=256, shuffle=None, seed=0):
         """Batches of a split as a `tf.data.Dataset` of dicts.
@@ -117,7 +132,7 @@ class PreparedDataset:
         """The split's user ids, in the order of unshuffled batches."""
         spec = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
         return [
-            user.decode()
+            user.decode("utf-8", "surrogateescape")
             for batch in self._records(split).batch(1024).as_numpy_iterator()
             for user in tf.io.parse_example(batch, spec)[USER_ID].numpy()
         ]
@@ -177,11 +192,16 @@ class PreparedDataset:
         mean = total / count
         scale = tf.sqrt(tf.maximum(squares / count - mean**2, 0.0))
         known = {
-            f.name: dataclasses.replace(f, mean=float(m), scale=float(s) or 1.0)
+            f.name: dataclasses.replace(f, mean=float(m), scale=_scale(float(m), float(s)))
             for f, m, s in zip(numeric, mean, scale, strict=True)
         }
         features = tuple(known.get(f.name, f) for f in self.schema.features)
         return dataclasses.replace(self.schema, features=features)
+
+
+def _scale(mean, deviation):
+    """1 for a column that is constant but for rounding."""
+    return deviation if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0
 
 
 def _read(paths):
@@ -224,9 +244,19 @@ def dense_feature(feature, values):
 
 
 def profile_key(features):
-    """int64 [B]: equal for users whose features are all equal."""
+    """int64 [B]: equal for users whose features are all equal.
+
+    The order of several values does not count, and unknown is the same as missing, as in the
+    tokens.
+    """
+
+    def text(values):
+        if values.dtype.is_floating:
+            return tf.strings.as_string(values, precision=9, scientific=True)
+        return tf.strings.as_string(tf.sort(tf.where(values > OOV, values, PAD), axis=1))
+
     parts = [
-        tf.strings.reduce_join(tf.strings.as_string(features[name]), axis=1, separator=",")
+        tf.strings.reduce_join(text(features[name]), axis=1, separator=",")
         for name in sorted(features)
     ]
     return tf.strings.to_hash_bucket_fast(tf.strings.join(parts, ";"), 2**62)

@@ -52,7 +52,7 @@ class Feature:
     Attributes:
         name: field name in the record and input name in the `cold` signature.
         kind: `categorical` (one string), `multi` (any number of strings) or `numeric` (one float).
-        prefix: keep only this many leading characters of each string; 0 keeps all.
+        prefix: keep only this many leading bytes of each string; 0 keeps all.
         size: number of ids, PAD and OOV included; 0 until the train split's vocabulary is known.
         mean, scale: location and spread of a numeric feature over the train split.
 
@@ -89,7 +89,7 @@ class Feature:
         if self.prefix < 0 or (self.prefix and self.kind == NUMERIC):
             raise InputError(
                 f"user feature {self.name!r} with prefix {self.prefix}",
-                "a prefix is a positive number of characters of a string feature",
+                "a prefix is a positive number of bytes of a string feature",
                 "Drop it from the dataset spec or make it positive.",
             )
 
@@ -105,10 +105,12 @@ class Schema:
     Attributes:
         features: the user features, in the order of their tokens.
         items: number of item ids, PAD and OOV included; 0 until the vocabulary is known.
+        digest: of all vocabularies together: equal sizes do not make equal ids.
     """
 
     features: tuple[Feature, ...]
     items: int = 0
+    digest: str = ""
 
     def __post_init__(self):
         names = [feature.name for feature in self.features]
@@ -122,19 +124,13 @@ class Schema:
             raise InputError(f"user features {names}", "names are unique", "Drop the repeated one.")
 
     @property
-    def names(self):
-        return tuple(feature.name for feature in self.features)
-
-    @property
     def vocabularies(self):
         """Names of the vocabularies: the items' and one for each string feature."""
         return (ITEMS, *(f.name for f in self.features if not f.is_numeric))
 
     def to_dict(self):
-        return {"items": self.items, "features": [dataclasses.asdict(f) for f in self.features]}
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values):
-        return cls(
-            features=tuple(Feature(**f) for f in values["features"]), items=values.get("items", 0)
-        )
+        return cls(**{**values, "features": tuple(Feature(**f) for f in values["features"])})

@@ -8,10 +8,14 @@ import tempfile
 import tensorflow as tf
 
 from cmclrec_tf import vocabulary
-from cmclrec_tf.input import VOCABULARIES, PreparedDataset, write_description
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.input import DESCRIPTION, VOCABULARIES, PreparedDataset, write_description
 from cmclrec_tf.schema import (
+    COLD,
+    FIRST_ID,
     HISTORY,
     ITEMS,
+    OOV,
     SEGMENT,
     SPLITS,
     TARGET,
@@ -30,64 +34,106 @@ def prepare_tables(records, features, folder, max_history=50, name="tables"):
             oldest first), segment (`warm` unless given) and the user features: a string, a list
             of strings, a number, or None where missing.
         features: `schema.Feature`s.
-        folder: where to write; replaced when it exists.
+        folder: where to write; an older prepared dataset is replaced.
 
     Returns:
         `PreparedDataset`, by the same schema, vocabulary rule and reader as the pipeline's.
 
     Raises:
-        InputError: no users in a split that is read later.
+        InputError: no train users, an unknown split, segment or field, an item id that is empty or
+            holds a line's end, a folder that holds something else.
     """
-    folder = pathlib.Path(folder)
+    folder, schema = pathlib.Path(folder), Schema(tuple(features))
+    _check_splits(records)
+    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+        raise InputError(folder, "only a prepared dataset is replaced", "Name another folder.")
+    raw = {split: [_raw(record, schema) for record in records.get(split, ())] for split in SPLITS}
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    schema = Schema(tuple(features))
-    train = [_raw(record, schema) for record in records[TRAIN]]
-    (aside / VOCABULARIES).mkdir()
-    lines = {}
+    try:
+        _write(aside, raw, schema)
+        counts = {split: len(rows) for split, rows in raw.items()}
+        write_description(aside, name, schema.features, max_history, counts)
+        aside.chmod(0o755)  # mkdtemp's folder is private
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return PreparedDataset.load(folder)
+
+
+def _check_splits(records):
+    unknown = sorted(set(records) - set(SPLITS))
+    if unknown:
+        raise InputError(f"splits {unknown}", f"splits are {list(SPLITS)}", "Correct the name.")
+    if not records.get(TRAIN):
+        raise InputError("no train users", "vocabularies come from them", "Add some.")
+
+
+def _write(folder, raw, schema):
+    """Vocabularies of the train split, and every split's records by them."""
+    (folder / VOCABULARIES).mkdir()
+    ids = {}
     for field in schema.vocabularies:
         sources = (HISTORY, TARGET) if field == ITEMS else (field,)
-        counts = collections.Counter(token for r in train for s in sources for token in r[s])
+        counts = collections.Counter(token for r in raw[TRAIN] for s in sources for token in r[s])
         # Most frequent first; ties in the reverse order of the text, as TensorFlow Transform does.
         tokens = sorted(counts, key=lambda token: (counts[token], token), reverse=True)
-        (aside / VOCABULARIES / field).write_bytes(b"".join(t.encode() + b"\n" for t in tokens))
-        lines[field] = {token: i + 2 for i, token in enumerate(tokens)}
-    for split in SPLITS:
-        (aside / split).mkdir()
+        lines = b"".join(vocabulary.encode(token) + b"\n" for token in tokens)
+        (folder / VOCABULARIES / field).write_bytes(lines)
+        ids[field] = {token: i for i, token in enumerate(tokens, FIRST_ID)}
+    for split, rows in raw.items():
+        (folder / split).mkdir()
         options = tf.io.TFRecordOptions(compression_type="GZIP")
-        with tf.io.TFRecordWriter(str(aside / split / "users-00000.gz"), options) as writer:
-            for record in records.get(split, ()):
-                writer.write(_example(_raw(record, schema), schema, lines))
-    counts = {split: len(records.get(split, ())) for split in SPLITS}
-    write_description(aside, name, schema.features, max_history, counts)
-    if folder.exists():
-        shutil.rmtree(folder)
-    aside.rename(folder)
-    return PreparedDataset.load(folder)
+        with tf.io.TFRecordWriter(str(folder / split / "users-00000.gz"), options) as writer:
+            for row in rows:
+                writer.write(_example(row, schema, ids))
 
 
 def _raw(record, schema):
     """The record with every feature as a list of cleaned values."""
+    known = {USER_ID, SEGMENT, HISTORY, TARGET, *(f.name for f in schema.features)}
+    missing = {USER_ID, HISTORY, TARGET} - set(record)
+    if missing or set(record) - known:
+        raise InputError(
+            f"a record with the fields {sorted(record)}",
+            f"the fields are {sorted(known)}",
+            "Correct the names, or add the user feature.",
+        )
+    segment = record.get(SEGMENT, WARM)
+    if segment not in (WARM, COLD):
+        raise InputError(f"segment {segment!r}", f"it is {WARM} or {COLD}", "Correct it.")
     raw = {
         USER_ID: str(record[USER_ID]),
-        SEGMENT: record.get(SEGMENT, WARM),
-        HISTORY: [str(item) for item in record[HISTORY]],
-        TARGET: [str(item) for item in record[TARGET]],
+        SEGMENT: segment,
+        HISTORY: [_item(item) for item in record[HISTORY]],
+        TARGET: [_item(item) for item in record[TARGET]],
     }
     for feature in schema.features:
         value = record.get(feature.name)
         values = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
-        if feature.is_numeric:
-            raw[feature.name] = [float(v) for v in values]
-        else:
-            cleaned = vocabulary.clean(feature, tf.constant([str(v) for v in values], tf.string))
-            raw[feature.name] = [token.decode() for token in cleaned.numpy() if token]
+        raw[feature.name] = (
+            [float(v) for v in values] if feature.is_numeric else _tokens(feature, values)
+        )
     return raw
+
+
+def _item(item):
+    item = str(item)
+    if not item or "\n" in item:
+        raise InputError(f"item {item!r}", "an id is one line and not empty", "Rename the item.")
+    return item
+
+
+def _tokens(feature, values):
+    cleaned = vocabulary.clean(feature, tf.constant([str(v) for v in values], tf.string)).numpy()
+    return [token.decode("utf-8", "surrogateescape") for token in cleaned if token]
 
 
 def _example(raw, schema, lines):
     def ids(field, tokens):
-        return _ints([lines[field].get(token, 1) for token in tokens])
+        return _ints([lines[field].get(token, OOV) for token in tokens])
 
     fields = {
         USER_ID: _bytes(raw[USER_ID]),
@@ -105,7 +151,7 @@ def _example(raw, schema, lines):
 
 
 def _bytes(text):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[vocabulary.encode(text)]))
 
 
 def _ints(values):

@@ -1,13 +1,13 @@
 """The two-stage driver of Algorithm 1: one way to train, for the CLI, notebooks and pipelines."""
 
-import dataclasses
+import math
 import pathlib
 
 import keras
 
 from cmclrec_tf.callbacks import Progress
 from cmclrec_tf.config import Config
-from cmclrec_tf.errors import InputError
+from cmclrec_tf.errors import InputError, ReadableError
 from cmclrec_tf.models import CMCLRec, Pretrain
 from cmclrec_tf.schema import TRAIN, VAL
 
@@ -26,20 +26,24 @@ def train(dataset, config=None, log_dir=None):
         The trained `CMCLRec`.
 
     Raises:
-        InputError: the dataset was prepared with a shorter history than the config asks for.
+        InputError: the dataset was prepared with a shorter history than the config asks for, or
+            has no train or val users.
+        TrainingError: the loss became NaN or infinite.
     """
     config = config or Config.preset("default")
-    length = config.data.max_history
-    if length > dataset.max_history:
-        raise InputError(
-            f"data.max_history={length}",
-            f"{dataset.name} was prepared with {dataset.max_history}",
-            "Prepare it again with this config, or lower data.max_history.",
-        )
-    dataset = dataclasses.replace(dataset, max_history=length)
+    dataset = dataset.with_history(config.data.max_history)
+    for split in (TRAIN, VAL):
+        if not dataset.users.get(split):
+            raise InputError(
+                f"split {split!r} of {dataset.name}", "training needs users in it", "Add some."
+            )
     keras.utils.set_random_seed(config.seed)
     stage1 = pretrain(dataset, config, log_dir)
     return finetune(dataset, config, stage1.mapper, log_dir)
+
+
+class TrainingError(ReadableError):
+    """Training went wrong for a reason that its config can mend."""
 
 
 def pretrain(dataset, config, log_dir=None):
@@ -51,12 +55,17 @@ def pretrain(dataset, config, log_dir=None):
     adam = keras.optimizers.Adam(settings.learning_rate)
     adam.build(model.trainable_variables)  # slots made now spare a second trace of the train step
     model.compile(adam)
-    model.fit(
+    fitted = model.fit(
         batches,
         epochs=settings.epochs,
         verbose=0,
-        callbacks=[Progress("stage 1", "loss"), *_tensorboard(log_dir, "pretrain")],
+        callbacks=[
+            Progress("stage 1", "loss"),
+            keras.callbacks.TerminateOnNaN(),
+            *_tensorboard(log_dir, "pretrain"),
+        ],
     )
+    _check_finite(fitted, "stage 1", "pretrain.learning_rate")
     return model
 
 
@@ -70,7 +79,7 @@ def finetune(dataset, config, mapper=None, log_dir=None):
     best = keras.callbacks.EarlyStopping(
         "val_ndcg", mode="max", patience=settings.patience, restore_best_weights=True
     )
-    model.fit(
+    fitted = model.fit(
         batches,
         validation_data=dataset.batches(VAL, EVAL_BATCH),
         epochs=settings.epochs,
@@ -82,6 +91,7 @@ def finetune(dataset, config, mapper=None, log_dir=None):
             *_tensorboard(log_dir, "finetune"),
         ],
     )
+    _check_finite(fitted, "stage 2", "finetune.learning_rate")
     return model
 
 
@@ -98,6 +108,12 @@ def optimizer(model, settings):
     adam.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in decayed])
     adam.build(model.trainable_variables)
     return adam
+
+
+def _check_finite(fitted, stage, field):
+    losses = fitted.history.get("loss", [])
+    if not all(map(math.isfinite, losses)):
+        raise TrainingError(f"{stage}: the loss is {losses[-1]}, it must be finite. Lower {field}.")
 
 
 def _tensorboard(log_dir, stage):

@@ -3,6 +3,8 @@
 Line i of a vocabulary file has the id FIRST_ID + i; anything else is OOV.
 """
 
+import hashlib
+
 import tensorflow as tf
 
 from cmclrec_tf.errors import InputError
@@ -17,11 +19,11 @@ def clean(feature, values):
         values: string tensor of any shape.
 
     Returns:
-        String tensor of the same shape: stripped, cut to `feature.prefix` characters.
+        String tensor of the same shape: stripped, cut to `feature.prefix` bytes.
     """
     values = tf.strings.strip(values)
     if feature.prefix:
-        # UTF8_CHAR raises on malformed bytes; cutting bytes never does.
+        # Counting characters would raise on malformed text; cutting bytes never does.
         values = tf.strings.substr(values, 0, feature.prefix, unit="BYTE")
     return values
 
@@ -35,9 +37,17 @@ def read(path):
     return [line.decode("utf-8", "surrogateescape") for line in lines if line]
 
 
-def size(path):
-    """Number of ids that a vocabulary file gives, PAD and OOV included."""
-    return len(read(path)) + FIRST_ID
+def encode(token):
+    """The bytes of a token, those included that are no UTF-8: the inverse of `read`'s decoding."""
+    return token.encode("utf-8", "surrogateescape")
+
+
+def digest(vocabularies):
+    """A digest of several vocabularies: {name: tokens} -> hex string."""
+    state = hashlib.sha256()
+    for name in sorted(vocabularies):
+        state.update(b"\n".join([name.encode(), *map(encode, vocabularies[name]), b""]))
+    return state.hexdigest()[:16]
 
 
 class Lookup(tf.Module):

@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import threading
+import warnings
 
 import click
 
@@ -54,6 +55,7 @@ def serve(model_name, model_base_path, host, port, **threads):
     """
     # TensorFlow's warnings quote the tensors of a failed request.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    _quiet_imports()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -136,9 +138,15 @@ def cold(features, exclude, k, target, model_name, timeout):
 
 def _client(target, model_name, timeout):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _quiet_imports()
     from serving.client import Client
 
     return Client(target, model_name, timeout)
+
+
+def _quiet_imports():
+    """What libraries say of their own support is not this command's answer."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core")
 
 
 def _print(recommendations):

@@ -16,6 +16,8 @@ from cmclrec_tf.schema import EXCLUDE, HISTORY
 from serving import profiles, tensor_protos
 
 MESSAGE_BYTES = 64 * 2**20
+# gRPC turns a longer one into a deadline in the past.
+MOST_SECONDS = 86_400
 ROWS = 256
 _MENDS = {
     grpc.StatusCode.UNAVAILABLE: "Start the server, or correct the target",
@@ -67,8 +69,10 @@ class Client:
     """
 
     def __init__(self, target="127.0.0.1:8500", model_name="cmclrec", timeout=5.0):
-        if not timeout > 0:
-            raise InputError(f"timeout={timeout}", "it must be positive", "Give it in seconds.")
+        if not 0 < timeout <= MOST_SECONDS:
+            raise InputError(
+                f"timeout={timeout}", f"it must be in (0, {MOST_SECONDS}]", "Give it in seconds."
+            )
         self.target, self.model_name, self.timeout = target, model_name, timeout
         self._channel = grpc.insecure_channel(
             target,

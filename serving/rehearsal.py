@@ -5,6 +5,7 @@ import pathlib
 from cmclrec_tf.errors import InputError, ReadableError
 from serving import requests
 
+# Where TensorFlow Serving looks for them.
 FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
 

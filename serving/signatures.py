@@ -77,7 +77,7 @@ class Signatures(tf.Module):
     def user_embedding(self, examples):
         """Serialized user records [B] -> embedding [B, D], the state that scores items."""
         batch, _ = self._parse(examples)
-        return {"embedding": self.model(batch, training=False)}
+        return {"embedding": ops.cast(self.model(batch, training=False), "float32")}
 
     def _parse(self, examples):
         """Serialized records -> a model batch, and all known item ids of the history [B, n]."""

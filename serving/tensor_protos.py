@@ -7,6 +7,8 @@ import numpy as np
 
 # A shape is a few bytes; without a bound it could ask for all the memory there is.
 MOST_ELEMENTS = 2**22
+# A single value may stand for many elements, each of which is a copy in TensorFlow.
+MOST_REPEATED_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,10 @@ def decode(proto):
     values = getattr(proto, kind.field)
     if len(values) > count:
         raise ValueError(f"{len(values)} values for shape {list(shape)}")
+    if proto.dtype == STRING and values:
+        repeated = (count - len(values)) * len(values[-1])
+        if repeated > MOST_REPEATED_BYTES:
+            raise ValueError(f"one value repeated for shape {list(shape)}, {repeated} bytes in all")
     array = np.full(
         count, (b"" if proto.dtype == STRING else 0) if not values else values[-1], kind.dtype
     )

@@ -9,8 +9,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from cmclrec_tf import vocabulary
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI
 from serving import signatures
+from serving.rehearsal import FILE
 
-FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 BATCH_SIZES = (1, 32)
 
 
@@ -67,10 +67,11 @@ def _request(name, inputs):
     request.model_spec.signature_name = name
     for key, array in inputs.items():
         kind = tf.string if array.dtype == object else tf.float32
-        request.inputs[key].CopyFrom(tf.make_tensor_proto(array, kind, array.shape))
+        values = [vocabulary.encode(v) if isinstance(v, str) else v for v in array.ravel()]
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(values, kind, array.shape))
     return request
 
 
 def _bytes(tokens):
-    values = [token.encode("utf-8", "surrogateescape") for token in tokens]
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    values = tf.train.BytesList(value=[vocabulary.encode(token) for token in tokens])
+    return tf.train.Feature(bytes_list=values)

@@ -89,3 +89,12 @@ def exported(model, dataset, tmp_path_factory):
     from serving.export import export
 
     return export(model, dataset, tmp_path_factory.mktemp("served") / "cmclrec" / "1")
+
+
+@pytest.fixture(scope="session")
+def session(exported):
+    """The export, loaded as a C++ server loads it."""
+    from serving.c_api import SavedModelSession
+
+    with SavedModelSession(exported) as session:
+        yield session

@@ -1,7 +1,10 @@
 """The backbone contract: any sequential recommender R(.) between embedded and encoded histories."""
 
+import dataclasses
+
 import keras
 
+from cmclrec_tf.config import ModelConfig
 from cmclrec_tf.errors import InputError
 
 _REGISTRY = {}
@@ -16,14 +19,19 @@ class Backbone(keras.layers.Layer):
 
     def __init__(self, length, config, **kwargs):
         super().__init__(**kwargs)
-        self.length, self.config = length, config
+        self.length = length
+        self.config = ModelConfig(**config) if isinstance(config, dict) else config
+
+    def get_config(self):
+        own = {"length": self.length, "config": dataclasses.asdict(self.config)}
+        return {**super().get_config(), **own}
 
 
 def register(name):
     """Class decorator: makes a backbone available to the config word `model.backbone`."""
 
     def add(cls):
-        _REGISTRY[name] = cls
+        _REGISTRY[name] = keras.saving.register_keras_serializable("cmclrec_tf")(cls)
         return cls
 
     return add

@@ -13,6 +13,7 @@ class SASRec(Backbone):
 
     def __init__(self, length, config, **kwargs):
         super().__init__(length, config, **kwargs)
+        config = self.config
         self.positions = Positions(length, config.width)
         self.dropout = keras.layers.Dropout(config.dropout)
         self.blocks = [

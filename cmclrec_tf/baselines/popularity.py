@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import ranking
 from cmclrec_tf.schema import PAD, TRAIN
 
@@ -12,10 +13,16 @@ class Popularity:
 
     Args:
         dataset: `PreparedDataset`; only its train split is read.
-        events: count `all` events, or only the `last` one of each user.
+        events: count `all` events that the records hold (the newest max_history and the target),
+            or only the `last` one of each user.
+
+    Raises:
+        InputError: another word for `events`.
     """
 
     def __init__(self, dataset, events="all"):
+        if events not in ("all", "last"):
+            raise InputError(f"events={events!r}", "it is `all` or `last`", "Choose one.")
         counts = np.zeros(dataset.schema.items, np.int64)
         for batch in dataset.batches(TRAIN, 1024, shuffle=False):
             fields = [batch["target"]] if events == "last" else [batch["history"], batch["target"]]

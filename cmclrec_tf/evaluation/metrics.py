@@ -40,15 +40,17 @@ def reciprocal_rank(hit):
     return np.where(hit.any(axis=1), 1.0 / (1 + hit.argmax(axis=1)), 0.0)
 
 
-def coverage(recommended, k):
-    """Number of distinct items among all users' first K."""
-    return len(np.unique(np.asarray(recommended)[:, :k]))
+def coverage(recommended, k, pad=None):
+    """Number of distinct items in all users' first K; `pad`, the end of a short list, is none."""
+    items = np.unique(np.asarray(recommended)[:, :k])
+    return int((items != pad).sum()) if pad is not None else len(items)
 
 
-def mean_jaccard(recommended, k):
+def mean_jaccard(recommended, k, pad=None):
     """Mean Jaccard similarity of the first K items over all pairs of users.
 
-    1 means that everybody gets the same items; NaN for fewer than two users.
+    1 means that everybody gets the same items; NaN for fewer than two users. `pad`, the end of a
+    short list, is no item.
     """
     lists = np.asarray(recommended)[:, :k]
     n = len(lists)
@@ -57,7 +59,9 @@ def mean_jaccard(recommended, k):
     items, codes = np.unique(lists, return_inverse=True)
     member = np.zeros((n, len(items)), np.float32)
     member[np.arange(n)[:, None], codes.reshape(lists.shape)] = 1
+    if pad is not None:
+        member[:, items == pad] = 0
     common = member @ member.T
     sizes = member.sum(axis=1)
-    similarity = common / (sizes[:, None] + sizes[None, :] - common)
+    similarity = common / np.maximum(sizes[:, None] + sizes[None, :] - common, 1)
     return float((similarity.sum() - np.trace(similarity)) / (n * (n - 1)))

@@ -32,7 +32,8 @@ def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=
     left out of the lists. A target outside the vocabulary is a miss.
 
     Args:
-        recommender: anything with `recommend(batch, k) -> ids [B, K]`.
+        recommender: anything with `recommend(batch, k) -> ids [B, K]`; one that has a `config` is
+            asked with the history length of that.
         dataset: `PreparedDataset`.
         split: which users.
         ks: every K of the metrics.
@@ -43,6 +44,9 @@ def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=
     Raises:
         InputError: no users in the split.
     """
+    config = getattr(recommender, "config", None)
+    if config is not None:
+        dataset = dataset.with_history(config.data.max_history)
     k = min(max(ks), dataset.schema.items - FIRST_ID)
     lists, relevant, is_cold = [], [], []
     for batch in dataset.batches(split, batch_size):
@@ -64,8 +68,8 @@ def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=
         segment: {
             "users": int(rows.sum()),
             **{name: float(values[rows].mean()) for name, values in users.items()},
-            **{f"coverage@{each}": metrics.coverage(lists[rows], each) for each in ks},
-            **{f"jaccard@{each}": metrics.mean_jaccard(lists[rows], each) for each in ks},
+            **{f"coverage@{each}": metrics.coverage(lists[rows], each, PAD) for each in ks},
+            **{f"jaccard@{each}": metrics.mean_jaccard(lists[rows], each, PAD) for each in ks},
         }
         for segment, rows in chosen.items()
         if rows.any()

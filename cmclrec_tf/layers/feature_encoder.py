@@ -5,6 +5,9 @@ from keras import ops
 
 from cmclrec_tf.schema import FIRST_ID, MULTI, Feature
 
+# Standard deviations; what lies farther off, by a typing error say, counts as this far.
+FARTHEST = 10.0
+
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class FeatureTokens(keras.layers.Layer):
@@ -21,7 +24,7 @@ class FeatureTokens(keras.layers.Layer):
     """
 
     def __init__(self, features, width, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.features = tuple(Feature(**f) if isinstance(f, dict) else f for f in features)
         self.width = width
         self.value_layers = [self._value_layer(feature) for feature in self.features]
@@ -60,7 +63,7 @@ class FeatureTokens(keras.layers.Layer):
         if feature.is_numeric:
             known = ops.isfinite(value[:, 0])
             value = (ops.where(known, value[:, 0], feature.mean) - feature.mean) / feature.scale
-            return layer(value[:, None]), known
+            return layer(ops.clip(value, -FARTHEST, FARTHEST)[:, None]), known
         seen = value >= FIRST_ID  # [B, W]
         if feature.kind == MULTI:
             weight = ops.cast(seen, self.compute_dtype)[:, :, None]

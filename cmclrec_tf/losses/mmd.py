@@ -21,12 +21,20 @@ def mmd(codes1, codes2, weights=None):
     """
     codes = ops.cast(ops.concatenate([codes1, codes2]), "float32")  # [2B, Z]
     distance = squared_distances(codes)  # [2B, 2B]
-    spread = ops.stop_gradient(ops.maximum(ops.median(distance), 1e-6))
-    kernel = sum(ops.exp(-distance / (2 * spread * b)) for b in BANDWIDTHS) / len(BANDWIDTHS)
     share = ops.ones(ops.shape(codes1)[:1]) if weights is None else ops.cast(weights, "float32")
+    spread = ops.stop_gradient(_median(distance, ops.concatenate([share, share]) > 0))
+    kernel = sum(ops.exp(-distance / (2 * spread * b)) for b in BANDWIDTHS) / len(BANDWIDTHS)
     share = share / ops.maximum(ops.sum(share), 1e-9)
     signed = ops.concatenate([share, -share])  # +1/N for one set, -1/N for the other
     return ops.sum(kernel * signed[:, None] * signed[None, :])
+
+
+def _median(distance, kept):
+    """The (lower) median of distance [n, n] over the pairs of kept rows, and at least 1e-6."""
+    pair = ops.reshape(ops.logical_and(kept[:, None], kept[None, :]), (-1,))
+    ordered = ops.sort(ops.where(pair, ops.reshape(distance, (-1,)), 3e38))
+    middle = ops.maximum(ops.sum(ops.cast(pair, "int32")) - 1, 0) // 2
+    return ops.clip(ops.take(ordered, middle), 1e-6, 1e30)
 
 
 def squared_distances(x):

@@ -48,11 +48,6 @@ class CMCLRec(StagedModel):
         length = config.data.max_history
         self.mapper = mapper or CrossModalMapper(schema, config.model, length, name="mapper")
         self.backbone = backbones.create(config.model.backbone, length, config.model)
-        self.item_bias = (
-            self.add_weight(shape=(schema.items,), initializer="zeros", name="item_bias")
-            if config.model.item_bias
-            else None
-        )
         self.seed = keras.random.SeedGenerator(config.seed + 1)
         # Which users are flagged cold changes with the epoch, the same way in every run.
         self.epoch = self.add_weight(
@@ -85,8 +80,6 @@ class CMCLRec(StagedModel):
         """states [..., D] -> scores of all items [..., V]; PAD and OOV are never recommended."""
         table = ops.cast(self.mapper.items.embeddings, states.dtype)
         scores = ops.cast(ops.matmul(states, ops.transpose(table)), "float32")
-        if self.item_bias is not None:
-            scores = scores + self.item_bias
         return ops.where(ops.arange(self.schema.items) > 1, scores, -1e9)
 
     def recommend(self, batch, k):
@@ -97,7 +90,7 @@ class CMCLRec(StagedModel):
 
     def losses_of(self, batch, training=None):
         settings = self.config.finetune
-        flagged = self._flagged(batch["user_key"])
+        flagged = ops.logical_or(self._flagged(batch["user_key"]), batch["is_cold"])
         labels, any_item = _labels(batch), self._any_item(batch)
         if settings.cold_rows == "flagged":
             batch = {**batch, "history": ops.where(flagged[:, None], PAD, batch["history"])}
@@ -121,9 +114,7 @@ class CMCLRec(StagedModel):
         settings = self.config.finetune
         if settings.cold_rows == "both":
             return ops.zeros_like(user_key, dtype="bool")
-        key = tf.strings.as_string(user_key) + ":" + tf.strings.as_string(self.epoch.value)
-        drawn = tf.strings.to_hash_bucket_strong(key, 1_000_000, key=[self.config.seed, 12])
-        return drawn < int(settings.cold_share * 1_000_000)
+        return keyed_uniform(user_key, self.epoch, self.config.seed) < settings.cold_share
 
     def _any_item(self, batch):
         """One item of each user, drawn from the history and the target: int [B]."""
@@ -145,14 +136,14 @@ class CMCLRec(StagedModel):
         t_s, _, simulated = mapped
         if settings.cold_rows == "both":
             # Every user twice: once warm, once cold.
-            flags = ops.concatenate([flagged, ops.logical_not(flagged)])
+            flags = ops.concatenate([flagged, ops.ones_like(flagged)])
             twice = [ops.concatenate([x, x]) for x in (simulated, t_s, history)]
             g_warm, g_cold = ops.split(self.encode(flags, *twice, training), 2)
-            warm = cold = ops.ones_like(flagged, dtype="float32")
+            cold = ops.ones_like(flagged, dtype="float32")
         else:
             g_warm = g_cold = self.encode(flagged, simulated, t_s, history, training)
             cold = ops.cast(flagged, "float32")
-            warm = 1.0 - cold
+        warm = 1.0 - ops.cast(flagged, "float32")
         return self._warm_loss(g_warm, labels, warm) + settings.cold_weight * self._cold_loss(
             g_cold, batch, cold, training
         )
@@ -189,7 +180,11 @@ class CMCLRec(StagedModel):
     def fit(self, *args, callbacks=None, **kwargs):
         """As `keras.Model.fit`; keeps `epoch` in step with Keras's own count."""
         setter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, _: self.epoch.assign(e))
-        return super().fit(*args, callbacks=[setter, *(callbacks or [])], **kwargs)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(setter)
+        else:
+            callbacks = [setter, *keras.tree.flatten(callbacks or [])]
+        return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def get_config(self):
         return {"schema": self.schema.to_dict(), "config": self.config.to_dict()}
@@ -197,6 +192,22 @@ class CMCLRec(StagedModel):
     @classmethod
     def from_config(cls, config):
         return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))
+
+
+def keyed_uniform(keys, epoch, seed):
+    """A number in [0, 1) for each key, fixed by key, epoch and seed: float32 [B].
+
+    Mixed by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), in integers, since
+    string hashes do not compile for accelerators.
+    """
+    golden = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    state = tf.cast(keys, tf.uint64)
+    for part in (epoch, seed):
+        state = state + golden * (tf.cast(part, tf.uint64) + 1)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+            shifted = tf.bitwise.right_shift(state, tf.constant(shift, tf.uint64))
+            state = tf.bitwise.bitwise_xor(state, shifted) * tf.constant(factor, tf.uint64)
+    return tf.cast(tf.bitwise.right_shift(state, tf.constant(40, tf.uint64)), tf.float32) / 2**24
 
 
 def _labels(batch):

@@ -25,7 +25,7 @@ class CrossModalMapper(keras.Model):
     """
 
     def __init__(self, schema, config, length, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.schema, self.config, self.length = schema, config, length
         width, fields = config.width, len(schema.features)
         causal = config.positions == "every"

@@ -110,8 +110,9 @@ class Pretrain(StagedModel):
 
     def losses_of(self, batch, training=None):
         mapped = self.mapper(batch, training=training)
+        warm = ops.cast(ops.logical_not(batch["is_cold"]), "float32")
         losses = pretrain_losses(
-            self.mapper, batch, mapped, self.config.pretrain, self.seed, training=training
+            self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
         )
         return {**losses, "loss": losses["loss/pretrain"]}
 

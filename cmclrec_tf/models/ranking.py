@@ -34,9 +34,12 @@ def ndcg_of_one(scores, target, k):
         scores: [B, V], already shut out. target: int [B].
 
     Returns:
-        float32 [B]: 1 / log2(1 + rank) within the first K, else 0; 0 for an unknown target.
+        float32 [B]: 1 / log2(1 + rank) within the first K, else 0; 0 for a target that is unknown
+        or shut out.
     """
     own = ops.take_along_axis(scores, target[:, None], axis=1)
-    better = ops.sum(ops.cast(scores > own, "float32"), axis=1)
-    found = ops.logical_and(better < k, target >= FIRST_ID)
-    return ops.where(found, ops.log(2.0) / ops.log(better + 2.0), 0.0)
+    # Ties count against the item, and so does NaN: a broken model must not look like the best.
+    ahead = ops.sum(ops.cast(ops.logical_not(scores < own), "float32"), axis=1) - 1
+    possible = ops.logical_and(target >= FIRST_ID, own[:, 0] > LOWEST / 2)
+    found = ops.logical_and(possible, ahead < k)
+    return ops.where(found, ops.log(2.0) / ops.log(ahead + 2.0), 0.0)

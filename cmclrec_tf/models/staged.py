@@ -15,7 +15,9 @@ class StagedModel(keras.Model):
     """
 
     def __init__(self, names, **kwargs):
-        super().__init__(**kwargs)
+        # Layers cast for themselves: a large number among the user features must not overflow
+        # before it is standardised.
+        super().__init__(autocast=False, **kwargs)
         self._means = [keras.metrics.Mean(name=name) for name in names]
 
     def train_step(self, data):

@@ -7,6 +7,7 @@ from concurrent import futures
 import grpc
 import numpy as np
 import pytest
+from tensorflow_serving.apis import model_service_pb2_grpc
 
 from cmclrec_tf.errors import InputError, ReadableError
 from serving.client import ROWS, Client, Recommendations, ServingError
@@ -139,13 +140,31 @@ def test_nobody_listens():
 
 
 def test_deadline():
-    """Something listens and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        target = f"127.0.0.1:{silent.getsockname()[1]}"
+    """A server that takes longer than it may."""
+    release = threading.Event()
+
+    class Slow(model_service_pb2_grpc.ModelServiceServicer):
+        def GetModelStatus(self, request, context):  # noqa: N802  named by the service
+            release.wait(30)
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Slow(), server)
+    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
         with Client(target, timeout=0.3) as client, pytest.raises(ServingError) as caught:
             client.status()
-    assert caught.value.code in (Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE)
-    assert target in str(caught.value)
+        assert caught.value.code == Code.DEADLINE_EXCEEDED
+        assert target in str(caught.value)
+    finally:
+        release.set()
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
+def test_timeouts_that_are_none(timeout):
+    with pytest.raises(InputError, match="timeout="):
+        Client(timeout=timeout)
 
 
 def test_another_service():

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -10,11 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmclrec_tf.errors import InputError
 from cmclrec_tf.vocabulary import read
-from serving import warmup
-from serving.c_api import SavedModelSession
-from serving.export import export
+from tests.serving.inputs import cold_inputs, record, warm_inputs
 
 GOLDEN = pathlib.Path(__file__).with_name("golden_signatures.json")
 
@@ -49,53 +45,11 @@ print("ANSWERS" + json.dumps(answers))
 
 
 @pytest.fixture(scope="module")
-def session(exported):
-    with SavedModelSession(exported) as session:
-        yield session
-
-
-@pytest.fixture(scope="module")
 def users(records):
     return {
         segment: [r for r in records["test"] if r["segment"] == segment]
         for segment in ("warm", "cold")
     }
-
-
-def strings(rows):
-    width = max((len(row) for row in rows), default=0)
-    padded = [[*row, *[""] * (width - len(row))] for row in rows]
-    return np.array(padded, object).reshape(len(rows), width)
-
-
-def cold_inputs(users, exclude=None):
-    return {
-        "age": np.array([np.nan if u["age"] is None else u["age"] for u in users], np.float32),
-        "team": np.array([u["team"] for u in users], object),
-        "tags": strings([u["tags"] for u in users]),
-        "zip": np.array([u["zip"] for u in users], object),
-        "exclude": strings(exclude or [[] for _ in users]),
-    }
-
-
-def warm_inputs(histories, exclude=None):
-    return {"history": strings(histories), "exclude": strings(exclude or [[] for _ in histories])}
-
-
-def record(user):
-    def text(values):
-        encoded = [value.encode() for value in values]
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
-
-    age = [] if user["age"] is None else [user["age"]]
-    fields = {
-        "history": text(user["history"]),
-        "age": tf.train.Feature(float_list=tf.train.FloatList(value=age)),
-        "team": text([user["team"]]),
-        "tags": text(user["tags"]),
-        "zip": text([user["zip"]]),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=fields)).SerializeToString()
 
 
 def expected(model, dataset, segment):
@@ -249,68 +203,3 @@ def test_missing_unknown_and_unbounded_user_features_give_finite_scores(session,
 def test_two_new_users_get_different_lists(session, users):
     lists = session.run("cold", cold_inputs(users["cold"][:2]))["item_ids"]
     assert set(lists[0]) != set(lists[1])
-
-
-def test_no_custom_op_no_python_no_absolute_path(exported):
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    serialized = (exported / "saved_model.pb").read_bytes()
-    graph = saved_model_pb2.SavedModel.FromString(serialized).meta_graphs[0].graph_def
-    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
-    assert not {node.op for node in nodes} & {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
-    # The op list of the wheel's own runtime: an op outside it is a custom one.
-    known = tf.raw_ops.__dict__
-    functions = {function.signature.name for function in graph.library.function}
-    assert {node.op for node in nodes} - functions <= set(known)
-    assert not any(node.attr["_XlaMustCompile"].b for node in nodes)
-    assert str(exported.parent).encode() not in serialized
-    assets = sorted(path.name for path in (exported / "assets").iterdir())
-    assert assets == ["items", "tags", "team", "zip"]
-
-
-def test_it_can_be_moved(exported, session, tmp_path):
-    moved = tmp_path / "elsewhere" / "7"
-    shutil.copytree(exported, moved)
-    with SavedModelSession(moved) as other:
-        inputs = warm_inputs([["i1", "i2"]])
-        np.testing.assert_array_equal(
-            other.run("warm", inputs)["item_ids"], session.run("warm", inputs)["item_ids"]
-        )
-
-
-def test_warmup_requests_cover_every_signature_and_run(exported, session):
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    seen = []
-    for serialized in tf.data.TFRecordDataset(str(exported / warmup.FILE)).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(serialized).predict_log.request
-        name = request.model_spec.signature_name
-        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
-        rows = {len(value) for value in inputs.values()}
-        assert all(len(v) in rows for v in session.run(name, inputs).values())
-        seen.append((name, *rows))
-    assert sorted(seen) == sorted((n, b) for n in session.signatures for b in warmup.BATCH_SIZES)
-
-
-def test_an_export_never_overwrites_and_leaves_nothing_half_written(
-    model, dataset, exported, tmp_path, monkeypatch
-):
-    with pytest.raises(InputError, match="new folder"):
-        export(model, dataset, exported)
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(warmup, "write", fail)
-    with pytest.raises(OSError, match="disk full"):
-        export(model, dataset, tmp_path / "model" / "1")
-    assert list((tmp_path / "model").iterdir()) == []
-
-
-def test_another_datasets_vocabularies_are_refused(model, records, tmp_path):
-    from cmclrec_tf.tables import prepare_tables
-
-    fewer = {**records, "train": records["train"][:3]}
-    other = prepare_tables(fewer, model.schema.features, tmp_path / "other", max_history=8)
-    with pytest.raises(InputError, match="vocabularies"):
-        export(model, other, tmp_path / "model")

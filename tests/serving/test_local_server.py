@@ -195,6 +195,7 @@ def shaped(sizes, **fields):
         (shaped([1, -5]), "the shape is unknown"),
         (shaped([1, 1], string_val=[b"a", b"b"]), "2 values for shape [1, 1]"),
         (shaped([1, 1], tensor_content=b"abcd"), "4 bytes of content"),
+        (shaped([1024, 1024], string_val=[b"x" * 1000]), "one value repeated"),
     ],
 )
 def test_malformed_tensors(predictions, proto, text):

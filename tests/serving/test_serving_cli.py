@@ -1,6 +1,7 @@
 """`cmclrec serve` and `cmclrec recommend`, as a shell sees them."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -95,9 +96,16 @@ def test_wrong_questions(target, arguments, text):
 
 
 def test_no_server():
-    done = recommend("warm", "--item", "a", "--target", "127.0.0.1:1")
-    assert done.exit_code != 0
-    (line,) = done.output.splitlines()
+    """In a process of its own, so that whatever a terminal would show is seen."""
+    done = subprocess.run(
+        [sys.executable, "-c", ROOT, "recommend", "warm", "--item", "a", "--target", "127.0.0.1:1"],
+        env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and not done.stdout
+    (line,) = done.stderr.splitlines()
     assert "127.0.0.1:1: warm failed, UNAVAILABLE" in line
 
 

@@ -1,5 +1,6 @@
 """The backbone contract; every registered backbone must keep it."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -42,3 +43,8 @@ def test_indifferent_to_left_padding(backbone):
 def test_unknown_name():
     with pytest.raises(InputError, match="backbones are.*sasrec"):
         backbones.create("nothing", 6, CONFIG)
+
+
+def test_serialisable(backbone):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(backbone))
+    assert type(again) is type(backbone) and again.get_config() == backbone.get_config()

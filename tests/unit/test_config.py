@@ -39,6 +39,8 @@ def test_the_paper_preset_holds_the_papers_numbers():
         ({"pretrain": {"mask_share": 0.6}}, "disjoint views need <= 0.5"),
         ({"finetune": {"cold_rows": "some"}}, "must be one of"),
         ({"evaluate": {"k": 7}}, "it must hold k=7"),
+        ({"evaluate": {"ks": ["a", 20]}}, "cuts are positive integers"),
+        ({"evaluate": {"ks": [0, 20]}}, "cuts are positive integers"),
         ({"data": {"min_events": 1}}, "min_events=1"),
         ({"data": []}, r"data=\[\]: it must be a mapping"),
     ],
@@ -54,6 +56,9 @@ def test_missing_file_unknown_preset_and_broken_yaml(tmp_path):
         Config.from_yaml(tmp_path / "none.yaml")
     with pytest.raises(InputError, match="presets are.*default"):
         Config.preset("best")
+    (tmp_path / "latin.yaml").write_bytes("# caf\u00e9".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        Config.from_yaml(tmp_path / "latin.yaml")
     (tmp_path / "broken.yaml").write_text("model: {width: [")
     with pytest.raises(InputError, match="must be YAML"):
         Config.from_yaml(tmp_path / "broken.yaml")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from cmclrec_tf.baselines.popularity import Popularity
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate, metrics, table
 from cmclrec_tf.models import ranking
 
@@ -54,6 +55,25 @@ def test_ranking_equals_a_sort():
 def test_an_unknown_target_is_a_miss():
     shut = ranking.shut_out(np.zeros((1, 5), "float32"), np.zeros((1, 0), "int32"))
     assert float(ranking.ndcg_of_one(shut, np.array([1]), 5)[0]) == 0
+
+
+def test_ties_nan_and_shut_out_targets_are_no_hits():
+    """A model that has broken down must not look like the best one."""
+    scores = np.array([[9.0, 9, 1, 1, 1], [np.nan] * 5, [9.0, 9, 5, 4, 3]], "float32")
+    shut = ranking.shut_out(scores, np.array([[0], [0], [2]]))
+    got = ranking.ndcg_of_one(shut, np.array([3, 3, 2]), 2)
+    np.testing.assert_array_equal(got, [0, 0, 0])
+
+
+def test_the_end_of_a_short_list_is_no_item():
+    lists = np.array([[3, 4, 0], [3, 5, 4]])
+    assert metrics.coverage(lists, 3, pad=0) == 3
+    assert metrics.mean_jaccard(lists, 3, pad=0) == pytest.approx(2 / 3)
+
+
+def test_popularity_of_another_word():
+    with pytest.raises(InputError, match="all.*last"):
+        Popularity(None, "lst")
 
 
 @pytest.mark.parametrize("events", ["all", "last"])

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.input import PreparedDataset, left_pad
+from cmclrec_tf.input import PreparedDataset, left_pad, profile_key
 from cmclrec_tf.schema import Feature
 from cmclrec_tf.tables import prepare_tables
 from cmclrec_tf.vocabulary import Lookup, ReverseLookup, clean, read
@@ -78,16 +78,53 @@ def test_cold_batch(small):
 
 
 def test_equal_profiles_share_a_key(dataset):
-    batch = only_batch = next(iter(dataset.batches("train", 96, shuffle=False)))
-    features = only_batch["features"]
+    """Equal as the tokens see it: the order of several values does not count."""
+    batch = next(iter(dataset.batches("train", 96, shuffle=False)))
+    features = {name: value.numpy() for name, value in batch["features"].items()}
     profiles = [
-        tuple(np.nan_to_num(features[name][row].numpy(), nan=-1.0).tolist() for name in features)
+        tuple(tuple(np.sort(np.nan_to_num(v[row], nan=-1.0)).tolist()) for v in features.values())
         for row in range(96)
     ]
+    assert len(set(profiles)) < 96
     keys = batch["profile_key"].numpy()
     for i in range(96):
-        same = [profiles[j] == profiles[i] for j in range(96)]
-        np.testing.assert_array_equal(keys == keys[i], same)
+        np.testing.assert_array_equal(keys == keys[i], [p == profiles[i] for p in profiles])
+
+
+def test_profile_keys_ignore_order_and_unknown_values():
+    one, two, three = (
+        profile_key({"tags": tf.constant([tags]), "n": tf.constant([[number]])}).numpy()[0]
+        for tags, number in (([2, 3, 1], 1e-9), ([3, 0, 2], 1e-9), ([3, 0, 2], 2e-9))
+    )
+    assert one == two != three
+
+
+@pytest.mark.parametrize(
+    ("records", "text"),
+    [
+        ({"val": []}, "no train users"),
+        ({"train": RECORDS["train"], "valid": []}, "splits are"),
+        ({"train": [{**RECORDS["train"][0], "segment": "Cold"}]}, "segment 'Cold'"),
+        ({"train": [{**RECORDS["train"][0], "colour": "red"}]}, "the fields are"),
+        ({"train": [{**RECORDS["train"][0], "history": ["a\nb"]}]}, "an id is one line"),
+    ],
+)
+def test_bad_tables_leave_nothing(records, text, tmp_path):
+    with pytest.raises(InputError, match=text):
+        prepare_tables(records, FEATURES, tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_do_not_replace_what_is_not_theirs(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="only a prepared dataset is replaced"):
+        prepare_tables(RECORDS, FEATURES, tmp_path)
+
+
+def test_a_constant_column_keeps_its_scale(tmp_path):
+    users = [{**RECORDS["train"][0], "user_id": str(n), "n": 12.34} for n in range(943)]
+    data = prepare_tables({"train": users}, FEATURES, tmp_path / "data")
+    assert data.schema.features[1].scale == 1.0
 
 
 def test_left_pad_keeps_the_newest_known_items():

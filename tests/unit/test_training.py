@@ -1,0 +1,87 @@
+"""The driver, and what it must survive."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.evaluation import evaluate
+from cmclrec_tf.models import CMCLRec
+from cmclrec_tf.tables import prepare_tables
+from cmclrec_tf.training import TrainingError, train
+from tests.conftest import FEATURES, TINY, cluster_users
+
+
+def changed(config, **parts):
+    new = {part: dataclasses.replace(getattr(config, part), **v) for part, v in parts.items()}
+    return dataclasses.replace(config, **new)
+
+
+def test_tensorboard_logs_both_stages(model, tmp_path_factory):
+    folders = list(tmp_path_factory.getbasetemp().glob("logs*/*"))
+    assert {folder.name for folder in folders} == {"pretrain", "finetune"}
+    assert all(list(folder.rglob("events.out.tfevents.*")) for folder in folders)
+
+
+def test_a_diverging_run_is_an_error_and_no_model(dataset, config):
+    wild = changed(config, pretrain={"epochs": 0}, finetune={"learning_rate": 1e30, "epochs": 2})
+    with pytest.raises(TrainingError, match="Lower finetune.learning_rate"):
+        train(dataset, wild)
+
+
+def test_no_validation_users(records, config, tmp_path):
+    data = prepare_tables({"train": records["train"]}, FEATURES, tmp_path / "data", max_history=8)
+    with pytest.raises(InputError, match="split 'val'"):
+        train(data, config)
+
+
+def test_a_longer_history_than_prepared(dataset, config):
+    with pytest.raises(InputError, match="prepared with 8"):
+        train(dataset, changed(config, data={"max_history": 9}))
+
+
+def test_the_papers_settings_fit_in_a_graph_that_compiles(dataset, records):
+    """Flagged cold users (Eq. 12), last position, moving targets; read with a shorter history."""
+    config = Config.from_dict(
+        {
+            **TINY,
+            "data": {"max_history": 6},
+            "model": {**TINY["model"], "positions": "last", "history_path": "mapped"},
+            "pretrain": {"targets": "move", "reduction": "sum"},
+            "finetune": {"cold_rows": "flagged", "cold_target": "last"},
+        }
+    )
+    model = CMCLRec(dataset.schema, config)
+    batches = dataset.with_history(6).batches("train", 32)
+    model(next(iter(batches)))
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=True)
+    losses = model.fit(batches, epochs=2, verbose=0, callbacks=keras.callbacks.TerminateOnNaN())
+    assert np.all(np.isfinite(losses.history["loss"]))
+    assert int(model.epoch) == 1
+    assert evaluate(model, dataset, ks=(5,)).rows["overall"]["users"] == 32
+
+
+def test_mixed_precision_learns_with_large_numbers(tmp_path):
+    """Incomes or timestamps do not fit into float16 before they are standardised."""
+    users = [{**u, "age": (u["age"] or 35.0) * 1e4} for u in cluster_users("u", 64, 1)]
+    records = {"train": users, "val": users[:8], "test": users[8:16]}
+    dataset = prepare_tables(records, FEATURES, tmp_path / "data", max_history=8)
+    config = Config.from_dict(TINY)
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = CMCLRec(dataset.schema, config)
+        batches = dataset.batches("train", 32)
+        model(next(iter(batches)))
+        before = model.get_weights()
+        model.compile(keras.optimizers.Adam(0.01))
+        losses = model.fit(batches, epochs=3, verbose=0).history["loss"]
+        ages = np.asarray(model.mapper.tokens(next(iter(batches))["features"]))[:, 0]
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert np.all(np.isfinite(losses)) and losses[-1] < losses[0]
+    moved = [np.abs(a - b).max() for a, b in zip(before, model.get_weights(), strict=True)]
+    assert max(moved) > 0.01
+    assert len(np.unique(ages, axis=0)) > 2  # not all of them "not known"
