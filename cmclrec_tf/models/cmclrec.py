@@ -92,8 +92,7 @@ class CMCLRec(StagedModel):
         settings = self.config.finetune
         flagged = ops.logical_or(self._flagged(batch["user_key"]), batch["is_cold"])
         labels, any_item = _labels(batch), self._any_item(batch)
-        if settings.cold_rows == "flagged":
-            batch = {**batch, "history": ops.where(flagged[:, None], PAD, batch["history"])}
+        batch = without_history(batch, flagged)
         warm = ops.cast(ops.logical_not(flagged), "float32")
         mapped = self.mapper(batch, training=training)
         pre = pretrain_losses(
@@ -192,6 +191,11 @@ class CMCLRec(StagedModel):
     @classmethod
     def from_config(cls, config):
         return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))
+
+
+def without_history(batch, flagged):
+    """The batch with the histories of the flagged rows removed; their targets remain."""
+    return {**batch, "history": ops.where(flagged[:, None], PAD, batch["history"])}
 
 
 def keyed_uniform(keys, epoch, seed):

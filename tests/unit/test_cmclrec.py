@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cmclrec_tf.models import CMCLRec
-from cmclrec_tf.models.cmclrec import _labels, choose
+from cmclrec_tf.models.cmclrec import _labels, choose, without_history
 
 RNG = np.random.default_rng(0)
 
@@ -105,6 +105,14 @@ def test_equation_14_with_flags_counts_every_user_once(dataset, config, batch):
     target = batch["target"].numpy()[:, 0] - 2
     loss = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(32), target]
     np.testing.assert_allclose(got, loss.mean(), rtol=1e-4)
+
+
+def test_a_flagged_users_history_is_removed_and_the_target_remains(batch):
+    flagged = np.arange(32) % 4 == 0
+    hidden = without_history(batch, flagged)
+    assert not np.any(hidden["history"][flagged])
+    np.testing.assert_array_equal(hidden["history"][~flagged], batch["history"][~flagged])
+    np.testing.assert_array_equal(hidden["target"], batch["target"])
 
 
 def test_a_flagged_users_history_does_not_reach_the_loss(dataset, config, batch):
