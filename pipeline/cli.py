@@ -5,6 +5,7 @@ import functools
 import click
 
 from pipeline import configs
+from pipeline.folders import make_folder
 
 
 def _run_options(command):
@@ -107,10 +108,13 @@ def quickstart(dataset, data_dir, preset, config_path, root, port):
     from pipeline.runners.quiet import quiet
 
     with quiet(left.folders.logs / "quickstart.log"):
-        if left.pushed is not None:
-            quick.ask(left, port)
-        click.echo(report.segments(left))
-        click.echo(report.places(left))
+        try:
+            if left.pushed is not None:
+                quick.ask(left, port)
+        finally:
+            # Minutes of training are told of even if the server then cannot be asked.
+            click.echo(report.segments(left))
+            click.echo(report.places(left))
         if left.pushed is not None:
             click.echo(report.next_commands(left, quick.first_profile(left)))
     _exit(left)
@@ -135,13 +139,18 @@ def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN):
     spec = load_spec(dataset)
     data_dir = fetch(spec, data_dir)
     check(spec, data_dir)
+    folders = configs.Folders(root, spec.name)
+    folders.make()
+    make_folder(folders.serving, "Give another folder by --root.")
     from pipeline.runners.quiet import quiet
 
     click.echo("Loading TFX (about half a minute) ...", err=True)
-    with quiet(configs.Folders(root, spec.name).logs / "import.log"):
+    with quiet(folders.logs / "import.log"):
         from pipeline.run import run_pipeline
 
-    return run_pipeline(spec, data_dir, config, root, run_fn)
+    left = run_pipeline(spec, data_dir, config, root, run_fn)
+    click.echo(f"{spec.name}: {left.users}", err=True)
+    return left
 
 
 def _exit(left):

@@ -2,8 +2,11 @@
 
 import dataclasses
 import hashlib
+import importlib
 import importlib.util
 import pathlib
+
+from pipeline.folders import make_folder
 
 MODEL_NAME = "cmclrec"
 ROOT = "var"
@@ -11,12 +14,28 @@ DATASET = "movielens-100k"
 PRESET = "default"
 RUN_FN = "pipeline.trainer.run_fn"
 
-# What decides how a model is trained and exported; globs below the rooms' folders.
-_TRAINED_BY = (
+# The code that decides what a component leaves: globs below the rooms' folders.
+TRANSFORM_CODE = (
+    ("pipeline", "preprocessing.py"),
+    ("cmclrec_tf", "vocabulary.py"),
+    ("cmclrec_tf", "schema.py"),
+)
+TRAINER_CODE = (
+    ("pipeline", "trainer.py"),
     ("cmclrec_tf", "**/*.py"),
     ("serving", "export.py"),
     ("serving", "signatures.py"),
     ("serving", "warmup.py"),
+)
+EVALUATOR_CODE = (
+    ("pipeline", "ranking_metrics.py"),
+    ("cmclrec_tf", "evaluation/metrics.py"),
+)
+VALIDATOR_CODE = (
+    ("pipeline", "components/serving_*.py"),
+    ("pipeline", "records.py"),
+    ("serving", "c_*.py"),
+    ("serving", "profiles.py"),
 )
 
 
@@ -56,12 +75,54 @@ class Folders:
         """Pushed versions, one integer-named folder each: a model base path of TF Serving."""
         return pathlib.Path(self.root).absolute() / "serving" / MODEL_NAME
 
+    def make(self):
+        """Makes what every run writes to.
 
-def sources():
-    """Digest of the code that trains and exports, so that a changed model is trained again."""
+        Raises:
+            InputError: a folder that cannot be written.
+        """
+        for folder in (self.logs, self.metadata.parent):
+            make_folder(folder, "Give another folder by --root.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Digests of code that are part of the cache keys, so that what changed code made is remade.
+
+    Attributes:
+        transform, trainer, evaluator, validator: a digest a component.
+    """
+
+    transform: str
+    trainer: str
+    evaluator: str
+    validator: str
+
+    @classmethod
+    def of(cls, run_fn=RUN_FN):
+        """The digests of the code as it is now, the module of `run_fn` included."""
+        return cls(
+            transform=sources(TRANSFORM_CODE),
+            trainer=sources(TRAINER_CODE, run_fn.rpartition(".")[0]),
+            evaluator=sources(EVALUATOR_CODE),
+            validator=sources(VALIDATOR_CODE),
+        )
+
+
+def sources(parts, module=None):
+    """Digest of source files.
+
+    Args:
+        parts: pairs of a room and a glob below its folder.
+        module: import path of one more module, which is imported; its file is added.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for room, pattern in _TRAINED_BY:
+    for room, pattern in parts:
         folder = pathlib.Path(importlib.util.find_spec(room).origin).parent
         for path in sorted(folder.glob(pattern)):
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+            name = f"{room}/{path.relative_to(folder).as_posix()}"
+            digest.update(name.encode() + b"\0" + path.read_bytes())
+    path = module and getattr(importlib.import_module(module), "__file__", None)
+    if path:
+        digest.update(module.encode() + b"\0" + pathlib.Path(path).read_bytes())
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from tfx.orchestration import metadata, pipeline
 from tfx.proto import transform_pb2
 
 from cmclrec_tf.schema import SPLITS, TEST, TRAIN, VAL
-from pipeline import preprocessing
+from pipeline import configs, preprocessing
 from pipeline.components.example_gen import example_gen
 
 PREPROCESSING_FN = "pipeline.preprocessing.preprocessing_fn"
@@ -29,7 +29,7 @@ class DataComponents:
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
-def data_components(spec, data_dir, config):
+def data_components(spec, data_dir, config, sources):
     """Wires ExampleGen, StatisticsGen, SchemaGen, ExampleValidator and Transform.
 
     The schema is that of the train split, and the val split is validated against it. The test
@@ -39,6 +39,7 @@ def data_components(spec, data_dir, config):
         spec: the `DatasetSpec`.
         data_dir: folder of the raw files.
         config: `Config`, of which `data` is used.
+        sources: digest of the code that maps strings to ids.
 
     Returns:
         `DataComponents`.
@@ -61,7 +62,7 @@ def data_components(spec, data_dir, config):
         schema=schema.outputs["schema"],
         preprocessing_fn=PREPROCESSING_FN,
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
-        custom_config=preprocessing.custom_config(spec.features),
+        custom_config=preprocessing.custom_config(spec.features, sources),
         disable_statistics=True,
     )
     return DataComponents(examples, statistics, schema, validator, transform)
@@ -80,10 +81,11 @@ def data_pipeline(spec, data_dir, config, folders):
     Returns:
         `tfx.orchestration.pipeline.Pipeline`.
     """
+    sources = configs.sources(configs.TRANSFORM_CODE)
     return pipeline.Pipeline(
         pipeline_name=folders.pipeline_name,
         pipeline_root=str(folders.pipeline),
-        components=data_components(spec, data_dir, config).all,
+        components=data_components(spec, data_dir, config, sources).all,
         enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(
             str(folders.metadata)

@@ -15,11 +15,12 @@ SIGNATURE = "serving_default"
 USERS = "users"
 
 
-def eval_config(config: Config):
+def eval_config(config: Config, sources=""):
     """What to compute and what a model must reach to be blessed.
 
     Args:
         config: `evaluate.ks` gives the cuts, `evaluate.min_*` the bounds.
+        sources: digest of the code that computes the metrics, for the cache key alone.
 
     Returns:
         `tfma.EvalConfig` for raw user records: Recall@K, NDCG@K and coverage@K for overall, warm
@@ -39,18 +40,20 @@ def eval_config(config: Config):
     for k in wanted.ks:
         gated = k == wanted.k
         specs += [
-            _metric(ranking_metrics.RecallAtK, f"recall@{k}", k, {}),
+            _metric(ranking_metrics.RecallAtK, f"recall@{k}", k, {}, sources),
             _metric(
                 ranking_metrics.NDCGAtK,
                 f"ndcg@{k}",
                 k,
                 {WARM: wanted.min_warm_ndcg, COLD: wanted.min_cold_ndcg} if gated else {},
+                sources,
             ),
             _metric(
                 ranking_metrics.CoverageAtK,
                 f"coverage@{k}",
                 k,
                 {COLD: wanted.min_cold_coverage} if gated else {},
+                sources,
             ),
         ]
     return tfma.EvalConfig(
@@ -62,11 +65,11 @@ def eval_config(config: Config):
     )
 
 
-def _metric(metric, name, k, bounds):
+def _metric(metric, name, k, bounds, sources):
     return tfma.MetricConfig(
         class_name=metric.__name__,
         module=metric.__module__,
-        config=json.dumps({"k": k, "name": name}),
+        config=json.dumps({"k": k, "name": name, "sources": sources}),
         per_slice_thresholds=[
             tfma.PerSliceMetricThreshold(
                 slicing_specs=[tfma.SlicingSpec(feature_values={SEGMENT: segment})],

@@ -36,7 +36,7 @@ def create_pipeline(
         data_dir: folder of the raw files.
         config: the `Config` of the run.
         serving_dir: model base path that blessed models are pushed to.
-        sources: digest of the code that trains and exports.
+        sources: `configs.Sources`.
         metadata_path: sqlite file of ML Metadata; None leaves metadata to the runner.
         run_fn: import path of the function that trains.
         beam_args: options of Beam, as flags.
@@ -47,7 +47,7 @@ def create_pipeline(
     Raises:
         InputError: a config that cannot be evaluated.
     """
-    data = data_components(spec, data_dir, config)
+    data = data_components(spec, data_dir, config, sources.transform)
     features = tuple(spec.features)
     training = Trainer(
         run_fn=run_fn,
@@ -55,12 +55,12 @@ def create_pipeline(
         transform_graph=data.transform.outputs["transform_graph"],
         train_args=trainer_pb2.TrainArgs(splits=[schema.TRAIN]),
         eval_args=trainer_pb2.EvalArgs(splits=[schema.VAL]),
-        custom_config=trainer.custom_config(config, features, spec.name, sources),
+        custom_config=trainer.custom_config(config, features, spec.name, sources.trainer),
     )
     evaluator = Evaluator(
         examples=data.example_gen.outputs["examples"],
         model=training.outputs["model"],
-        eval_config=eval_config(config),
+        eval_config=eval_config(config, sources.evaluator),
         example_splits=[schema.TEST],
     )
     validator = ServingValidator(
@@ -69,6 +69,7 @@ def create_pipeline(
         transform_graph=data.transform.outputs["transform_graph"],
         features=json.dumps(schema.Schema(features).to_dict()["features"]),
         list_length=config.serve.list_length,
+        sources=sources.validator,
     )
     pusher = Pusher(
         model=training.outputs["model"],

@@ -7,6 +7,7 @@ import sys
 from cmclrec_tf.errors import InputError
 from pipeline import configs
 from pipeline.datasets import DatasetSpec, check, fetch, load_spec
+from pipeline.folders import make_folder
 from pipeline.runners.quiet import quiet
 
 
@@ -45,15 +46,18 @@ def prepare(dataset, out, config, data_dir=None, root=configs.ROOT):
         `Prepared`.
 
     Raises:
-        InputError: bad data, a bad spec, or a folder that holds something else.
+        InputError: bad data, a bad spec, a folder that cannot be written, or one that holds
+            something else.
     """
     spec = load_spec(dataset)
     folders = configs.Folders(pathlib.Path(root), spec.name)
     data_dir = fetch(spec, data_dir)
     check(spec, data_dir)
     out = pathlib.Path(out or pathlib.Path(root) / "prepared" / spec.name).absolute()
+    folders.make()
+    make_folder(out.parent, "Give another folder by --out.")
     print("Loading TFX (about half a minute) ...", file=sys.stderr, flush=True)
-    with quiet(folders.pipeline / "logs" / "import.log"):
+    with quiet(folders.logs / "import.log"):
         _check_replaceable(out)
         from pipeline import prepared_folder
         from pipeline.components.population import summary

@@ -21,9 +21,15 @@ from cmclrec_tf.vocabulary import clean
 FEATURES = "features"
 
 
-def custom_config(features):
-    """The `custom_config` of Transform that `preprocessing_fn` reads."""
-    return {FEATURES: json.dumps(Schema(tuple(features)).to_dict()["features"])}
+def custom_config(features, sources):
+    """The `custom_config` of Transform; every part of it is in the cache key.
+
+    Args:
+        features: the dataset's `Feature`s, which `preprocessing_fn` reads.
+        sources: digest of the code that maps strings to ids.
+    """
+    features = json.dumps(Schema(tuple(features)).to_dict()["features"])
+    return {FEATURES: features, "sources": sources}
 
 
 def preprocessing_fn(inputs, custom_config):

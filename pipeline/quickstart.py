@@ -6,7 +6,8 @@ from cmclrec_tf import schema
 from cmclrec_tf.errors import InputError
 from pipeline.configs import MODEL_NAME
 from pipeline.datasets import titles
-from pipeline.records import parse, read
+from pipeline.records import parse, profile, read
+from pipeline.report import printable, texts
 from serving.client import Client
 from serving.local_server import LocalServer
 
@@ -16,18 +17,19 @@ SHOWN = 10
 def ask(run, port=0):
     """Serves the pushed version on loopback and prints what `warm` and `cold` answer.
 
-    Asks `warm` for one user with a history and `cold` for two new users of different profiles.
+    Asks `warm` for one user with a history and `cold` for two new users of different profiles, or
+    for the only one that the test split has.
 
     Args:
         run: `pipeline.run.Run` whose model was pushed.
         port: of the server; 0 takes a free one.
 
     Raises:
-        InputError: the port is in use, or the test split lacks such users.
+        InputError: the port is in use, or the test split lacks a segment.
     """
     names = titles(run.spec, run.data_dir)
     warm, new = _users(run)
-    profiles = [_profile(user, run.spec.features) for user in new]
+    profiles = [profile(user, run.spec.features) for user in new]
     with LocalServer(str(run.folders.serving), MODEL_NAME, port=port) as server:
         click.echo(f"\nServing version {run.pushed.name} on 127.0.0.1:{server.port}")
         with Client(f"127.0.0.1:{server.port}", MODEL_NAME) as client:
@@ -38,10 +40,12 @@ def ask(run, port=0):
     click.echo(_titled(warm[-5:], names))
     click.echo("is recommended")
     click.echo(_titled(listed.item_ids, names, numbered=True))
-    for profile, answer in zip(profiles, new_lists, strict=True):
-        click.echo(f"\nA new user, of whom only this is known: {_line(profile)}")
+    for known, answer in zip(profiles, new_lists, strict=True):
+        click.echo(f"\nA new user, of whom only this is known: {_line(known)}")
         click.echo("is recommended")
         click.echo(_titled(answer.item_ids, names, numbered=True))
+    if len(new_lists) < 2:
+        return
     first, second = (answer.item_ids for answer in new_lists)
     same = "the same list" if first == second else "different lists"
     shared = len(set(first) & set(second))
@@ -50,12 +54,12 @@ def ask(run, port=0):
 
 def first_profile(run):
     """The user features of one real new user: `{feature: value}`, what is missing left out."""
-    _, (user, _) = _users(run)
-    return _profile(user, run.spec.features)
+    _, (user, *_) = _users(run)
+    return profile(user, run.spec.features)
 
 
 def _users(run):
-    """History of a warm test user, and two cold test users who differ in every string feature."""
+    """History of a warm test user; the first cold one and, if any, who differs the most from it."""
     warm, cold = [], []
     for record in read(run.test_files):
         user = parse(record)
@@ -63,37 +67,24 @@ def _users(run):
         if segment == schema.COLD:
             cold.append(user)
         elif not warm:
-            warm = [item.decode("utf-8", "replace") for item in user[schema.HISTORY]]
-    if not warm or len(cold) < 2:
+            warm = [item.decode("utf-8", "surrogateescape") for item in user[schema.HISTORY]]
+    if not warm or not cold:
         raise InputError(
             f"the test split of {run.spec.name}",
-            "showing an answer needs a warm and two cold users",
+            "showing an answer needs a warm and a cold user",
             "Use more data or a larger data.test_share.",
         )
     names = [feature.name for feature in run.spec.features]
     differs = lambda user: sum(user.get(n) != cold[0].get(n) for n in names)
-    return warm, (cold[0], max(cold[1:], key=differs))
+    return warm, [cold[0], *sorted(cold[1:], key=differs, reverse=True)[:1]]
 
 
-def _profile(user, features):
-    profile = {}
-    for feature in features:
-        values = user.get(feature.name)
-        if not values:
-            continue
-        if not feature.is_numeric:
-            values = [value.decode("utf-8", "replace") for value in values]
-        profile[feature.name] = values if feature.kind == schema.MULTI else values[0]
-    return profile
-
-
-def _line(profile):
-    shown = lambda value: f"{value:g}" if isinstance(value, float) else value
-    return ", ".join(f"{name} {shown(value)}" for name, value in profile.items())
+def _line(known):
+    return ", ".join(f"{name} {' and '.join(texts(value))}" for name, value in known.items())
 
 
 def _titled(item_ids, names, numbered=False):
-    lines = [names.get(item, item) for item in item_ids]
+    lines = [printable(names.get(item, item)) for item in item_ids]
     return "\n".join(
         f"  {i:2d}. {line}" if numbered else f"      {line}" for i, line in enumerate(lines, 1)
     )

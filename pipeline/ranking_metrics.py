@@ -1,7 +1,8 @@
 """Ranking metrics for TensorFlow Model Analysis: the library's numbers, a user a row.
 
 A label is the record's `target` (any number of item ids) and a prediction what the signature
-`serving_default` answers; `config` of a metric is its cut `k` and the `name` it is reported under.
+`serving_default` answers; `config` of a metric is its cut `k`, the `name` it is reported under, and
+`sources`, a digest of this code, which is there for the Evaluator's cache key alone.
 """
 
 import apache_beam as beam
@@ -16,21 +17,21 @@ ITEM_IDS = "item_ids"
 class RecallAtK(metric_types.Metric):
     """Recall@K of a user's list, averaged over the users of a slice."""
 
-    def __init__(self, k=20, name=None):
+    def __init__(self, k=20, name=None, sources=""):
         super().__init__(_recall, k=k, name=name or f"recall@{k}")
 
 
 class NDCGAtK(metric_types.Metric):
     """NDCG@K of a user's list, averaged over the users of a slice."""
 
-    def __init__(self, k=20, name=None):
+    def __init__(self, k=20, name=None, sources=""):
         super().__init__(_ndcg, k=k, name=name or f"ndcg@{k}")
 
 
 class CoverageAtK(metric_types.Metric):
     """Number of distinct items among the first K of all users of a slice."""
 
-    def __init__(self, k=20, name=None):
+    def __init__(self, k=20, name=None, sources=""):
         super().__init__(_coverage, k=k, name=name or f"coverage@{k}")
 
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from cmclrec_tf.schema import MULTI
+
 
 def read(files):
     """Serialized records of gzipped TFRecord `files`, in order."""
@@ -18,3 +20,24 @@ def parse(record):
         for kind in [feature.WhichOneof("kind")]
         if kind
     }
+
+
+def profile(user, features):
+    """What is known of a parsed user, as `serving.client.Client.cold` takes it.
+
+    Args:
+        user: `{field: [values]}`.
+        features: the user features.
+
+    Returns:
+        `{feature: value}`: a str, a list of str or a float; what is missing is left out.
+    """
+    known = {}
+    for feature in features:
+        values = user.get(feature.name)
+        if not values:
+            continue
+        if not feature.is_numeric:
+            values = [value.decode("utf-8", "surrogateescape") for value in values]
+        known[feature.name] = values if feature.kind == MULTI else values[0]
+    return known

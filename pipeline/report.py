@@ -5,6 +5,8 @@ import shlex
 import shutil
 import sys
 
+import numpy as np
+
 from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.evaluation.report import evaluate, table
 from cmclrec_tf.schema import COLD, OVERALL, TEST, WARM
@@ -31,6 +33,7 @@ def places(run):
     """Where a run's results lie, as text."""
     entries = {
         "raw files": run.data_dir,
+        f"data anomalies: {run.anomalies}": run.validation,
         "prepared data": run.prepared,
         "model": run.model,
         "TensorBoard logs": run.logs,
@@ -50,17 +53,32 @@ def next_commands(run, profile):
         run: `pipeline.run.Run`.
         profile: `{user feature: value}` of a new user to ask for.
     """
-    given = " ".join(
-        f"--feature {shlex.quote(f'{name}={_text(value)}')}" for name, value in profile.items()
+    given = "".join(
+        f" --feature {shlex.quote(f'{name}={text}')}"
+        for name, value in profile.items()
+        for text in texts(value)
     )
     return "\n".join(
         [
             "\nTry next",
             f"  {_program('cmclrec')} serve --model_base_path {_short(run.folders.serving)}",
-            f"  {_program('cmclrec')} recommend cold {given} -k 10    (while it serves)",
+            f"  {_program('cmclrec')} recommend cold{given} -k 10    # while it serves",
             f"  {_program('tensorboard')} --logdir {_short(run.logs)}",
         ]
     )
+
+
+def texts(value):
+    """A user feature's value as printable strings, one for each of a `multi` feature's values."""
+    if isinstance(value, float):
+        # The shortest text that reads as the same float32, which is what a record holds.
+        return [np.format_float_positional(np.float32(value), trim="-")]
+    return [printable(text) for text in (value if isinstance(value, list) else [value])]
+
+
+def printable(text):
+    """The text with what is no UTF-8 marked as such, for display alone."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _program(name):
@@ -72,9 +90,3 @@ def _short(path):
     """The path as seen from the working directory, if it lies below it."""
     path, here = pathlib.Path(path), pathlib.Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _text(value):
-    if isinstance(value, list):
-        return ",".join(value)
-    return f"{value:g}" if isinstance(value, float) else value

@@ -4,14 +4,18 @@ import dataclasses
 import importlib
 import pathlib
 import shutil
+import tempfile
 import time
 
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import artifact_utils
 
 from cmclrec_tf import schema
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from pipeline import configs
+from pipeline.components.example_gen import COMPONENT, user_counts
+from pipeline.components.population import summary
 from pipeline.datasets import DatasetSpec
 from pipeline.evaluation import read_failures, read_metrics
 from pipeline.outputs import Outputs
@@ -66,6 +70,25 @@ class Run:
         return pathlib.Path(artifact.get_string_custom_property("pushed_destination"))
 
     @property
+    def users(self):
+        """One line on who was kept and who was dropped."""
+        return summary(user_counts(self.outputs.artifact(COMPONENT, "examples")))
+
+    @property
+    def validation(self):
+        """Folder of the anomalies that ExampleValidator found, by split."""
+        return self.outputs.artifact("ExampleValidator", "anomalies").uri
+
+    @property
+    def anomalies(self):
+        """Number of features in which the data of a split departs from the schema."""
+        found = pathlib.Path(self.validation).glob("Split-*/SchemaDiff.pb")
+        return sum(
+            len(anomalies_pb2.Anomalies.FromString(path.read_bytes()).anomaly_info)
+            for path in found
+        )
+
+    @property
     def prepared(self):
         """Folder of the transformed examples."""
         return self.outputs.artifact("Transform", "transformed_examples").uri
@@ -97,7 +120,7 @@ class Run:
     @property
     def test_files(self):
         """Files of raw user records of the test split."""
-        examples = self.outputs.artifact("ExampleGen", "examples")
+        examples = self.outputs.artifact(COMPONENT, "examples")
         return sorted(pathlib.Path(artifact_utils.get_split_uri([examples], schema.TEST)).glob("*"))
 
 
@@ -115,7 +138,8 @@ def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_F
         `Run`.
 
     Raises:
-        InputError: bad data, a config that cannot be evaluated, no function at `run_fn`.
+        InputError: bad data, a config that cannot be evaluated, no function at `run_fn`, or a
+            module of it that fails.
     """
     _check_importable(run_fn)
     folders = configs.Folders(pathlib.Path(root), spec.name)
@@ -127,7 +151,7 @@ def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_F
             data_dir=data_dir,
             config=config,
             serving_dir=folders.serving,
-            sources=configs.sources(),
+            sources=configs.Sources.of(run_fn),
             metadata_path=folders.metadata,
             run_fn=run_fn,
         )
@@ -140,12 +164,21 @@ def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_F
 
 def _check_importable(run_fn):
     module, _, name = run_fn.rpartition(".")
+    wrong = InputError(run_fn, "it must be the import path of a function", "Correct the path.")
+    if not all(part.isidentifier() for part in run_fn.split(".")) or not module:
+        raise wrong
     try:
-        found = callable(getattr(importlib.import_module(module), name))
-    except (ImportError, AttributeError, ValueError):
-        found = False
-    if not found:
-        raise InputError(run_fn, "it must be the import path of a function", "Correct the path.")
+        found = importlib.import_module(module)
+    except Exception as error:
+        lost = error.name if isinstance(error, ModuleNotFoundError) else None
+        # A module that is lost further in is no wrong path.
+        if lost and f"{module}.".startswith(f"{lost}."):
+            raise wrong from error
+        said = f"{type(error).__name__}: {error}"
+        rule = f"its module must be importable, and raised {said}"
+        raise InputError(run_fn, rule, "Correct the module.") from error
+    if not callable(getattr(found, name, None)):
+        raise wrong
 
 
 def _serve_again(run):
@@ -164,9 +197,12 @@ def _serve_again(run):
     artifact = run.outputs.artifact("Pusher", "pushed_model")
     version = str(max(int(time.time()), newest + 1))
     target = run.folders.serving / version
-    aside = run.folders.serving / f".{version}"
-    shutil.copytree(artifact.uri, aside)
-    aside.rename(target)
+    run.folders.serving.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that a version appears at once and nothing else is left by a failure.
+    with tempfile.TemporaryDirectory(dir=run.folders.serving, prefix=".") as temporary:
+        aside = pathlib.Path(temporary) / version
+        shutil.copytree(artifact.uri, aside)
+        aside.rename(target)
     artifact.set_string_custom_property("pushed_destination", str(target))
     artifact.set_string_custom_property("pushed_version", version)
     run.outputs.update(artifact)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 
 import apache_beam as beam
 from google.protobuf import any_pb2, json_format, struct_pb2
@@ -24,34 +25,35 @@ COMPONENT = "ExampleGen"
 COUNTS = "user_counts"
 
 # Part of the cache key: a change of what a record holds asks for another number.
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 
 def example_gen(spec, data_dir, data):
     """The component; its output `examples` has the splits train, val and test.
 
-    The cache key covers the two files that records are made of, the spec and the config.
+    The cache key covers the two files that records are made of (size and time of change), the spec
+    and the config.
 
     Args:
         spec: the `DatasetSpec`.
         data_dir: folder of the raw files.
         data: `DataConfig`.
     """
+    tables = (spec.interactions.file, spec.users.file)
     parameters = {
+        "files": {file: _state(os.path.join(data_dir, file)) for file in tables},
         "spec": spec.to_dict(),
         "data": dataclasses.asdict(data),
         "record_version": RECORD_VERSION,
     }
     value = any_pb2.Any()
     value.Pack(struct_pb2.Value(string_value=json.dumps(parameters, sort_keys=True)))
-    tables = {"interactions": spec.interactions.file, "users": spec.users.file}
     return FileBasedExampleGen(
         input_base=str(data_dir),
+        # A pattern may not be empty. What it matches is not read: TFX would take a bracket in the
+        # name of a folder or a file for a pattern, and then see no change of the file.
         input_config=example_gen_pb2.Input(
-            splits=[
-                example_gen_pb2.Input.Split(name=name, pattern=file)
-                for name, file in tables.items()
-            ]
+            splits=[example_gen_pb2.Input.Split(name=split, pattern=split) for split in SPLITS]
         ),
         custom_config=example_gen_pb2.CustomConfig(custom_config=value),
         custom_executor_spec=executor_spec.BeamExecutorSpec(UserRecordsExecutor),
@@ -81,10 +83,7 @@ class UserRecordsExecutor(BaseExampleGenExecutor):
 
     def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802
         """Writes the splits and records the counts on the artifact."""
-        # The input config names tables, which the driver fingerprints; what is written is splits.
-        splits = [example_gen_pb2.Input.Split(name=split, pattern="*") for split in SPLITS]
-        named = json_format.MessageToJson(example_gen_pb2.Input(splits=splits))
-        super().Do(input_dict, output_dict, {**exec_properties, "input_config": named})
+        super().Do(input_dict, output_dict, exec_properties)
         spec, data = _parameters(exec_properties)
         counts = counters.read(self._beam.result)
         logging.info("User records of %s: %s", spec.name, summary(counts))
@@ -95,6 +94,11 @@ class UserRecordsExecutor(BaseExampleGenExecutor):
     def _make_beam_pipeline(self):
         self._beam = super()._make_beam_pipeline()
         return self._beam
+
+
+def _state(path):
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _parameters(exec_properties):

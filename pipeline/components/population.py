@@ -24,7 +24,8 @@ def summary(counts):
     few, without = counts.get(counters.FEW_EVENTS, 0), counts.get(counters.WITHOUT_EVENTS, 0)
     return (
         f"{', '.join(parts)} users; dropped {few} with too few events and {without} without any; "
-        f"{counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features"
+        f"{counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features, "
+        f"{counts.get(counters.REPEATED, 0)} listed more than once"
     )
 
 

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 
 from cmclrec_tf import schema
-from pipeline.records import parse
+from pipeline.records import parse, profile
 from serving.c_api import SavedModelSession
+from serving.profiles import cold_inputs, padded
 
 SIGNATURES = ("warm", "cold", "serving_default", "user_embedding")
 # Two batch shapes may round differently in the last bits.
@@ -98,25 +99,25 @@ def _wrong_answers(session, records, users, rows, expected):
     histories = [user[schema.HISTORY] for user in warm]
     nothing = [[] for _ in users]
     asked = {
-        "warm": ({schema.HISTORY: _padded(histories)}, histories),
-        "cold": (cold_inputs(cold, expected.features), nothing[: len(cold)]),
+        "warm": ({schema.HISTORY: padded(histories, schema.HISTORY)}, histories),
+        "cold": (_cold_inputs(cold, expected.features), nothing[: len(cold)]),
     }
     answers = {}
     for name, (inputs, seen) in asked.items():
-        blank = _padded(nothing[: len(seen)])
+        blank = padded(None, schema.EXCLUDE, len(seen))
         answers[name] = session.run(name, {**inputs, schema.EXCLUDE: blank})
         yield from _wrong_lists(name, answers[name], seen, expected)
         exclude = [[row[0], row[-1]] for row in np.asarray(answers[name]["item_ids"])]
-        again = session.run(name, {**inputs, schema.EXCLUDE: _padded(exclude)})
+        again = session.run(name, {**inputs, schema.EXCLUDE: padded(exclude, schema.EXCLUDE)})
         seen = [[*a, *b] for a, b in zip(seen, exclude, strict=True)]
         yield from _wrong_lists(f"{name} with exclude", again, seen, expected)
 
     strangers = {
-        "warm": {schema.HISTORY: _padded([[b"\x00 not an item"]])},
-        "cold": cold_inputs([{}], expected.features),
+        "warm": {schema.HISTORY: padded([[b"\x00 not an item"]], schema.HISTORY)},
+        "cold": _cold_inputs([{}], expected.features),
     }
     for name, inputs in strangers.items():
-        answer = session.run(name, {**inputs, schema.EXCLUDE: _padded([[]])})
+        answer = session.run(name, {**inputs, schema.EXCLUDE: padded(None, schema.EXCLUDE, 1)})
         yield from _wrong_lists(f"{name} of an unknown user", answer, [[]], expected)
 
     examples = np.array(records, object)
@@ -175,28 +176,6 @@ def _same_lists(a, b):
     return bool((~moved | tied).all())
 
 
-def cold_inputs(users, features):
-    """Inputs of the `cold` signature, without `exclude`.
-
-    Args:
-        users: `{feature: values}` per user; what is absent or empty is missing.
-        features: the user features.
-
-    Returns:
-        Arrays: string [B] for categorical, string [B, ?] for multi, float32 [B] for numeric.
-    """
-    inputs = {}
-    for feature in features:
-        values = [list(user.get(feature.name, ())) for user in users]
-        if feature.kind == schema.MULTI:
-            inputs[feature.name] = _padded(values)
-        elif feature.is_numeric:
-            inputs[feature.name] = np.array([v[0] if v else np.nan for v in values], np.float32)
-        else:
-            inputs[feature.name] = np.array([v[0] if v else b"" for v in values], object)
-    return inputs
-
-
-def _padded(lists):
-    width = max([1, *map(len, lists)])
-    return np.array([[b""] * (width - len(items)) + list(items) for items in lists], object)
+def _cold_inputs(users, features):
+    known = {feature.name: feature.kind for feature in features}
+    return cold_inputs([profile(user, features) for user in users], known)

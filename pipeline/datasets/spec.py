@@ -194,7 +194,10 @@ def load_spec(name_or_path):
                 f"it must be one of {names} or the path of a dataset spec",
                 "Correct the name or the path.",
             )
-        text = path.read_text("utf-8")
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(path, "it must be UTF-8 text", "Correct the file.") from error
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -3,9 +3,14 @@
 import csv
 import math
 
+import numpy as np
+
 from cmclrec_tf.errors import InputError
 from pipeline.datasets.delimited import columns_of, fields, positions
 from pipeline.transforms.read_rows import read_header, row_number
+
+# Records hold numbers as float32.
+_MOST = float(np.finfo(np.float32).max)
 
 
 class RowParser:
@@ -52,12 +57,12 @@ class RowParser:
         return number
 
     def number(self, offset, row, column):
-        """A finite float, or None when the value is empty or NaN."""
+        """A float that is finite in 32 bits, or None when the value is empty or NaN."""
         if not row[column]:
             return None
         number = self._number(offset, row, column, float, "a number")
-        if math.isinf(number):
-            raise self.error(offset, f"column {column!r} must be finite")
+        if abs(number) > _MOST:
+            raise self.error(offset, f"column {column!r} must be finite in 32 bits")
         return None if math.isnan(number) else number
 
     def error(self, offset, rule):
@@ -67,6 +72,8 @@ class RowParser:
 
     def _number(self, offset, row, column, kind, rule):
         try:
+            if b"_" in row[column]:
+                raise ValueError("groups of digits, as in 1_000, are Python's alone")
             return kind(row[column])
         except ValueError as error:
             # RecBole and pandas write whole numbers as 12.0 where a column has holes.

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 import pytest
+from click.testing import CliRunner
 
 from cmclrec_tf.config import (
     Config,
@@ -44,13 +45,29 @@ class Setting:
         spec = load_spec(self.spec)
         return run_pipeline(spec, self.data_dir, self.config, self.root, **changes)
 
+    def invoke(self, command, *more):
+        """The result of a command on this setting; an error is kept in it."""
+        config = self.root.parent / "config.yaml"
+        config.write_text(self.config.to_yaml())
+        arguments = {
+            "--dataset": self.spec,
+            "--data-dir": self.data_dir,
+            "--config": config,
+            "--root": self.root,
+        }
+        given = [str(part) for pair in arguments.items() for part in pair]
+        return CliRunner().invoke(command, [*given, *more])
+
 
 @pytest.fixture(scope="session")
 def setting(tmp_path_factory):
-    from tests.pipeline.fixtures import write_clusters
+    from tests.pipeline.fixtures import cold_users, write_clusters
 
     folder = tmp_path_factory.mktemp("clusters")
     spec = write_clusters(folder / "raw")
+    with open(folder / "raw" / "interactions.csv", "a") as file:
+        # Each cold user begins with an item that nobody else has.
+        file.writelines(f"{user},planted-{user},-1\n" for user in cold_users(CONFIG.data))
     return Setting(spec, folder / "raw", folder / "var")
 
 

@@ -5,6 +5,9 @@ import pathlib
 import numpy as np
 import yaml
 
+from cmclrec_tf.schema import COLD, TEST
+from pipeline.transforms.split import draw
+
 # Under the salt 2059 ann is drawn into train, bob cold into test, cat warm into test, fay into val.
 TWELVE_SALT = "2059"
 # user, item, time. Ann's rows are out of order and two of them tie; dan has one event only.
@@ -129,3 +132,9 @@ def _profile(rng, group):
     hobbies = rng.choice(["chess", "music", "running", "books"], rng.integers(0, 4), replace=False)
     job = "nurse" if group else "cook"
     return f"{age if known else ''},{job},{'|'.join(hobbies)},{rng.integers(10000, 99999)}"
+
+
+def cold_users(data, n_users=240):
+    """Ids of the cold users of `write_clusters`, under the shares and the salt of `data`."""
+    users = [f"u{number}" for number in range(n_users)]
+    return [user for user in users if draw(user.encode(), data) == (TEST, COLD)]

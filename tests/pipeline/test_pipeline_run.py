@@ -1,14 +1,17 @@
 """From raw files to a pushed model, and a model with a broken cold way that is not pushed."""
 
 import json
+import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from cmclrec_tf import vocabulary
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import metrics
+from tests.pipeline.fixtures import cold_users
 
 pytestmark = pytest.mark.pipeline
 
@@ -85,12 +88,19 @@ def test_new_users_of_different_profiles_get_different_lists(served):
     assert len(lists) > 1
 
 
-def test_training_saw_neither_test_users_nor_their_items(first_run, served):
+def test_training_saw_neither_test_users_nor_their_items(first_run, served, setting):
     dataset = first_run.dataset()
     users, _ = served
     tested = {user["user_id"][0].decode() for user in users}
     assert tested == set(dataset.user_ids("test"))
     assert not tested & set(dataset.user_ids("train") + dataset.user_ids("val"))
+    planted = [f"planted-{user}" for user in cold_users(setting.config.data)]
+    raw = (setting.data_dir / "interactions.csv").read_text()
+    assert len(planted) > 5 and all(f",{item}," in raw for item in planted)
+    assert not set(planted) & set(vocabulary.read(dataset.vocabularies["items"]))
+    given = first_run.outputs._execution("Trainer").custom_properties
+    assert json.loads(given["train_args"].string_value)["splits"] == ["train"]
+    assert json.loads(given["eval_args"].string_value)["splits"] == ["val"]
 
 
 def test_a_broken_cold_way_is_not_pushed(first_run, broken_run):
@@ -134,6 +144,7 @@ def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
         {
             "features": json.dumps(Schema(first_run.spec.features).to_dict()["features"]),
             "list_length": first_run.config.serve.list_length,
+            "sources": "",
         },
     )
     assert (tmp_path / "blessing" / "INFRA_NOT_BLESSED").is_file()
@@ -141,29 +152,16 @@ def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
     assert not Pusher().CheckBlessing({"infra_blessing": [blessing]})
 
 
-def _invoke(command, setting, tmp_path, *more):
-    config = tmp_path / "config.yaml"
-    config.write_text(setting.config.to_yaml())
-    arguments = {
-        "--dataset": setting.spec,
-        "--data-dir": setting.data_dir,
-        "--config": config,
-        "--root": setting.root,
-    }
-    given = [str(part) for pair in arguments.items() for part in pair]
-    return CliRunner().invoke(command, [*given, *more], catch_exceptions=False)
-
-
-def test_a_refused_model_is_told_with_value_and_bound(broken_run, setting, tmp_path):
+def test_a_refused_model_is_told_with_value_and_bound(broken_run, setting):
     from pipeline.cli import run
 
-    result = _invoke(run, setting, tmp_path, "--run-fn", "tests.pipeline.broken_cold.run_fn")
+    result = setting.invoke(run, "--run-fn", "tests.pipeline.broken_cold.run_fn")
     assert result.exit_code == 1
     assert "The model was not pushed" in result.output
     assert "cold coverage@5 = 5 is below its bound 8" in result.output
 
 
-def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting, tmp_path):
+def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting):
     """Other versions were refused, lost and pushed in between: none of it must matter."""
     from pipeline.cli import quickstart
 
@@ -172,7 +170,7 @@ def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting, 
     newer = serving / str(int(pushed.name) + 10_000_000)
     shutil.copytree(pushed, newer)
     shutil.rmtree(pushed)
-    result = _invoke(quickstart, setting, tmp_path)
+    result = setting.invoke(quickstart)
     assert result.exit_code == 0, result.output
     again = setting.run()
     for component in DATA_HALF + GATE_HALF:
@@ -182,8 +180,56 @@ def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting, 
     assert result.output.count("is recommended") == 3
     for line in ("CMCLRec", "popularity, all events", "popularity, last events", "Try next"):
         assert line in result.output
+    assert f"clusters: {again.users}\n" in result.output and "; dropped 0 with" in again.users
+    assert f"data anomalies: {again.anomalies}" in result.output
+
+
+def test_anomalies_are_counted_by_feature(first_run, tmp_path):
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    from pipeline.run import Run
+
+    for split, names in {"train": [], "val": ["job", "zip"]}.items():
+        found = anomalies_pb2.Anomalies()
+        for name in names:
+            found.anomaly_info[name].description = "unexpected"
+        (tmp_path / f"Split-{split}").mkdir()
+        (tmp_path / f"Split-{split}" / "SchemaDiff.pb").write_bytes(found.SerializeToString())
+    found = types.SimpleNamespace(validation=str(tmp_path))
+    assert Run.anomalies.fget(found) == 2
+
+
+def test_a_failed_copy_leaves_nothing_beside_the_versions(first_run):
+    from pipeline.run import _serve_again
+
+    pushed, serving = first_run.pushed, first_run.folders.serving
+    artifact = pathlib.Path(first_run.outputs.artifact("Pusher", "pushed_model").uri)
+    shutil.rmtree(pushed)
+    (artifact / "lost").symlink_to("nowhere")
+    with pytest.raises(shutil.Error):
+        _serve_again(first_run)
+    assert all(name.isdigit() for name in _versions(first_run))
+    (artifact / "lost").unlink()
+    _serve_again(first_run)
+    assert first_run.pushed.parent == serving and (first_run.pushed / "saved_model.pb").is_file()
+    assert all(name.isdigit() for name in _versions(first_run))
 
 
 def test_a_run_fn_that_is_not_there(setting):
     with pytest.raises(InputError, match="pipeline.trainer.absent: it must be the import path"):
         setting.run(run_fn="pipeline.trainer.absent")
+    for wrong in ("absent.run_fn", "pipeline.absent.run_fn", "run_fn", "", ".run_fn", "a b.c"):
+        with pytest.raises(InputError, match="it must be the import path of a function"):
+            setting.run(run_fn=wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("import absent_within", ModuleNotFoundError), ("1 +", SyntaxError)]
+)
+def test_a_run_fn_whose_module_is_broken(setting, tmp_path, monkeypatch, text, kind):
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"broken_{kind.__name__.lower()}"
+    (tmp_path / f"{name}.py").write_text(f"{text}\n")
+    with pytest.raises(InputError, match=f"{name}.run_fn: its module .*{kind.__name__}") as error:
+        setting.run(run_fn=f"{name}.run_fn")
+    assert isinstance(error.value.__cause__, kind)

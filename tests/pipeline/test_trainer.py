@@ -1,14 +1,19 @@
 """The Trainer's function, on artifacts laid out as TFX lays them out."""
 
 import dataclasses
+import importlib.util
 import json
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from cmclrec_tf.config import (
     Config,
     DataConfig,
+    EvaluateConfig,
     FinetuneConfig,
     ModelConfig,
     PretrainConfig,
@@ -94,6 +99,90 @@ def test_a_lost_vocabulary_is_named(fn_args, tmp_path):
     (tmp_path / "graph" / "transform_fn" / "assets" / "group").unlink()
     with pytest.raises(InputError, match="group: the vocabulary file must exist"):
         inputs(fn_args)
+
+
+def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
+    from pipeline.configs import Sources
+    from pipeline.datasets import load_spec
+    from pipeline.pipeline import create_pipeline
+    from tests.pipeline.fixtures import write_twelve
+
+    spec = load_spec(write_twelve(tmp_path))
+
+    def keys(sources):
+        made = create_pipeline(
+            name="p",
+            root=tmp_path,
+            spec=spec,
+            data_dir=tmp_path,
+            config=dataclasses.replace(CONFIG, evaluate=EvaluateConfig(k=5, ks=(5,))),
+            serving_dir=tmp_path,
+            sources=sources,
+        )
+        return {c.id: str(sorted(c.exec_properties.items())) for c in made.components}
+
+    same = Sources("a", "a", "a", "a")
+    before = keys(same)
+    assert before == keys(same)
+    components = {
+        "transform": "Transform",
+        "trainer": "Trainer",
+        "evaluator": "Evaluator",
+        "validator": "ServingValidator",
+    }
+    for digest, component in components.items():
+        after = keys(dataclasses.replace(same, **{digest: "b"}))
+        assert [name for name in before if before[name] != after[name]] == [component]
+
+
+def test_the_files_that_digests_cover(tmp_path):
+    """On a copy of the rooms: each file is changed, and the digests that it changes are told."""
+    for room in ("cmclrec_tf", "pipeline", "serving"):
+        source = pathlib.Path(importlib.util.find_spec(room).origin).parent
+        shutil.copytree(source, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    expected = {
+        "cmclrec_tf/vocabulary.py": ["TRAINER", "TRANSFORM"],
+        "cmclrec_tf/schema.py": ["TRAINER", "TRANSFORM"],
+        "cmclrec_tf/evaluation/metrics.py": ["EVALUATOR", "TRAINER"],
+        "cmclrec_tf/models/cmclrec.py": ["TRAINER"],
+        "serving/signatures.py": ["TRAINER"],
+        "serving/c_api.py": ["VALIDATOR"],
+        "serving/profiles.py": ["VALIDATOR"],
+        "serving/local_server.py": [],
+        "pipeline/preprocessing.py": ["TRANSFORM"],
+        "pipeline/trainer.py": ["TRAINER"],
+        "pipeline/ranking_metrics.py": ["EVALUATOR"],
+        "pipeline/components/serving_checks.py": ["VALIDATOR"],
+        "pipeline/components/serving_validator.py": ["VALIDATOR"],
+        "pipeline/report.py": [],
+    }
+    script = (
+        "import json, sys; from pipeline import configs\n"
+        "digests = lambda: {name[:-5]: configs.sources(parts)"
+        " for name, parts in vars(configs).items() if name.endswith('_CODE')}\n"
+        "found = {}\n"
+        "for path in json.loads(sys.argv[1]):\n"
+        "    before = digests()\n"
+        "    open(path, 'a').write('# changed')\n"
+        "    after = digests()\n"
+        "    found[path] = sorted(n for n in before if before[n] != after[n])\n"
+        "print(json.dumps(found))\n"
+    )
+    command = [sys.executable, "-c", script, json.dumps(list(expected))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == expected
+
+
+def test_the_module_of_the_run_fn_is_part_of_the_digest(tmp_path, monkeypatch):
+    from pipeline.configs import sources
+
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "own_training.py"
+    module.write_text("def run_fn(fn_args):\n    return 1\n")
+    before = sources((), "own_training")
+    assert before == sources((), "own_training") != sources(())
+    module.write_text("def run_fn(fn_args):\n    return 2\n")
+    assert before != sources((), "own_training")
 
 
 def test_another_config_is_another_cache_key():

@@ -210,7 +210,10 @@ def test_rows_and_their_offsets(tmp_path, span, end):
         ("log.inter", "ann\t\t4\t7", "column 'item_id' must not be empty"),
         ("log.inter", "ann\ti1", "it must have 4 columns or more, and has 2"),
         ("users.csv", "gil,young,cook,a,x", "column 'age' must be a number"),
-        ("users.csv", "gil,inf,cook,a,x", "column 'age' must be finite"),
+        ("log.inter", "ann\ti1\t4\t1_000", "column 'time' must be an integer"),
+        ("users.csv", "gil,1_0,cook,a,x", "column 'age' must be a number"),
+        ("users.csv", "gil,1e39,cook,a,x", "column 'age' must be finite in 32 bits"),
+        ("users.csv", "gil,inf,cook,a,x", "column 'age' must be finite in 32 bits"),
         ("users.csv", ",12,cook,a,x", "column 'id' must not be empty"),
     ],
 )

@@ -1,0 +1,29 @@
+"""Folders that are written to, tried before anything that takes long."""
+
+import pathlib
+import tempfile
+
+from cmclrec_tf.errors import InputError
+
+
+def make_folder(path, mend):
+    """Makes a folder, if need be, and tries to write there.
+
+    Args:
+        path: of the folder.
+        mend: what the reader of the error can do.
+
+    Returns:
+        `pathlib.Path`.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        rule = f"it must be a folder that can be written ({error.strerror})"
+        raise InputError(path, rule, mend) from error

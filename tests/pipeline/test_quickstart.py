@@ -1,0 +1,73 @@
+"""What is asked of a pushed model and shown, and that what is printed to try next works."""
+
+import shlex
+import types
+
+import pytest
+from click.testing import CliRunner
+
+from cmclrec_tf.errors import ReadableError
+
+pytestmark = pytest.mark.pipeline
+
+
+def test_the_printed_command_asks_a_server(first_run):
+    from pipeline import quickstart, report
+    from serving.cli import recommend
+    from serving.client import Client
+    from serving.local_server import LocalServer
+
+    hobbies = {"age": 1234567.0, "job": "nurse", "hobbies": ["chess", "a b"], "zip": "it's"}
+    with LocalServer(str(first_run.folders.serving), "cmclrec", port=0) as server:
+        target = f"127.0.0.1:{server.port}"
+        for profile in (hobbies, quickstart.first_profile(first_run), {}):
+            printed = report.next_commands(first_run, profile).splitlines()
+            (line,) = (line for line in printed if "recommend cold" in line)
+            words = shlex.split(line, comments=True)
+            asked = [*words[words.index("cold") :], "--target", target]
+            result = CliRunner().invoke(recommend, asked, catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            with Client(target) as client:
+                (expected,) = client.cold([profile], k=10)
+            listed = tuple(row.split()[1] for row in result.output.splitlines())
+            assert listed == expected.item_ids
+
+
+def test_one_new_user_is_shown_alone(first_run, tmp_path, capsys):
+    import tensorflow as tf
+
+    from pipeline import quickstart
+    from pipeline.records import parse, read
+
+    kept = tmp_path / "test.gz"
+    cold = []
+    with tf.io.TFRecordWriter(str(kept), "GZIP") as writer:
+        for record in read(first_run.test_files):
+            is_cold = parse(record)["segment"] == [b"cold"]
+            cold += [record] if is_cold else []
+            if not is_cold or len(cold) == 1:
+                writer.write(record)
+    assert len(cold) > 1
+    names = ("spec", "data_dir", "folders", "pushed")
+    run = types.SimpleNamespace(**{name: getattr(first_run, name) for name in names})
+    run.test_files = [kept]
+    quickstart.ask(run)
+    shown = capsys.readouterr().out
+    assert shown.count("is recommended") == 2 and shown.count("\nA new user") == 1
+    assert quickstart.first_profile(run)
+
+
+def test_the_table_is_shown_even_if_nobody_can_be_asked(first_run, setting):
+    from pipeline.cli import quickstart
+
+    graph = first_run.pushed / "saved_model.pb"
+    whole = graph.read_bytes()
+    graph.write_bytes(b"\x0b not a graph")
+    try:
+        result = setting.invoke(quickstart)
+    finally:
+        graph.write_bytes(whole)
+    assert isinstance(result.exception, ReadableError)
+    for line in ("popularity, all events", "Where everything lies"):
+        assert line in result.output
+    assert "Try next" not in result.output
