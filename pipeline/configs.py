@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import pathlib
 
+from cmclrec_tf.errors import InputError
 from pipeline.folders import make_folder
 
 MODEL_NAME = "cmclrec"
@@ -79,8 +80,14 @@ class Folders:
         """Makes what every run writes to.
 
         Raises:
-            InputError: a folder that cannot be written.
+            InputError: a folder that cannot be written, or that TFX would read as a pattern.
         """
+        if any(mark in str(self.pipeline) for mark in "*?[]{}"):
+            raise InputError(
+                self.root,
+                "its path must not hold any of * ? [ ] { }",
+                "Give another one by --root.",
+            )
         for folder in (self.logs, self.metadata.parent):
             make_folder(folder, "Give another folder by --root.")
 

@@ -155,4 +155,6 @@ def _print(recommendations):
     width = max(map(len, recommendations.item_ids), default=0)
     pairs = zip(recommendations.item_ids, recommendations.scores, strict=True)
     for rank, (item, score) in enumerate(pairs, 1):
-        click.echo(f"{rank:>3}  {item:<{width}}  {score:.4f}")
+        line = f"{rank:>3}  {item:<{width}}  {score:.4f}"
+        # Bytes of an id that are no UTF-8 cannot be shown.
+        click.echo(line.encode("utf-8", "replace").decode())

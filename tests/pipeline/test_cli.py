@@ -62,6 +62,12 @@ def test_a_folder_that_cannot_be_written(command, folder, mend, clusters, tmp_pa
     assert "Loading TFX" not in result.output
 
 
+def test_a_root_that_tfx_would_read_as_a_pattern(clusters, tmp_path):
+    said = _error(cli.run, *clusters, "--root", tmp_path / "odd [1]")
+    assert "must not hold any of" in said and "--root" in said
+    assert not (tmp_path / "odd [1]").exists()
+
+
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("CMCLREC_CACHE", "/dev/null/x")
     said = _error(cli.prepare, "movielens-100k", "--root", tmp_path / "var")
