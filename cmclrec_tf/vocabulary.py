@@ -55,14 +55,7 @@ class Lookup(tf.Module):
 
     def __init__(self, path, name=None):
         super().__init__(name=name)
-        initializer = tf.lookup.TextFileInitializer(
-            path,
-            key_dtype=tf.string,
-            key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
-            value_dtype=tf.int64,
-            value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
-        )
-        self.table = tf.lookup.StaticHashTable(initializer, default_value=-1)
+        self.table = _table(path, (tf.string, _LINE), (tf.int64, _NUMBER), -1)
 
     def __call__(self, tokens):
         """int32 ids of string `tokens`, any shape; "" is PAD and an unknown token OOV."""
@@ -76,15 +69,17 @@ class ReverseLookup(tf.Module):
 
     def __init__(self, path, name=None):
         super().__init__(name=name)
-        initializer = tf.lookup.TextFileInitializer(
-            path,
-            key_dtype=tf.int64,
-            key_index=tf.lookup.TextFileIndex.LINE_NUMBER,
-            value_dtype=tf.string,
-            value_index=tf.lookup.TextFileIndex.WHOLE_LINE,
-        )
-        self.table = tf.lookup.StaticHashTable(initializer, default_value="")
+        self.table = _table(path, (tf.int64, _NUMBER), (tf.string, _LINE), "")
 
     def __call__(self, ids):
         """Strings of integer `ids`, any shape."""
         return self.table.lookup(tf.cast(ids, tf.int64) - FIRST_ID)
+
+
+_LINE, _NUMBER = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+
+
+def _table(path, key, value, default):
+    """A table from a text file; key and value are pairs of dtype and TextFileIndex."""
+    initializer = tf.lookup.TextFileInitializer(path, *key, *value)
+    return tf.lookup.StaticHashTable(initializer, default)

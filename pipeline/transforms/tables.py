@@ -11,11 +11,11 @@ from pipeline.transforms.read_rows import SPAN, ReadRows
 from pipeline.transforms.rows import RowParser
 
 
-class ReadInteractions(beam.PTransform):
-    """Reads the log as `(user id, (time, offset, item id))`, ids as bytes.
+class _ReadTable(beam.PTransform):
+    """Reads and parses one table of a dataset.
 
     Args:
-        table: the dataset spec's `Interactions`.
+        table: the dataset spec's `Interactions` or `Users`.
         folder: of the raw files.
         span: bytes that one worker reads at a time.
 
@@ -28,30 +28,7 @@ class ReadInteractions(beam.PTransform):
         self._table, self._path, self._span = table, os.path.join(folder, table.file), span
 
     def expand(self, begin):
-        parse = _ParseInteraction(self._table, RowParser(self._table, self._path))
-        return begin | ReadRows(self._path, self._span) | "Parse" >> beam.ParDo(parse)
-
-
-class ReadUsers(beam.PTransform):
-    """Reads the users' table as `(user id, (offset, {feature: values}))`.
-
-    Values are a list of bytes, or of at most one float; it is empty when the value is missing.
-
-    Args:
-        table: the dataset spec's `Users`.
-        folder: of the raw files.
-        span: bytes that one worker reads at a time.
-
-    Raises:
-        InputError: a missing column; while running, a malformed row.
-    """
-
-    def __init__(self, table, folder, span=SPAN):
-        super().__init__()
-        self._table, self._path, self._span = table, os.path.join(folder, table.file), span
-
-    def expand(self, begin):
-        parse = _ParseUser(self._table, RowParser(self._table, self._path))
+        parse = self._parse(self._table, RowParser(self._table, self._path))
         return begin | ReadRows(self._path, self._span) | "Parse" >> beam.ParDo(parse)
 
 
@@ -88,3 +65,18 @@ class _ParseUser(beam.DoFn):
         text = row[column.column]
         parts = text.split(column.separator.encode()) if column.kind == MULTI else [text]
         return [part.strip() for part in parts if part.strip()]
+
+
+class ReadInteractions(_ReadTable):
+    """Reads the log as `(user id, (time, offset, item id))`, ids as bytes."""
+
+    _parse = _ParseInteraction
+
+
+class ReadUsers(_ReadTable):
+    """Reads the users' table as `(user id, (offset, {feature: values}))`.
+
+    Values are a list of bytes, or of at most one float; it is empty when the value is missing.
+    """
+
+    _parse = _ParseUser
