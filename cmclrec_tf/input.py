@@ -132,7 +132,7 @@ class PreparedDataset:
         """The split's user ids, in the order of unshuffled batches."""
         spec = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
         return [
-            user.decode("utf-8", "surrogateescape")
+            vocabulary.decode(user)
             for batch in self._records(split).batch(1024).as_numpy_iterator()
             for user in tf.io.parse_example(batch, spec)[USER_ID].numpy()
         ]
@@ -260,6 +260,23 @@ def profile_key(features):
         for name in sorted(features)
     ]
     return tf.strings.to_hash_bucket_fast(tf.strings.join(parts, ";"), 2**62)
+
+
+def check_replaceable(folder):
+    """Whether a prepared dataset may be written to `folder`: it is new, empty or an older one.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    folder = pathlib.Path(folder)
+    if folder.is_dir() and ((folder / DESCRIPTION).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise InputError(
+            folder,
+            "only a prepared dataset is replaced, and it is not a prepared dataset",
+            "Give another folder, or remove it.",
+        )
 
 
 def write_description(folder, name, features, max_history, counts):

@@ -9,7 +9,12 @@ import tensorflow as tf
 
 from cmclrec_tf import vocabulary
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.input import DESCRIPTION, VOCABULARIES, PreparedDataset, write_description
+from cmclrec_tf.input import (
+    VOCABULARIES,
+    PreparedDataset,
+    check_replaceable,
+    write_description,
+)
 from cmclrec_tf.schema import (
     COLD,
     FIRST_ID,
@@ -45,8 +50,7 @@ def prepare_tables(records, features, folder, max_history=50, name="tables"):
     """
     folder, schema = pathlib.Path(folder), Schema(tuple(features))
     _check_splits(records)
-    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
-        raise InputError(folder, "only a prepared dataset is replaced", "Name another folder.")
+    check_replaceable(folder)
     raw = {split: [_raw(record, schema) for record in records.get(split, ())] for split in SPLITS}
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -128,7 +132,7 @@ def _item(item):
 
 def _tokens(feature, values):
     cleaned = vocabulary.clean(feature, tf.constant([str(v) for v in values], tf.string)).numpy()
-    return [token.decode("utf-8", "surrogateescape") for token in cleaned if token]
+    return [vocabulary.decode(token) for token in cleaned if token]
 
 
 def _example(raw, schema, lines):

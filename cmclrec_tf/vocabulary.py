@@ -33,12 +33,16 @@ def read(path):
     if not tf.io.gfile.exists(path):
         raise InputError(path, "the vocabulary file must exist", "Prepare the dataset again.")
     with tf.io.gfile.GFile(path, "rb") as file:
-        lines = file.read().split(b"\n")
-    return [line.decode("utf-8", "surrogateescape") for line in lines if line]
+        return [decode(line) for line in file.read().split(b"\n") if line]
+
+
+def decode(token):
+    """The text of a token's bytes; those that are no UTF-8 become surrogates."""
+    return token.decode("utf-8", "surrogateescape")
 
 
 def encode(token):
-    """The bytes of a token, those included that are no UTF-8: the inverse of `read`'s decoding."""
+    """The bytes of a token's text: the inverse of `decode`."""
     return token.encode("utf-8", "surrogateescape")
 
 

@@ -8,8 +8,8 @@ import pathlib
 
 from cmclrec_tf.errors import InputError
 from pipeline.folders import make_folder
+from serving.local_server import MODEL_NAME
 
-MODEL_NAME = "cmclrec"
 ROOT = "var"
 DATASET = "movielens-100k"
 PRESET = "default"

@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 import sys
 
-from cmclrec_tf.errors import InputError
 from pipeline import configs
 from pipeline.datasets import DatasetSpec, check, fetch, load_spec
 from pipeline.folders import make_folder
@@ -58,7 +57,9 @@ def prepare(dataset, out, config, data_dir=None, root=configs.ROOT):
     make_folder(out.parent, "Give another folder by --out.")
     print("Loading TFX (about half a minute) ...", file=sys.stderr, flush=True)
     with quiet(folders.logs / "import.log"):
-        _check_replaceable(out)
+        from cmclrec_tf.input import check_replaceable
+
+        check_replaceable(out)
         from pipeline import prepared_folder
         from pipeline.components.population import summary
         from pipeline.data import data_pipeline
@@ -70,16 +71,3 @@ def prepare(dataset, out, config, data_dir=None, root=configs.ROOT):
     counts = prepared_folder.write(out, spec, config.data.max_history, outputs)
     print(f"{out}: {summary(counts)}", file=sys.stderr, flush=True)
     return Prepared(out, data_dir, spec, counts)
-
-
-def _check_replaceable(folder):
-    from cmclrec_tf.input import DESCRIPTION
-
-    if folder.is_dir() and ((folder / DESCRIPTION).is_file() or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise InputError(
-            folder,
-            "it exists and is not a prepared dataset, so it is not replaced",
-            "Give another folder, or remove it.",
-        )

@@ -4,12 +4,11 @@ import click
 
 from cmclrec_tf import schema
 from cmclrec_tf.errors import InputError
-from pipeline.configs import MODEL_NAME
 from pipeline.datasets import titles
 from pipeline.records import parse, profile, read
 from pipeline.report import printable, texts
 from serving.client import Client
-from serving.local_server import LocalServer
+from serving.local_server import MODEL_NAME, LocalServer
 
 SHOWN = 10
 

@@ -14,8 +14,8 @@ from tensorflow_serving.apis import (
 from cmclrec_tf.errors import InputError, ReadableError
 from cmclrec_tf.schema import EXCLUDE, HISTORY
 from serving import profiles, tensor_protos
+from serving.local_server import HOST, MESSAGE_BYTES, MODEL_NAME, PORT
 
-MESSAGE_BYTES = 64 * 2**20
 # gRPC turns a longer one into a deadline in the past.
 MOST_SECONDS = 86_400
 ROWS = 256
@@ -68,7 +68,7 @@ class Client:
     Every method raises `ServingError` when the server is not reachable, is too slow or refuses.
     """
 
-    def __init__(self, target="127.0.0.1:8500", model_name="cmclrec", timeout=5.0):
+    def __init__(self, target=f"{HOST}:{PORT}", model_name=MODEL_NAME, timeout=5.0):
         if not 0 < timeout <= MOST_SECONDS:
             raise InputError(
                 f"timeout={timeout}", f"it must be in (0, {MOST_SECONDS}]", "Give it in seconds."

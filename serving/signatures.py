@@ -9,7 +9,6 @@ from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI, PAD
 from cmclrec_tf.vocabulary import Lookup, ReverseLookup, clean
 
 WARM, COLD, DEFAULT, EMBEDDING = "warm", "cold", "serving_default", "user_embedding"
-NAMES = (WARM, COLD, DEFAULT, EMBEDDING)
 LOWEST = tf.float32.min
 
 

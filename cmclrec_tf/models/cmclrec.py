@@ -165,13 +165,14 @@ class CMCLRec(StagedModel):
 
     def test_metrics(self, batch):
         """NDCG of every validation user, asked once with the history and once without."""
-        target = batch["target"][:, 0]
+        target, history = batch["target"][:, 0], batch["history"]
+        asked = {
+            "warm": (self.warm_states(history), history),
+            "cold": (self.cold_states(batch["features"]), ops.zeros_like(history)),
+        }
         values = {}
-        for segment, flag in (("warm", False), ("cold", True)):
-            is_cold = ops.full(ops.shape(target), flag)
-            scores = self.score(self({**batch, "is_cold": is_cold}, training=False))
-            seen = ops.zeros_like(batch["history"]) if flag else batch["history"]
-            scores = ranking.shut_out(scores, seen)
+        for segment, (states, seen) in asked.items():
+            scores = ranking.shut_out(self.score(states), seen)
             values[f"ndcg_{segment}"] = ranking.ndcg_of_one(scores, target, self.config.evaluate.k)
         values["ndcg"] = (values["ndcg_warm"] + values["ndcg_cold"]) / 2
         return values
