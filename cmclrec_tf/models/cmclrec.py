@@ -5,13 +5,12 @@ import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf import augment, backbones
-from cmclrec_tf.config import Config
 from cmclrec_tf.losses.next_item import next_item
 from cmclrec_tf.models import ranking
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
 from cmclrec_tf.models.staged import StagedModel
-from cmclrec_tf.schema import PAD, Schema
+from cmclrec_tf.schema import PAD
 
 METRICS = ("ndcg_warm", "ndcg_cold", "ndcg")
 
@@ -185,13 +184,6 @@ class CMCLRec(StagedModel):
         else:
             callbacks = [setter, *keras.tree.flatten(callbacks or [])]
         return super().fit(*args, callbacks=callbacks, **kwargs)
-
-    def get_config(self):
-        return {"schema": self.schema.to_dict(), "config": self.config.to_dict()}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))
 
 
 def without_history(batch, flagged):
