@@ -73,7 +73,7 @@ class Checkpoints:
         for path in paths:
             try:
                 facts, arrays = _read(path)
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
                 warnings.warn(
                     f"{path} is damaged ({error}): going back to the checkpoint before",
                     stacklevel=2,

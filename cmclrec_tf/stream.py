@@ -18,14 +18,14 @@ def in_memory(records, parse, batch_size, seed, first_epoch=0):
 
     Args:
         records: `tf.data.Dataset` of serialized user records.
-        parse: serialized [B] -> dict of tensors, padded with PAD.
+        parse: serialized [B] -> dict of tensors, padded with PAD, see `parsing.parse`.
         batch_size: B; the last batch of an epoch may be smaller.
         seed, first_epoch: of the order.
     """
     # The columns would fill an accelerator's memory, and are gathered from by the host anyway.
     with tf.device("CPU"):
         columns = _columns(records.batch(READ_BATCH).map(parse, tf.data.AUTOTUNE))
-    users = int(tf.nest.flatten(columns, expand_composites=True)[0].shape[0])
+    users = columns["user_key"].shape[0]
 
     def epoch_of(epoch):
         return tf.data.Dataset.from_tensor_slices(_permutation(users, seed, epoch)).batch(

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -25,13 +24,26 @@ ROOT = pathlib.Path(__file__).parents[2]
 RESUMED = {
     **TINY,
     "model": {**TINY["model"], "dropout": 0.1},
-    "pretrain": {**TINY["pretrain"], "epochs": 20},
-    "finetune": {**TINY["finetune"], "epochs": 30},
+    "pretrain": {**TINY["pretrain"], "epochs": 4},
+    "finetune": {**TINY["finetune"], "epochs": 5},
 }
+# Killed in the middle of an epoch of the stage, once its second epoch has been saved.
 TRAINING = """
-import json, sys
+import json, os, pathlib, signal, sys
 from cmclrec_tf import Config, load, train
-train(load(sys.argv[1]), Config.from_dict(json.loads(sys.argv[2])), checkpoint_dir=sys.argv[3])
+from cmclrec_tf.callbacks import SaveEpochs
+
+data, config, folder, stage = sys.argv[1:]
+
+def kill(self, batch, logs=None):
+    if batch == 1 and (pathlib.Path(folder) / stage / "epoch-00002.npz").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def tell(self, epoch, logs=None):
+    print(self.checkpoints.folder.name, epoch, flush=True)
+
+SaveEpochs.on_train_batch_end, SaveEpochs.on_epoch_begin = kill, tell
+train(load(data), Config.from_dict(json.loads(config)), checkpoint_dir=folder)
 """
 
 
@@ -55,28 +67,30 @@ def assert_same(weights, expected):
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6)
 
 
-def kill_after(path, dataset, folder):
-    """Trains in a process of its own that is killed as soon as `path` is there."""
+def killed_in(stage, dataset, folder):
+    """Trains in a process of its own that is killed in the stage; the epochs that it began."""
     prepared = str(pathlib.Path(dataset.vocabularies["items"]).parents[1])
-    process = subprocess.Popen(
-        [sys.executable, "-c", TRAINING, prepared, json.dumps(RESUMED), str(folder)],
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING, prepared, json.dumps(RESUMED), str(folder), stage],
         cwd=ROOT,
-        stderr=subprocess.PIPE,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read()[-2000:]
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert sorted(path.name for path in (folder / stage).glob("*.npz")) == [
+        "epoch-00001.npz",
+        "epoch-00002.npz",
+    ]
+    return done.stdout.split("\n")[:-1]
 
 
 def test_killed_in_both_stages_it_ends_with_the_same_weights(dataset, whole, tmp_path):
-    for stage in ("pretrain", "finetune"):
-        kill_after(tmp_path / stage / "epoch-00002.npz", dataset, tmp_path)
-        assert not (tmp_path / stage / "done.npz").exists()
-    # It went on in stage 1, and did not begin again.
-    assert not (tmp_path / "pretrain" / "epoch-00001.npz").exists()
+    assert killed_in("pretrain", dataset, tmp_path) == [f"pretrain {e}" for e in (0, 1, 2)]
+    assert killed_in("finetune", dataset, tmp_path) == [
+        *(f"pretrain {e}" for e in (2, 3)),
+        *(f"finetune {e}" for e in (0, 1, 2)),
+    ]
     assert_same(
         train(dataset, Config.from_dict(RESUMED), checkpoint_dir=tmp_path).get_weights(), whole[0]
     )
@@ -84,7 +98,7 @@ def test_killed_in_both_stages_it_ends_with_the_same_weights(dataset, whole, tmp
 
 def test_the_newest_two_are_kept_with_checksums(whole):
     names = sorted(path.name for path in (whole[1] / "pretrain").iterdir())
-    files = ["done.npz", "epoch-00019.npz", "epoch-00020.npz"]
+    files = ["done.npz", "epoch-00003.npz", "epoch-00004.npz"]
     assert names == sorted(files + [f"{name}.sha256" for name in files])
 
 
