@@ -26,7 +26,7 @@ def batch(dataset):
     return next(iter(dataset.batches("train", 32, shuffle=False)))
 
 
-@pytest.fixture(params=["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.fixture(params=["float32", "mixed_float16"])
 def policy(request):
     keras.config.set_dtype_policy(request.param)
     yield request.param
