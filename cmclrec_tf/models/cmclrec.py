@@ -5,12 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf import augment, backbones
-from cmclrec_tf.config import Config
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
 from cmclrec_tf.models.recommender import Recommender, next_labels
-from cmclrec_tf.schema import FIRST_ID, PAD, Schema
+from cmclrec_tf.schema import FIRST_ID, PAD
 
 REC_LOSSES = ("loss/warm", "loss/cold", "loss/next_item")
 
@@ -155,13 +154,6 @@ class CMCLRec(Recommender):
         else:
             callbacks = [setter, *keras.tree.flatten(callbacks or [])]
         return super().fit(*args, callbacks=callbacks, **kwargs)
-
-    def get_config(self):
-        return {"schema": self.schema.to_dict(), "config": self.config.to_dict()}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))
 
 
 def without_history(batch, flagged):

@@ -5,12 +5,13 @@ import dataclasses
 import keras
 from keras import ops
 
-from cmclrec_tf.config import ModelConfig
+from cmclrec_tf.config import Config, ModelConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.layers.autoencoder import Autoencoder
 from cmclrec_tf.layers.feature_encoder import FeatureEncoder, FeatureTokens
 from cmclrec_tf.layers.self_attention import SelfAttention
 from cmclrec_tf.layers.sequence_encoder import SequenceEncoder
+from cmclrec_tf.models.staged import policy_of, saved_policy
 from cmclrec_tf.schema import PAD, Schema
 
 
@@ -97,9 +98,17 @@ class CrossModalMapper(keras.Model):
             "schema": self.schema.to_dict(),
             "config": dataclasses.asdict(self.config),
             "length": self.length,
+            **saved_policy(self),
         }
 
     @classmethod
     def from_config(cls, config):
-        schema, model = Schema.from_dict(config["schema"]), ModelConfig(**config["config"])
-        return cls(schema, model, config["length"])
+        with policy_of(config):
+            schema, model = Schema.from_dict(config["schema"]), ModelConfig(**config["config"])
+            return cls(schema, model, config["length"], name=config["name"])
+
+    @classmethod
+    def from_preset(cls, name, schema):
+        """The mapper of a preset, untrained; see `StagedModel.from_preset`."""
+        config = Config.preset(name)
+        return cls(schema, config.model, config.data.max_history)

@@ -4,13 +4,12 @@ import keras
 from keras import ops
 
 from cmclrec_tf import augment
-from cmclrec_tf.config import Config
 from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.mmd import mmd
 from cmclrec_tf.losses.reconstruction import reconstruction
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.staged import StagedModel
-from cmclrec_tf.schema import PAD, Schema
+from cmclrec_tf.schema import PAD
 
 LOSSES = (
     "loss/features",
@@ -115,10 +114,3 @@ class Pretrain(StagedModel):
             self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
         )
         return {**losses, "loss": losses["loss/pretrain"]}
-
-    def get_config(self):
-        return {"schema": self.schema.to_dict(), "config": self.config.to_dict()}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))
