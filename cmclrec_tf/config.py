@@ -75,6 +75,7 @@ class ModelConfig:
             history side of the mapper causal, so that no position sees its own label.
         history_path: T_s is the mapper's output (`mapped`), or that plus the raw item embeddings
             (`residual`).
+        simulated: newest positions of a simulated history that the backbone is given; 0: all L.
     """
 
     backbone: str = "sasrec"
@@ -86,12 +87,14 @@ class ModelConfig:
     encoder_blocks: int = 1
     positions: str = "every"
     history_path: str = "residual"
+    simulated: int = 0
 
     def __post_init__(self):
         _positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")
         _check(
             self.width % self.heads == 0, "heads", self.heads, f"it must divide width={self.width}"
         )
+        _not_negative(self, "simulated")
         _share(self, "dropout")
         _one_of(self, "positions", ("last", "every"))
         _one_of(self, "history_path", ("mapped", "residual"))
@@ -230,6 +233,9 @@ class Config:
 
     def __post_init__(self):
         _not_negative(self, "seed")
+        most = f"a history has data.max_history={self.data.max_history} positions"
+        fits = self.model.simulated <= self.data.max_history
+        _check(fits, "model.simulated", self.model.simulated, most)
 
     def to_dict(self):
         return dataclasses.asdict(self)

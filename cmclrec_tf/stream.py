@@ -7,11 +7,18 @@ from cmclrec_tf.schema import PAD
 # Beyond this many users records are read from their files in every epoch.
 IN_MEMORY_USERS = 2_000_000
 CHUNK = 100_000
+# Batches among which users are sorted by length, and the multiple that lengths are cut to: a
+# program compiled for a length serves often.
+WINDOW = 16
+STEP = 8
 READ_BATCH = 4096
 
 
 def in_memory(records, parse, batch_size, seed, first_epoch=0):
     """Records parsed once; an epoch is a permutation of them, and a batch one gather.
+
+    Users of similar history lengths share a batch, whose histories are cut to the longest of them:
+    padding is work for nothing. Batches come in random order, and are drawn anew in every epoch.
 
     Memory is that of the parsed columns: 4 N L bytes of histories for N users, and for each
     feature 4 N bytes and 4 more per further value.
@@ -19,21 +26,33 @@ def in_memory(records, parse, batch_size, seed, first_epoch=0):
     Args:
         records: `tf.data.Dataset` of serialized user records.
         parse: serialized [B] -> dict of tensors, padded with PAD, see `parsing.parse`.
-        batch_size: B; the last batch of an epoch may be smaller.
+        batch_size: B; one batch of an epoch may be smaller.
         seed, first_epoch: of the order.
     """
     # The columns would fill an accelerator's memory, and are gathered from by the host anyway.
     with tf.device("CPU"):
         columns = _columns(records.batch(READ_BATCH).map(parse, tf.data.AUTOTUNE))
+        lengths = tf.math.count_nonzero(columns["history"] != PAD, axis=1)
     users = columns["user_key"].shape[0]
 
     def epoch_of(epoch):
-        return tf.data.Dataset.from_tensor_slices(_permutation(users, seed, epoch)).batch(
-            batch_size
+        order = _permutation(users, seed, epoch)
+        # Sorted by length within windows of some batches only, so that epochs differ.
+        window = tf.range(users, dtype=tf.int64) // (WINDOW * batch_size)
+        key = window * (tf.reduce_max(lengths) + 1) + tf.gather(lengths, order)
+        order = tf.gather(order, tf.argsort(key, stable=True))
+        starts = tf.gather(
+            tf.range(0, users, batch_size), _permutation(-(-users // batch_size), seed, epoch)
+        )
+        return tf.data.Dataset.from_tensor_slices(starts).map(
+            lambda start: order[start : start + batch_size]
         )
 
     def gather(rows):
-        return tf.nest.map_structure(lambda column: _dense(tf.gather(column, rows)), columns)
+        batch = tf.nest.map_structure(lambda column: _dense(tf.gather(column, rows)), columns)
+        longest = tf.cast(tf.reduce_max(tf.gather(lengths, rows)), tf.int32)
+        size = tf.minimum(-(-tf.maximum(longest, 1) // STEP) * STEP, tf.shape(batch["history"])[1])
+        return {**batch, "history": batch["history"][:, -size:]}
 
     return _endless(epoch_of, first_epoch).map(gather, tf.data.AUTOTUNE, deterministic=True)
 

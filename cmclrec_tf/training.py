@@ -9,7 +9,7 @@ from cmclrec_tf.callbacks import Progress, Projector, SaveEpochs
 from cmclrec_tf.checkpoints import Checkpoints, model_state, restore_model
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError, ReadableError
-from cmclrec_tf.models import CMCLRec, Pretrain
+from cmclrec_tf.models import CMCLRec, PlainRecommender, Pretrain
 from cmclrec_tf.schema import TRAIN, VAL
 
 EVAL_BATCH = 256
@@ -79,6 +79,28 @@ def finetune(dataset, config, mapper=None, log_dir=None, checkpoint_dir=None):
     )
 
 
+def train_plain(dataset, config=None, log_dir=None, checkpoint_dir=None):
+    """Fits the backbone alone, by the settings of `finetune`: what CMCLRec is compared with.
+
+    Args, errors: see `train`. The weights of the best warm validation NDCG are kept.
+
+    Returns:
+        The trained `PlainRecommender`.
+    """
+    config, dataset = checked(dataset, config)
+    keras.utils.set_random_seed(config.seed)
+    return _fit(
+        PlainRecommender(dataset.schema, config),
+        dataset,
+        config,
+        "plain",
+        part="finetune",
+        monitor="val_ndcg_warm",
+        log_dir=log_dir,
+        checkpoint_dir=checkpoint_dir,
+    )
+
+
 def decay_feature_side(model, settings):
     """AdamW that decays the feature side of the mapper only: it overfits the fields first.
 
@@ -143,7 +165,7 @@ def _fit(
     stopping = monitor and keras.callbacks.EarlyStopping(
         monitor, mode="max", patience=settings.patience, restore_best_weights=True
     )
-    shown = ["loss", *(f"{monitor}{segment}" for segment in ("_warm", "_cold") if monitor)]
+    shown = ["loss", *(f"{BEST}{segment}" for segment in ("_warm", "_cold") if monitor)]
     callbacks = [Progress(stage, *shown), *filter(None, [stopping])]
     callbacks.append(keras.callbacks.TerminateOnNaN())
     if log_dir is not None:

@@ -72,7 +72,8 @@ class MCLRec(SASRec):
         # `augment` works on ids: the places of the items serve as such, 0 is padding.
         places = ops.where(mask, ops.arange(1, n + 1)[None], 0)
         return tuple(
-            self._view(x, places, hidden) for places, hidden in augment.history_views(places, self.seed)
+            self._view(x, places, hidden)
+            for places, hidden in augment.history_views(places, self.seed)
         )
 
     def _view(self, x, places, hidden):

@@ -127,7 +127,7 @@ def sampled_next_item(states, table, bias, labels, weights, negatives, log_q):
     """
     states, table = ops.cast(states, "float32"), ops.cast(table, "float32")
     weights = ops.where(labels >= FIRST_ID, ops.cast(weights, "float32"), 0.0)
-    safe = ops.maximum(labels, FIRST_ID)
+    safe = ops.cast(ops.maximum(labels, FIRST_ID), "int32")
     own = ops.sum(states * ops.take(table, safe, axis=0), axis=1) + ops.take(bias, safe)
     count = ops.cast(ops.shape(negatives)[0], "float32")
     others = ops.matmul(states, ops.transpose(ops.take(table, negatives, axis=0)))  # [N, n]

@@ -4,14 +4,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from cmclrec_tf import augment, backbones
+from cmclrec_tf import augment
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
-from cmclrec_tf.models.recommender import Recommender, next_labels
+from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import FIRST_ID, PAD
 
-REC_LOSSES = ("loss/warm", "loss/cold", "loss/next_item")
+REC_LOSSES = ("loss/warm", "loss/cold", "loss/next_item", "loss/backbone")
 
 
 def choose(is_cold, simulated, real):
@@ -41,14 +41,10 @@ class CMCLRec(Recommender):
     """
 
     def __init__(self, schema, config, mapper=None, **kwargs):
-        super().__init__(("loss", *LOSSES, *REC_LOSSES), **kwargs)
-        self.schema, self.config = schema, config
+        super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
         length = config.data.max_history
         self.mapper = mapper or CrossModalMapper(schema, config.model, length, name="mapper")
-        self.items = self.mapper.items
-        self.backbone = backbones.create(config.model.backbone, length, config.model)
-        self.build_bias()
-        self.seed = keras.random.SeedGenerator(config.seed + 1)
+        self._build(self.mapper.items, config.seed + 1)
         # Which users are flagged cold changes with the epoch, the same way in every run.
         self.epoch = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="epoch"
@@ -60,26 +56,41 @@ class CMCLRec(Recommender):
         return self.encode(batch["is_cold"], simulated, t_s, batch["history"], training)[:, -1]
 
     def encode(self, is_cold, simulated, t_s, history, training=None):
-        """Eq. (13), then R(.): -> G [B, L, D]. A simulated history has no padding."""
+        """Eq. (13), then R(.): -> G [B, L, D]; t_s and history may be cut to n <= L positions."""
+        length = ops.shape(simulated)[1]
+        missing = length - ops.shape(t_s)[1]
+        t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
+        real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
+        used = ops.arange(length) >= length - (self.config.model.simulated or length)
         x = choose(is_cold, simulated, t_s)
-        mask = choose(is_cold, ops.ones_like(history, dtype="bool"), history != PAD)
+        mask = choose(is_cold, ops.broadcast_to(used[None], ops.shape(real)), real)
         return self.backbone(x, mask, training=training)
+
+    def encode_simulated(self, simulated, training=None):
+        """T_s' [B, L, D] -> G of its newest `model.simulated` positions; it has no padding."""
+        simulated = newest(simulated, self.config.model.simulated or ops.shape(simulated)[1])
+        whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
+        return self.backbone(simulated, whole, training=training)
+
+    def embed(self, history, hidden=None, training=None):
+        """history ids [B, L], hidden bool [B, L] -> T_s [B, L, D], without the hidden items."""
+        vector = getattr(self.backbone, "mask_vector", None)
+        return self.mapper.history_side(history, hidden, vector, training=training)
 
     def warm_states(self, history):
         """history ids [B, L] -> user states [B, D], without a look at user features."""
-        t_s = self.mapper.history_side(history, training=False)
+        t_s = self.embed(history, training=False)
         return self.backbone(t_s, history != PAD, training=False)[:, -1]
 
     def cold_states(self, features):
         """user features -> user states [B, D], from the simulated history."""
         simulated = self.mapper.simulate(self.mapper.feature_side(features))
-        mask = ops.ones(ops.shape(simulated)[:2], dtype="bool")
-        return self.backbone(simulated, mask, training=False)[:, -1]
+        return self.encode_simulated(simulated, training=False)[:, -1]
 
     def losses_of(self, batch, training=None):
         settings = self.config.finetune
         flagged = ops.logical_or(self._flagged(batch["user_key"]), batch["is_cold"])
-        labels, answers = next_labels(batch), self._cold_answers(batch)
+        answers = self._cold_answers(batch)
         batch = without_history(batch, flagged)
         warm = ops.cast(ops.logical_not(flagged), "float32")
         mapped = self.mapper(batch, training=training)
@@ -90,9 +101,9 @@ class CMCLRec(Recommender):
             )
         if training and settings.feature_dropout:
             mapped = (*mapped[:2], self._simulate_with_dropout(batch["features"]))
-        rec = self._recommendation_losses(batch, mapped, labels, answers, warm, training)
-        total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"]  # Eq. (16)
-        return {**pre, **rec, "loss": total}
+        rec = self._recommendation_losses(batch, mapped, answers, warm, training)
+        total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
+        return {**pre, **rec, "loss": total}  # Eq. (16)
 
     def _flagged(self, user_key):
         """Eq. (12) in training: bool [B], a keyed hash of user and epoch; nobody under `both`."""
@@ -118,22 +129,19 @@ class CMCLRec(Recommender):
         dropped = augment.drop_fields(rows, fields, self.config.finetune.feature_dropout, self.seed)
         return self.mapper.simulate(self.mapper.feature_side(features, dropped))
 
-    def _recommendation_losses(self, batch, mapped, labels, answers, warm, training):
+    def _recommendation_losses(self, batch, mapped, answers, warm, training):
         """Eq. (14) over warm and cold rows; mean over the users of the batch."""
         settings, history = self.config.finetune, batch["history"]
         t_s, _, simulated = mapped
         if settings.cold_rows == "both":
             # Every user twice: once warm, once cold.
             g_warm = self.backbone(t_s, history != PAD, training=training)
-            everywhere = ops.ones(ops.shape(simulated)[:2], dtype="bool")
-            g_cold = self.backbone(simulated, everywhere, training=training)
+            g_cold = self.encode_simulated(simulated, training)
             cold = ops.ones_like(warm)
         else:
             g_warm = g_cold = self.encode(warm == 0, simulated, t_s, history, training)
             cold = 1.0 - warm
-        if self.config.model.positions == "last":
-            g_warm, labels = g_warm[:, -1:], labels[:, -1:]
-        loss_warm = self.mean_loss(g_warm, labels, warm, training)
+        loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
         if settings.distill and training:
             # What the warm way says of the same user; a row without a history has no such teacher.
             teacher = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
@@ -144,6 +152,7 @@ class CMCLRec(Recommender):
             "loss/warm": loss_warm,
             "loss/cold": loss_cold,
             "loss/next_item": loss_warm + settings.cold_weight * loss_cold,
+            "loss/backbone": self.backbone.auxiliary_loss(t_s, history != PAD) if training else 0.0,
         }
 
     def fit(self, *args, callbacks=None, **kwargs):
@@ -154,6 +163,11 @@ class CMCLRec(Recommender):
         else:
             callbacks = [setter, *keras.tree.flatten(callbacks or [])]
         return super().fit(*args, callbacks=callbacks, **kwargs)
+
+
+def newest(x, n):
+    """The newest n positions of x [B, L, ...], n <= L."""
+    return x[:, ops.shape(x)[1] - n :]
 
 
 def without_history(batch, flagged):

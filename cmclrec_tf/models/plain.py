@@ -3,10 +3,11 @@
 import keras
 from keras import ops
 
-from cmclrec_tf import backbones
-from cmclrec_tf.config import Config
-from cmclrec_tf.models.recommender import Recommender, next_labels
-from cmclrec_tf.schema import PAD, Schema
+from cmclrec_tf.models.cross_modal import embed
+from cmclrec_tf.models.recommender import Recommender
+from cmclrec_tf.schema import PAD
+
+LOSSES = ("loss", "loss/warm", "loss/cold", "loss/backbone")
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -26,28 +27,27 @@ class PlainRecommender(Recommender):
     """
 
     def __init__(self, schema, config, **kwargs):
-        super().__init__(("loss", "loss/next_item"), **kwargs)
-        self.schema, self.config = schema, config
-        self.items = keras.layers.Embedding(
+        super().__init__(schema, config, LOSSES, **kwargs)
+        items = keras.layers.Embedding(
             schema.items,
             config.model.width,
             keras.initializers.RandomNormal(stddev=0.02),
             name="items",
         )
-        self.backbone = backbones.create(
-            config.model.backbone, config.data.max_history, config.model
-        )
-        self.build_bias()
-        self.seed = keras.random.SeedGenerator(config.seed)
+        self._build(items, config.seed)
 
     def call(self, batch, training=None):
         """batch -> the user states g_{L-1} [B, D]."""
         history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
         return self.encode(history, training)[:, -1]
 
+    def embed(self, history, hidden=None, training=None):
+        """history ids [B, L], hidden bool [B, L] -> what the backbone sees [B, L, D]."""
+        return embed(self.items, history, hidden, getattr(self.backbone, "mask_vector", None))
+
     def encode(self, history, training=None):
         """history ids [B, L] -> G [B, L, D]."""
-        return self.backbone(self.items(history), history != PAD, training=training)
+        return self.backbone(self.embed(history), history != PAD, training=training)
 
     def warm_states(self, history):
         """history ids [B, L] -> user states [B, D]."""
@@ -59,16 +59,9 @@ class PlainRecommender(Recommender):
         return self.warm_states(ops.zeros((rows, self.config.data.max_history), "int32"))
 
     def losses_of(self, batch, training=None):
-        labels, g = next_labels(batch), self.encode(batch["history"], training)
-        if self.config.model.positions == "last":
-            g, labels = g[:, -1:], labels[:, -1:]
-        warm = ops.cast(ops.logical_not(batch["is_cold"]), "float32")
-        loss = self.mean_loss(g, labels, warm, training)
-        return {"loss/next_item": loss, "loss": loss}
-
-    def get_config(self):
-        return {"schema": self.schema.to_dict(), "config": self.config.to_dict()}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))
+        history, rows = batch["history"], ops.cast(ops.logical_not(batch["is_cold"]), "float32")
+        x, mask = self.embed(history), history != PAD
+        g = self.backbone(x, mask, training=training)
+        loss = self.history_loss(g, history, batch["target"], rows, training)
+        own = self.backbone.auxiliary_loss(x, mask) if training else 0.0
+        return {"loss/warm": loss, "loss/backbone": own, "loss": loss + own}

@@ -56,10 +56,12 @@ def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=Non
     p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)  # [B, Z]
     fixed = ops.stop_gradient if config.targets == "fixed" else lambda x: x
     how = {"weights": warm, "reduction": config.reduction}
-    l_s = reconstruction(mapper.auto_s.decode(p_s), fixed(t_s), real, **how)
+    # Decoders speak of all L positions; a batch may have been cut to its longest history.
+    newest = lambda tokens: tokens[:, ops.shape(tokens)[1] - ops.shape(history)[1] :]
+    l_s = reconstruction(newest(mapper.auto_s.decode(p_s)), fixed(t_s), real, **how)
     l_f = reconstruction(mapper.auto_f.decode(p_f), fixed(t_f), **how)
     gap = mmd(p_s, p_f, warm)
-    translation = reconstruction(simulated, fixed(t_s), real, **how)
+    translation = reconstruction(newest(simulated), fixed(t_s), real, **how)
 
     l_c2l = l_s + l_f + config.cross * (gap + translation)  # Eqs. (9), (11)
     return {

@@ -13,7 +13,7 @@ class StagedModel(keras.Model):
     """A `keras.Model` whose loss is a weighted sum of named losses of its own.
 
     Subclasses implement `losses_of(batch, training) -> {name: scalar}` with the total under
-    `loss`, and may add validation metrics in `test_metrics(batch) -> {name: values}`. They take
+    `loss`, and may report something else in validation by `validation_of(batch)`. They take
     `(schema, config)` and keep both under these names.
 
     Args:
@@ -36,16 +36,14 @@ class StagedModel(keras.Model):
         return self._update(losses)
 
     def test_step(self, data):
-        batch = _inputs(data)
-        losses = self.losses_of(batch, training=False)
-        return {**self._update(losses), **self._update(self.test_metrics(batch))}
+        return self._update(self.validation_of(_inputs(data)))
 
     def predict_step(self, data):
         return self(_inputs(data), training=False)
 
-    def test_metrics(self, batch):
-        """More metrics for validation: {name: values of any shape}; none by default."""
-        return {}
+    def validation_of(self, batch):
+        """What validation reports, {name: values of any shape}: the losses, unless overridden."""
+        return self.losses_of(batch, training=False)
 
     @property
     def metrics(self):

@@ -7,12 +7,13 @@ import tensorflow as tf
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.models import CMCLRec, CrossModalMapper, Pretrain
+from cmclrec_tf.models import CMCLRec, CrossModalMapper, PlainRecommender, Pretrain
 
 # name: (class, built from schema and config)
 MODELS = {
     "Pretrain": (Pretrain, Pretrain),
     "CMCLRec": (CMCLRec, CMCLRec),
+    "PlainRecommender": (PlainRecommender, PlainRecommender),
     "CrossModalMapper": (
         CrossModalMapper,
         lambda schema, config: CrossModalMapper(schema, config.model, config.data.max_history),
