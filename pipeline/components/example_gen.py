@@ -25,7 +25,7 @@ COMPONENT = "ExampleGen"
 COUNTS = "user_counts"
 
 # Part of the cache key: a change of what a record holds asks for another number.
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 
 
 def example_gen(spec, data_dir, data):
