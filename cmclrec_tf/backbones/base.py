@@ -37,6 +37,11 @@ def register(name):
     return add
 
 
+def names():
+    """The registered names, sorted."""
+    return sorted(_REGISTRY)
+
+
 def create(name, length, config):
     """Builds the backbone `name` for histories of `length` items.
 

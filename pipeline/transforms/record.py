@@ -3,6 +3,9 @@
 from cmclrec_tf.schema import COLD, HISTORY, HISTORY_TIME, SEGMENT, TARGET, USER_ID
 from pipeline.transforms.split import draw
 
+# Part of the cache key: a change of what a record holds asks for another number.
+RECORD_VERSION = 3
+
 # Newest items that a cold user is judged on when the target is `all`: bounds what one key holds.
 MAX_TARGETS = 2000
 
