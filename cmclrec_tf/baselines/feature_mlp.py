@@ -155,6 +155,7 @@ def _padded(rows):
     return table
 
 
+@keras.saving.register_keras_serializable("cmclrec_tf")
 def soft_next_items(items, scores):
     """Softmax cross-entropy against all of a user's items alike: float [B].
 
