@@ -1,10 +1,10 @@
-"""The package `cmclrec_tf`, with its pipeline and serving rooms as extras."""
+"""The package `cmclrec_tf`, with its pipeline, serving and experiments rooms as extras."""
 
 import pathlib
 
 from setuptools import find_packages, setup
 
-ROOMS = ["cmclrec_tf", "pipeline", "serving"]
+ROOMS = ["cmclrec_tf", "pipeline", "serving", "experiments"]
 
 setup(
     name="cmclrec-tf",
@@ -36,6 +36,8 @@ setup(
             "pip",
             "tf-keras>=2.16,<2.17",
         ],
+        # Beside `pipeline`, which prepares what is not there yet.
+        "experiments": ["pyarrow"],
         "dev": ["pytest", "ruff"],
     },
     entry_points={
@@ -47,6 +49,7 @@ setup(
             "prepare=pipeline.cli:prepare",
             "pipeline=pipeline.cli:pipeline",
             "quickstart=pipeline.cli:quickstart",
+            "experiment=experiments.cli:experiment",
         ],
     },
 )

@@ -44,6 +44,7 @@ def main():
     cmclrec pipeline run               prepared, trained, gated, pushed
     cmclrec serve                      gRPC on the pushed model
     cmclrec recommend warm|cold        ask a server
+    cmclrec experiment quality         models against floors, over several draws
     """
 
 

@@ -15,21 +15,26 @@ class Report:
 
     Attributes:
         rows: {segment: {metric: value}}, metrics named `recall@20`, `ndcg@20`, `coverage@20`,
-            `jaccard@20`, `mrr`, `users`; segments without users are left out.
+            `jaccard@20`, `mrr`, `users`; for cold users also `recall_all@20` and `ndcg_all@20`,
+            judged on everything that was removed. Segments without users are left out.
         users: {metric: values per user}, in the order of the split.
         is_cold: bool per user.
+        ranks: int per user, the place of the last item in the list, from 1; 0 if it is not there.
     """
 
     rows: dict
     users: dict
     is_cold: np.ndarray
+    ranks: np.ndarray
 
 
 def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=256):
     """Ranks the whole catalogue for every user of a split.
 
     Warm users are judged with their history, cold ones without; items of the input history are
-    left out of the lists. A target outside the vocabulary is a miss.
+    left out of the lists. The relevant item is the last one, and for cold users beside it all that
+    the record holds of what was removed (`data.target: all`). A target outside the vocabulary is a
+    miss.
 
     Args:
         recommender: anything with `recommend(batch, k) -> ids [B, K]`; one that has a `config` is
@@ -58,23 +63,38 @@ def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=
             f"split {split!r} of {dataset.name}", "it must hold users", "Prepare the dataset again."
         )
     lists, is_cold = np.concatenate(lists), np.concatenate(is_cold)
-    hit, n_relevant = metrics.hits(lists, relevant)
-    users = {"mrr": metrics.reciprocal_rank(hit)}
-    for each in ks:
-        users[f"recall@{each}"] = metrics.recall(hit, n_relevant, each)
-        users[f"ndcg@{each}"] = metrics.ndcg(hit, n_relevant, each)
+    hit, _ = metrics.hits(lists, [items[-1:] for items in relevant])
+    users = {"mrr": metrics.reciprocal_rank(hit), **_judged(lists, relevant, ks, last=True)}
+    everything = _judged(lists, relevant, ks, last=False)
     chosen = {OVERALL: np.ones_like(is_cold), WARM: ~is_cold, COLD: is_cold}
     rows = {
         segment: {
             "users": int(rows.sum()),
-            **{name: float(values[rows].mean()) for name, values in users.items()},
+            **_means(users, rows),
+            **(_means(everything, rows) if segment == COLD else {}),
             **{f"coverage@{each}": metrics.coverage(lists[rows], each, PAD) for each in ks},
             **{f"jaccard@{each}": metrics.mean_jaccard(lists[rows], each, PAD) for each in ks},
         }
         for segment, rows in chosen.items()
         if rows.any()
     }
-    return Report(rows, users, is_cold)
+    ranks = np.where(hit.any(axis=1), 1 + hit.argmax(axis=1), 0)
+    return Report(rows, {**users, **everything}, is_cold, ranks)
+
+
+def _judged(lists, relevant, ks, last):
+    """{metric: values per user}, against the last item or against all relevant items."""
+    suffix = "" if last else "_all"
+    hit, n = metrics.hits(lists, [items[-1:] for items in relevant] if last else relevant)
+    return {
+        f"{name}{suffix}@{k}": metric(hit, n, k)
+        for k in ks
+        for name, metric in (("recall", metrics.recall), ("ndcg", metrics.ndcg))
+    }
+
+
+def _means(users, rows):
+    return {name: float(values[rows].mean()) for name, values in users.items()}
 
 
 def _told_apart(items):

@@ -19,13 +19,11 @@ from pipeline.components.population import check_population, summary
 from pipeline.datasets import DatasetSpec
 from pipeline.transforms import counters
 from pipeline.transforms.example import to_example
+from pipeline.transforms.record import RECORD_VERSION
 from pipeline.transforms.user_records import UserRecords
 
 COMPONENT = "ExampleGen"
 COUNTS = "user_counts"
-
-# Part of the cache key: a change of what a record holds asks for another number.
-RECORD_VERSION = 2
 
 
 def example_gen(spec, data_dir, data):

@@ -2,7 +2,8 @@
 
 import pathlib
 
-from pipeline.datasets.delimited import columns_of, fields, positions
+from pipeline.datasets import delimited, parquet
+from pipeline.datasets.formats import column_names, is_parquet, opened, positions
 
 
 def titles(spec, folder):
@@ -23,15 +24,19 @@ def titles(spec, folder):
     if table is None:
         return {}
     path = pathlib.Path(folder) / table.file
-    found = {}
-    with open(path, "rb") as file:
-        where = positions(file.readline(), table.delimiter, columns_of(table), path)
-        for line in file:
-            row = fields(line.rstrip(b"\r\n"), table.delimiter)
-            if len(row) > max(where.values()):
-                item, title = (row[where[column]] for column in (table.id, table.title))
-                found[_text(item)] = _text(title)
-    return found
+    with opened(path) as file:
+        return {_text(item): _text(title) for item, title in _pairs(file, table, path)}
+
+
+def _pairs(file, table, path):
+    where = positions(column_names(file, table.delimiter, path), (table.id, table.title), path)
+    if is_parquet(path):
+        yield from parquet.rows(parquet.open_parquet(file, path), (table.id, table.title), path)
+        return
+    for line in file:
+        row = delimited.fields(line.rstrip(b"\r\n"), table.delimiter)
+        if len(row) > max(where.values()):
+            yield row[where[table.id]], row[where[table.title]]
 
 
 def _text(value):

@@ -3,18 +3,19 @@
 import pathlib
 
 from cmclrec_tf.errors import InputError
-from pipeline.datasets.delimited import columns_of, positions
+from pipeline.datasets.formats import column_names, columns_of, opened, positions
 
 
 def check(spec, folder):
-    """Looks at the header of each file, so that a wrong file is known before anything runs.
+    """Looks at the columns of each file, so that a wrong file is known before anything runs.
 
     Args:
         spec: the `DatasetSpec`.
         folder: of the raw files.
 
     Raises:
-        InputError: a missing or empty file, or a missing column.
+        InputError: a missing or empty file, one of another format than its name says, or a missing
+            column.
     """
     for table in (spec.interactions, spec.users, spec.items):
         if table is None:
@@ -26,8 +27,6 @@ def check(spec, folder):
                 f"dataset {spec.name} needs this file",
                 "Give the folder that holds it by --data-dir.",
             )
-        with open(path, "rb") as file:
-            header = file.readline()
-        if not header.strip():
-            raise InputError(path, "its first line must name the columns", "Add a header line.")
-        positions(header, table.delimiter, columns_of(table), path)
+        with opened(path) as file:
+            found = column_names(file, table.delimiter, path)
+        positions(found, columns_of(table), path)

@@ -43,8 +43,8 @@ def fetch(spec, data_dir=None):
     if spec.source is None:
         raise InputError(
             f"dataset {spec.name}",
-            "its spec names no source to fetch it from",
-            "Give the folder that holds its files by --data-dir.",
+            spec.origin or "its spec names no source to fetch it from",
+            f"Give the folder that holds {' and '.join(spec.files)} by --data-dir.",
         )
     folder = _cache() / spec.name / spec.source.sha256[:16]
     if not _intact(folder, spec.files):

@@ -46,7 +46,8 @@ class Interactions:
     """The log: one row per event.
 
     Attributes:
-        file: its path below the dataset's folder.
+        file: its path below the dataset's folder; Parquet if it ends in `.parquet`, else delimited
+            text, compressed if it ends in `.gz`. The other tables' files likewise.
         user, item, time: names of the columns; time is an integer in any unit.
         delimiter: between columns. With "," fields may be quoted by ".
     """
@@ -66,6 +67,7 @@ class UserColumn:
         name, kind, prefix: as in `cmclrec_tf.schema.Feature`.
         column: its column; the name by default.
         separator: between the values of a `multi` feature.
+        missing: what the file writes where a value is not known, beside nothing at all.
     """
 
     name: str
@@ -73,6 +75,7 @@ class UserColumn:
     prefix: int = 0
     column: str = ""
     separator: str = "|"
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "column", self.column or self.name)
@@ -123,7 +126,7 @@ class Items:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """A dataset of delimited text files with header lines.
+    """A dataset of Parquet files, or delimited text files with header lines.
 
     Attributes:
         name: of the dataset; folders are named after it.
@@ -131,6 +134,7 @@ class DatasetSpec:
         items: the items' table, or None.
         source: where the files are fetched from, or None when only `--data-dir` brings them.
         terms: on which its owner gives it.
+        origin: who publishes the files, and what they are, when there is no source.
 
     Raises:
         InputError: a malformed name, feature or source.
@@ -142,6 +146,7 @@ class DatasetSpec:
     items: Items | None = None
     source: Source | None = None
     terms: str = ""
+    origin: str = ""
 
     def __post_init__(self):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):

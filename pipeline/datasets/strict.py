@@ -12,7 +12,7 @@ _MEND = "Correct it in the dataset spec."
 def build(kind, values, where):
     """Builds the dataclass `kind` from a mapping.
 
-    Fields may be strings, ints, dataclasses, `X | None` and tuples of dataclasses.
+    Fields may be strings, ints, dataclasses, `X | None` and tuples of any of these.
 
     Args:
         kind: the dataclass.

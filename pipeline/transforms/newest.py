@@ -8,7 +8,7 @@ import apache_beam as beam
 class NewestEvents(beam.CombineFn):
     """Combines a user's events to `(number of all events, the newest `keep`, oldest first)`.
 
-    Events are tuples that sort by age: `(time, offset, item)`; ties in time keep the file's order.
+    Events are tuples that sort by age: `(time, place, item)`; ties in time keep the file's order.
 
     Args:
         keep: newest events kept.

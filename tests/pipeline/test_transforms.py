@@ -107,14 +107,14 @@ def test_twelve_rows(tmp_path, span):
     }
 
 
-def test_target_all_is_every_removed_item_oldest_first(tmp_path):
+def test_target_all_is_every_removed_item_the_last_one_last(tmp_path):
     spec_path = write_twelve(tmp_path)
     with open(tmp_path / "log.inter", "a") as file:
         file.write("bob\ti1\t1\t99\n")
     data = dataclasses.replace(DATA, target="all")
     with _pipeline() as pipeline:
         splits = pipeline | UserRecords(load_spec(spec_path), tmp_path, data)
-        bob = {**BOB, "target": [b"i1", b"b9", b"i5"]}
+        bob = {**BOB, "target": [b"b9", b"i5", b"i1"]}
         assert_that(splits["test"], equal_to([CAT, bob]), label="test")
         assert_that(splits["train"], equal_to([ANN]), label="train")
 

@@ -114,7 +114,43 @@ def test_every_unknown_target_is_a_miss(records, tmp_path):
     cold = {**records["test"][-1], "history": [], "target": ["new", "newer", "i1"]}
     small = {"train": records["train"], "val": records["val"], "test": [cold]}
     dataset = prepare_tables(small, FEATURES, tmp_path / "unknown", max_history=8)
-    assert evaluate(Popularity(dataset), dataset, ks=(20,)).rows["cold"]["recall@20"] == 1 / 3
+    report = evaluate(Popularity(dataset), dataset, ks=(20,))
+    assert report.rows["cold"]["recall_all@20"] == 1 / 3
+    assert report.rows["cold"]["recall@20"] == 1  # the last item is i1
+
+
+def test_cold_users_are_judged_on_the_last_item_and_on_all(records, tmp_path):
+    from cmclrec_tf.tables import prepare_tables
+    from tests.conftest import FEATURES
+
+    cold = {**records["test"][-1], "history": []}
+    test = [
+        {**records["test"][0], "target": ["i3"]},
+        {**cold, "user_id": "a", "target": ["i0", "i4", "i9"]},
+        {**cold, "user_id": "b", "target": ["i9", "i5"]},
+    ]
+    small = {"train": records["train"], "val": records["val"], "test": test}
+    dataset = prepare_tables(small, FEATURES, tmp_path / "both", max_history=8)
+
+    class Fixed:
+        def recommend(self, batch, k):
+            items = read(dataset.vocabularies["items"])
+            wanted = ["i9", "i0", "i7", *(i for i in items if i not in ("i9", "i0", "i7"))]
+            return np.tile([items.index(i) + 2 for i in wanted], (len(batch["is_cold"]), 1))[:, :k]
+
+    from cmclrec_tf.vocabulary import read
+
+    report = evaluate(Fixed(), dataset, ks=(3,))
+    assert report.is_cold.tolist() == [False, True, True]
+    assert report.ranks[1] == 1 and report.users["recall@3"].tolist() == [0, 1, 0]
+    row = report.rows["cold"]
+    assert row["recall@3"] == row["ndcg@3"] == 1 / 2
+    assert row["recall_all@3"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    discounts = 1 / np.log2([2, 3, 4])
+    of_a, of_b = discounts[:2].sum() / discounts.sum(), 1 / discounts[:2].sum()
+    assert row["ndcg_all@3"] == pytest.approx((of_a + of_b) / 2)
+    assert "recall_all@3" not in report.rows["overall"]
+    assert report.rows["overall"]["recall@3"] == pytest.approx(1 / 3)
 
 
 def test_table_shows_every_segment(dataset):

@@ -38,7 +38,9 @@ def test_a_room_imports_only_downwards(room):
     assert not wrong
 
 
-@pytest.mark.parametrize("module", ["cmclrec_tf.cli", "serving.cli", "pipeline.cli"])
+@pytest.mark.parametrize(
+    "module", ["cmclrec_tf.cli", "serving.cli", "pipeline.cli", "experiments.cli"]
+)
 def test_the_cli_starts_without_tensorflow(module):
     code = (
         f"import sys, {module}\n"

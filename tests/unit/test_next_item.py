@@ -103,7 +103,9 @@ def test_sampled_agrees_with_exact_when_the_sample_is_large():
 
 def test_sampled_leaves_out_negatives_that_are_the_label():
     states, table, bias = np.ones((1, 2), "f"), np.ones((5, 2), "f"), np.zeros(5, "f")
-    got = sampled_next_item(states, table, bias, np.array([3]), np.ones(1, "f"), [3, 3], bias)
+    got = sampled_next_item(
+        states, table, bias, np.array([3]), np.ones(1, "f"), np.array([3, 3]), bias
+    )
     np.testing.assert_allclose(got, 0.0, atol=1e-6)
 
 

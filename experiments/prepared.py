@@ -1,0 +1,96 @@
+"""The prepared dataset of each run, made by the pipeline in a process of its own.
+
+TFX takes half a minute to load and sets TF_USE_LEGACY_KERAS, so the process that trains never
+loads it.
+"""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+from cmclrec_tf.errors import ReadableError
+from pipeline import configs
+from pipeline.datasets import check, fetch, load_spec
+from pipeline.transforms.record import RECORD_VERSION
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Prepared datasets that exist already.
+
+    Attributes:
+        pattern: their folders, with `{run}` for the number of the run.
+    """
+
+    pattern: str
+
+    def folder(self, run, data):
+        """The folder of the prepared dataset of run number `run`."""
+        return pathlib.Path(self.pattern.replace("{run}", str(run)))
+
+
+class Made:
+    """Prepared datasets that are made when they are first asked for.
+
+    Args:
+        dataset: a dataset's name, or the path of its spec.
+        data_dir: folder of the raw files; None fetches them.
+        root: folder of the pipeline's artifacts, and of the prepared datasets.
+
+    Raises:
+        InputError: a wrong spec, or wrong files.
+    """
+
+    def __init__(self, dataset, data_dir, root):
+        self._dataset, self._root = dataset, pathlib.Path(root)
+        self.spec = load_spec(dataset)
+        self._data_dir = fetch(self.spec, data_dir)
+        check(self.spec, self._data_dir)
+
+    def folder(self, run, data):
+        """The folder of the prepared dataset of run number `run`.
+
+        Args:
+            data: `DataConfig` of the run.
+
+        Raises:
+            PrepareError: the pipeline failed; what it said is on standard error.
+        """
+        folder = self._root / "prepared" / f"{self.spec.name}-salt{run}"
+        stamp = folder.with_name(f"{folder.name}.json")
+        state = json.dumps(self._state(data), sort_keys=True)
+        if folder.is_dir() and stamp.is_file() and stamp.read_text() == state:
+            return folder
+        stamp.unlink(missing_ok=True)
+        self._prepare(folder, data)
+        stamp.write_text(state)
+        return folder
+
+    def _state(self, data):
+        """What a prepared dataset depends on."""
+        files = [(self._data_dir / file).stat() for file in self.spec.files]
+        return {
+            "data": dataclasses.asdict(data),
+            "spec": self.spec.to_dict(),
+            "files": [[found.st_size, found.st_mtime_ns] for found in files],
+            "code": [RECORD_VERSION, configs.sources(configs.TRANSFORM_CODE)],
+        }
+
+    def _prepare(self, folder, data):
+        request = {
+            "dataset": str(self._dataset),
+            "out": str(folder),
+            "data": dataclasses.asdict(data),
+            "data_dir": str(self._data_dir),
+            "root": str(self._root),
+        }
+        command = [sys.executable, "-m", "experiments.prepare"]
+        done = subprocess.run(command, input=json.dumps(request), text=True, check=False)
+        if done.returncode:
+            raise PrepareError(f"{folder}: it could not be prepared; see the lines above.")
+
+
+class PrepareError(ReadableError):
+    """The pipeline could not prepare a dataset."""

@@ -1,0 +1,150 @@
+"""Every model on every run, one after the other; what is done already is not done again."""
+
+import dataclasses
+import pathlib
+import sys
+import time
+
+from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import TEST
+from experiments import store, table
+from experiments.prepared import Given, Made
+from experiments.rows import rows
+from pipeline.folders import make_folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What the experiment left.
+
+    Attributes:
+        text: the tables, for reading.
+        markdown, csv: paths of the tables.
+        trained: number of models that were trained; the others were there already.
+    """
+
+    text: str
+    markdown: pathlib.Path
+    csv: pathlib.Path
+    trained: int
+
+
+def run(
+    dataset,
+    *,
+    data_dir=None,
+    preset=None,
+    config_path=None,
+    runs=5,
+    models=None,
+    root="var",
+    out=None,
+    prepared=None,
+):
+    """Trains and evaluates every row on every run, and writes the tables.
+
+    Args: as the options of `cmclrec experiment quality`, see `experiments/cli.py`.
+
+    Returns:
+        `Done`.
+
+    Raises:
+        InputError: a wrong dataset, model, config or folder.
+    """
+    if prepared:
+        if runs > 1 and "{run}" not in prepared:
+            raise InputError(prepared, "it must hold {run}", "Correct --prepared.")
+        datasets, name = Given(prepared), pathlib.Path(dataset).stem
+    else:
+        datasets = Made(dataset, data_dir, root)
+        name = datasets.spec.name
+    chosen = rows(models, name, _given(preset, config_path))
+    out = pathlib.Path(out or pathlib.Path(root) / "experiments" / "quality" / name)
+    make_folder(out, "Give another folder by --out.")
+    left = _Progress(runs, chosen)
+    for number in range(runs):
+        _run(datasets, out, number, chosen, left)
+    done = table.write(out, name, chosen, runs)
+    return Done(done.text, done.markdown, done.csv, left.trained)
+
+
+def _given(preset, path):
+    if preset and path:
+        raise InputError(
+            f"--preset {preset} --config {path}", "only one of them can be given", "Drop one."
+        )
+    return Config.from_yaml(path) if path else Config.preset(preset) if preset else None
+
+
+def _run(datasets, out, number, chosen, left):
+    """One run: its dataset, then every row that is not there yet."""
+    from cmclrec_tf.input import PreparedDataset
+
+    run_rows = [row.for_run(number) for row in chosen]
+    longest = max(row.config.data.max_history for row in run_rows)
+    data = dataclasses.replace(run_rows[0].config.data, max_history=longest)
+    dataset = PreparedDataset.load(datasets.folder(number, data))
+    for row in run_rows:
+        folder = store.place(out, number, row.name)
+        digest = store.digest(row.settings(), dataset)
+        found = store.read(folder)
+        if found and found["digest"] == digest:
+            left.known(number, row, found["seconds"])
+            continue
+        left.starts(number, row)
+        report, seconds = _train(row, dataset, folder)
+        store.write(folder, report, digest=digest, settings=row.settings(), seconds=seconds)
+        left.ends(row, seconds)
+
+
+def _train(row, dataset, folder):
+    import keras
+
+    from cmclrec_tf.evaluation import evaluate
+
+    keras.backend.clear_session()
+    start = time.monotonic()
+    model = row.train(dataset, log_dir=folder / "logs")
+    trained = time.monotonic() - start
+    report = evaluate(model, dataset, TEST)
+    return report, {"train": trained, "evaluate": time.monotonic() - start - trained}
+
+
+class _Progress:
+    """Says which model is next, and how long the rest may take."""
+
+    def __init__(self, runs, chosen):
+        self.trained = 0
+        self._all = runs * len(chosen)
+        self._done, self._seconds = 0, {row.name: [] for row in chosen}
+        self._runs = runs
+
+    def known(self, number, row, seconds):
+        self._count(row, seconds)
+        self._say(f"[{self._done}/{self._all}] run {number}, {row.name}: there already")
+
+    def starts(self, number, row):
+        self._say(f"[{self._done + 1}/{self._all}] run {number}, {row.name} ...{self._left()}")
+
+    def ends(self, row, seconds):
+        self.trained += 1
+        self._count(row, seconds)
+
+    def _count(self, row, seconds):
+        self._done += 1
+        self._seconds[row.name].append(sum(seconds.values()))
+
+    def _left(self):
+        """By the mean of each row's runs so far; a row that has none yet is not counted."""
+        seconds, unknown = 0.0, 0
+        for taken in self._seconds.values():
+            seconds += sum(taken) / max(len(taken), 1) * (self._runs - len(taken))
+            unknown += not taken
+        if unknown == len(self._seconds):
+            return ""
+        more = f" and {unknown} models not tried yet" if unknown else ""
+        return f" (about {seconds / 60:.0f} min left{more})"
+
+    def _say(self, line):
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,135 @@
+"""The rows of a table: what each name trains."""
+
+import dataclasses
+import importlib.resources
+
+from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
+
+FLOORS = ("random", "popularity", "popularity-last", "features-mlp", "features-mlp-last")
+DEFAULT_ROWS = (*FLOORS, "sasrec", "paper", "default")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One model of a table.
+
+    Attributes:
+        name: of the row.
+        kind: `floor`, `backbone` (alone, without the mapper) or `cmclrec`.
+        config: of its training; a floor uses its `data` and `seed`.
+    """
+
+    name: str
+    kind: str
+    config: Config
+
+    @property
+    def is_cmclrec(self):
+        return self.kind == "cmclrec"
+
+    def settings(self):
+        """Everything that decides what the row trains, as plain values."""
+        if self.kind != "floor":
+            return {"row": self.name, "kind": self.kind, "config": self.config.to_dict()}
+        own = dataclasses.asdict(self._mlp()) if self.name.startswith("features-mlp") else {}
+        return {"row": self.name, "seed": self.config.seed, **own}
+
+    def for_run(self, run):
+        """The row as run number `run` trains it: salt and seed are the number."""
+        data = dataclasses.replace(self.config.data, salt=str(run), target="all")
+        return dataclasses.replace(
+            self, config=dataclasses.replace(self.config, data=data, seed=run)
+        )
+
+    def train(self, dataset, log_dir=None):
+        """Trains the row's model; returns what `evaluate` takes."""
+        if self.kind == "floor":
+            return self._floor(dataset.with_history(self.config.data.max_history))
+        from cmclrec_tf import training
+
+        fit = training.train if self.is_cmclrec else training.train_plain
+        return fit(dataset, self.config, log_dir=log_dir)
+
+    def _floor(self, dataset):
+        from cmclrec_tf.baselines.feature_mlp import train_feature_mlp
+        from cmclrec_tf.baselines.popularity import Popularity
+        from cmclrec_tf.baselines.random import Random
+
+        if self.name == "random":
+            return Random(dataset, self.config.seed)
+        if self.name.startswith("popularity"):
+            return Popularity(dataset, self._events())
+        return train_feature_mlp(dataset, self._mlp())
+
+    def _mlp(self):
+        from cmclrec_tf.baselines.feature_mlp import FeatureMLPConfig
+
+        return FeatureMLPConfig(events=self._events(), seed=self.config.seed)
+
+    def _events(self):
+        return "last" if self.name.endswith("-last") else "all"
+
+
+def rows(names, dataset, given=None):
+    """The rows by their names.
+
+    Args:
+        names: of the rows; DEFAULT_ROWS when None.
+        dataset: the dataset's name, by which a preset of its own is looked for.
+        given: one `Config` for every row; without it each row has its preset.
+
+    Returns:
+        list of `Row`.
+
+    Raises:
+        InputError: a name that is no row, a name twice, or configs that split users differently.
+    """
+    names = list(names or DEFAULT_ROWS)
+    if len(set(names)) < len(names):
+        raise InputError(f"models {names}", "each is named once", "Drop the repeated one.")
+    found = [_row(name, dataset, given) for name in names]
+    _check_one_population(found)
+    return found
+
+
+def _row(name, dataset, given):
+    from cmclrec_tf.backbones import base
+
+    presets = _presets()
+    own = next((p for p in (f"{name}-{dataset}", name) if p in presets), None)
+    default = next(p for p in (f"default-{dataset}", "default") if p in presets)
+    if name in FLOORS:
+        return Row(name, "floor", given or Config.preset(default))
+    if name in base.names():
+        config = given or Config.preset(own or default)
+        model = dataclasses.replace(config.model, backbone=name)
+        return Row(name, "backbone", dataclasses.replace(config, model=model))
+    if own is None:
+        raise InputError(
+            f"model {name!r}",
+            f"it must be one of {list(FLOORS)}, a backbone of {base.names()} or a preset of "
+            f"{presets}",
+            "Correct --models.",
+        )
+    return Row(name, "cmclrec", given or Config.preset(own))
+
+
+def _presets():
+    folder = importlib.resources.files("cmclrec_tf") / "presets"
+    return sorted(p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def _check_one_population(found):
+    """All rows of a run read one prepared dataset, so they must agree on who is in it."""
+    fields = ("min_events", "test_share", "val_share")
+    first = found[0]
+    for row in found[1:]:
+        for field in fields:
+            value, other = getattr(row.config.data, field), getattr(first.config.data, field)
+            if value != other:
+                raise InputError(
+                    f"data.{field}={value!r} of {row.name}",
+                    f"all rows judge the same users, and {first.name} has {other!r}",
+                    "Make the presets agree, or compare the two in tables of their own.",
+                )

@@ -1,0 +1,159 @@
+"""The tables, as Markdown for people and as CSV for programs."""
+
+import csv
+import dataclasses
+import math
+import pathlib
+
+from experiments import store
+from experiments.results import LISTS, QUALITY, Results
+from experiments.targets import checks
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The text of the tables, and where they were written."""
+
+    text: str
+    markdown: pathlib.Path
+    csv: pathlib.Path
+
+
+def write(out, dataset, rows, runs):
+    """Makes the tables of what the runs left, and writes them.
+
+    Args:
+        out: folder of the experiment.
+        dataset: its name.
+        rows: the `Row`s.
+        runs: number of runs.
+
+    Returns:
+        `Written`.
+    """
+    folders = {
+        row.name: [store.place(out, number, row.name) for number in range(runs)] for row in rows
+    }
+    results = Results(
+        {name: [store.read(folder) for folder in found] for name, found in folders.items()},
+        {name: [store.read_users(folder) for folder in found] for name, found in folders.items()},
+        {row.name for row in rows if row.is_cmclrec},
+    )
+    text = _text(results, dataset, runs)
+    markdown, table = pathlib.Path(out) / "quality.md", pathlib.Path(out) / "quality.csv"
+    markdown.write_text(text + "\n")
+    with open(table, "w", newline="") as file:
+        csv.writer(file).writerows(_lines(results, runs))
+    return Written(text, markdown, table)
+
+
+def _text(results, dataset, runs):
+    parts = [
+        f"# {dataset}: mean and standard deviation of {runs} runs",
+        "Full ranking of the catalogue. Warm users are judged on their last item; cold ones on the "
+        "last, and beside it on all that was removed. Overall counts every user once, by the last.",
+        _values(results, QUALITY, _share),
+        "## Lists",
+        "Items that the lists of a segment hold together, and their mean similarity (1: one list "
+        "for everybody).",
+        _values(results, LISTS, _plain),
+        *_compared(results.comparisons()),
+        *_checked(checks(results, dataset)),
+        "## Budgets",
+        _budgets(results),
+    ]
+    return "\n\n".join(parts)
+
+
+def _values(results, columns, show):
+    heads = ["model", *(f"{column.label} {column.metric}" for column in columns)]
+    lines = [
+        [name, *(_cell(results, name, column, show) for column in columns)]
+        for name in results.names
+    ]
+    return _markdown(heads, lines)
+
+
+def _cell(results, name, column, show):
+    mean, deviation = results.mean(name, column), results.deviation(name, column)
+    if math.isnan(mean):
+        return "-"
+    text = show(mean)
+    return text if math.isnan(deviation) else f"{text} ± {show(deviation)}"
+
+
+def _compared(comparisons):
+    if not comparisons:
+        return
+    yield "## Against the strongest row that is not CMCLRec"
+    yield (
+        "Ratio of the means; p of Student's paired t test and of random sign flips, over the users "
+        "of all runs together."
+    )
+    heads = ["model", "column", "strongest", "ratio", "p (t)", "p (signs)"]
+    lines = [
+        [
+            c.row,
+            f"{c.column.label} {c.column.metric}",
+            c.best,
+            f"{c.ratio:.3f}",
+            f"{c.p_t:.2g}",
+            f"{c.p_flip:.2g}",
+        ]
+        for c in comparisons
+    ]
+    yield _markdown(heads, lines)
+
+
+def _checked(found):
+    if found:
+        yield "## Targets of `default`"
+        yield "\n".join(f"- {'met' if met else 'missed'}: {text}" for text, met in found)
+
+
+def _budgets(results):
+    heads = ["model", "seconds a run", "most epochs", "patience"]
+    lines = []
+    for name in results.names:
+        seconds = [run["seconds"]["train"] for run in results.metrics[name]]
+        settings = results.metrics[name][0]["settings"]
+        lines.append([name, f"{sum(seconds) / len(seconds):.0f}", *_epochs(settings)])
+    return _markdown(heads, lines)
+
+
+def _epochs(settings):
+    if "config" not in settings:
+        return str(settings.get("epochs", "-")), str(settings.get("patience", "-"))
+    config = settings["config"]
+    stage1 = f"{config['pretrain']['epochs']} + " if settings["kind"] == "cmclrec" else ""
+    return f"{stage1}{config['finetune']['epochs']}", str(config["finetune"]["patience"])
+
+
+def _lines(results, runs):
+    """A line a row, column and run, and then the means."""
+    yield ["model", "segment", "metric", "run", "value"]
+    for name in results.names:
+        for column in (*QUALITY, *LISTS):
+            head = [name, column.label, column.metric]
+            for number, value in enumerate(results.values(name, column)):
+                yield [*head, number, repr(float(value))]
+            yield [*head, "mean", repr(results.mean(name, column))]
+            yield [*head, "std", repr(results.deviation(name, column))]
+
+
+def _share(value):
+    return f"{value:.4f}".removeprefix("0") if value < 1 else f"{value:.4f}"
+
+
+def _plain(value):
+    return f"{value:.0f}" if value > 1 else f"{value:.3f}"
+
+
+def _markdown(heads, lines):
+    table = [heads, *lines]
+    widths = [max(len(line[at]) for line in table) for at in range(len(heads))]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        f"| {' | '.join(text.ljust(width) for text, width in zip(line, widths, strict=True))} |"
+        for line in (heads, rule, *lines)
+    )

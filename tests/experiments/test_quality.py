@@ -1,0 +1,200 @@
+"""The whole experiment on hand-made data, and its table recomputed from what each user got."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from cmclrec_tf import training
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import Feature
+from experiments.cli import experiment
+from experiments.rows import DEFAULT_ROWS
+
+CONFIG = {
+    "data": {"max_history": 6},
+    "model": {"width": 8, "latent": 4, "blocks": 1, "heads": 1},
+    "pretrain": {"epochs": 1, "batch_size": 64},
+    "finetune": {"epochs": 1, "batch_size": 64, "learning_rate": 0.01},
+}
+MODELS = [name for name in DEFAULT_ROWS if name != "sasrec" or hasattr(training, "train_plain")]
+RUNS = 2
+
+
+def _users(prefix, n, rng, cold=False):
+    """Users of three groups, who take items of their group's thirty."""
+    users = []
+    for number in range(n):
+        group = int(rng.integers(3))
+        taken = [f"i{group * 30 + item}" for item in rng.choice(30, rng.integers(5, 9), False)]
+        users.append(
+            {
+                "user_id": f"{prefix}{number}",
+                "history": [] if cold else taken[:-1],
+                # What was removed, the last item last.
+                "target": taken if cold else taken[-1:],
+                "segment": "cold" if cold else "warm",
+                "group": f"g{group}",
+            }
+        )
+    return users
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    from cmclrec_tf.tables import prepare_tables
+
+    folder = tmp_path_factory.mktemp("quality")
+    for run in range(RUNS):
+        rng = np.random.default_rng(run)
+        test = _users("w", 12, rng) + _users("c", 14, rng, cold=True)
+        splits = {"train": _users("t", 128, rng), "val": _users("v", 24, rng), "test": test}
+        prepare_tables(splits, [Feature("group")], folder / f"salt{run}", 6, "toy")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+def _quality(folder, *more):
+    given = {
+        "--dataset": "toy",
+        "--prepared": folder / "salt{run}",
+        "--config": folder / "config.yaml",
+        "--runs": RUNS,
+        "--out": folder / "out",
+        "--models": ",".join(MODELS),
+    }
+    arguments = [str(part) for pair in given.items() for part in pair]
+    result = CliRunner().invoke(experiment, ["quality", *arguments, *more])
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def shown(setting):
+    return _quality(setting)
+
+
+@pytest.fixture(scope="module")
+def values(shown, setting):
+    """{(model, segment, metric, run, mean or std): value} of the CSV."""
+    with open(setting / "out" / "quality.csv", newline="") as file:
+        lines = list(csv.reader(file))
+    return {tuple(line[:4]): float(line[4]) for line in lines[1:]}
+
+
+def _per_user(setting, run, model):
+    """Each test user's metrics, from the ranks and, for `all`, from what was written."""
+    table = pq.read_table(setting / "out" / f"run{run}" / model / "users.parquet").to_pandas()
+    assert table["row"].tolist() == list(range(26)) and table["is_cold"].sum() == 14
+    listed = table["rank"].between(1, 20)
+    return {
+        "warm": (~table["is_cold"], listed, table["rank"]),
+        "cold last": (table["is_cold"], listed, table["rank"]),
+        "overall": (table["is_cold"] | True, listed, table["rank"]),
+    }, table
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_table_from_the_ranks(setting, values, model):
+    for segment in ("warm", "cold last", "overall"):
+        recalls, ndcgs = [], []
+        for run in range(RUNS):
+            rows, listed, rank = _per_user(setting, run, model)[0][segment]
+            recalls.append(listed[rows].mean())
+            ndcgs.append(np.where(listed, 1 / np.log2(1 + rank.clip(1)), 0)[rows].mean())
+        for metric, found in (("Recall@20", recalls), ("NDCG@20", ndcgs)):
+            line = (model, segment, metric)
+            assert [values[(*line, str(r))] for r in range(RUNS)] == pytest.approx(found)
+            assert values[(*line, "mean")] == pytest.approx(np.mean(found))
+            assert values[(*line, "std")] == pytest.approx(abs(found[0] - found[1]) / np.sqrt(2))
+
+
+def test_cold_users_on_all_that_was_removed(setting, values):
+    """Popularity's list, from the train users' events; its recall of several items by hand."""
+    from cmclrec_tf.input import PreparedDataset
+
+    for run in range(RUNS):
+        dataset = PreparedDataset.load(setting / f"salt{run}")
+        counts = np.zeros(dataset.schema.items)
+        for batch in dataset.batches("train", 999, shuffle=False).as_numpy_iterator():
+            for ids in (batch["history"], batch["target"]):
+                np.add.at(counts, ids.ravel(), 1)
+        counts[:2] = -1
+        best = set(np.argsort(-counts, kind="stable")[:20])
+        (batch,) = dataset.batches("test", 999).as_numpy_iterator()
+        removed = [set(row[row > 0]) for row in batch["target"][batch["is_cold"]]]
+        expected = np.mean([len(best & items) / len(items) for items in removed])
+        found = values["popularity", "cold all", "Recall@20", str(run)]
+        assert found == pytest.approx(expected)
+        _, table = _per_user(setting, run, "popularity")
+        assert table["recall_all@20"][table["is_cold"]].mean() == pytest.approx(expected)
+
+
+def test_what_is_printed(shown, values, setting):
+    assert (setting / "out" / "quality.md").read_text() in shown + "\n"
+    for model in MODELS:
+        mean, std = (values[model, "cold last", "NDCG@20", part] for part in ("mean", "std"))
+        cell = f"{mean:.4f} ± {std:.4f}".replace("0.", ".")
+        assert any(cell in line for line in shown.splitlines() if line.startswith(f"| {model} "))
+    others = [name for name in MODELS if name not in ("paper", "default")]
+    means = {name: values[name, "warm", "NDCG@20", "mean"] for name in others}
+    best = max(means, key=means.get)
+    ratio = values["default", "warm", "NDCG@20", "mean"] / means[best]
+    (line,) = (x for x in shown.splitlines() if x.startswith("| default | warm NDCG@20"))
+    assert [cell.strip() for cell in line.split("|")[3:5]] == [best, f"{ratio:.3f}"]
+    lists = shown.split("## Lists")[1].splitlines()
+    (popular,) = (line for line in lists if line.startswith("| popularity "))
+    assert "| 20 ± 0.000 | 1.000 ± 0.000 |" in " ".join(popular.split())
+
+
+def test_again_trains_nothing_and_what_is_lost_is_made_anew(shown, setting):
+    stamps = {path: path.stat().st_mtime_ns for path in setting.rglob("metrics.json")}
+    assert len(stamps) == RUNS * len(MODELS)
+    again = _quality(setting)
+    assert again.count("there already") == len(stamps)
+    assert again.split("# toy")[1] == shown.split("# toy")[1]
+    (lost,) = (path for path in stamps if path.parts[-3:-1] == ("run1", "popularity"))
+    lost.write_text(lost.read_text().replace('"digest": "', '"digest": "other'))
+    assert _quality(setting).count("there already") == len(stamps) - 1
+    changed = {path for path in stamps if path.stat().st_mtime_ns != stamps[path]}
+    assert changed == {lost}
+
+
+def test_what_is_kept_of_a_model(shown, setting):
+    kept = yaml.safe_load((setting / "out" / "run1" / "default" / "metrics.json").read_text())
+    assert kept["settings"]["config"]["seed"] == 1
+    assert kept["settings"]["config"]["data"]["salt"] == "1"
+    assert kept["settings"]["config"]["model"]["width"] == 8
+    assert set(kept["versions"]) == {"python", "tensorflow", "keras", "numpy", "cmclrec-tf"}
+    assert kept["seconds"]["train"] > 0
+    assert kept["segments"]["cold"]["users"] == 14
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--models", "random,nobody", "model 'nobody'"),
+        ("--models", "random,random", "named once"),
+        ("--preset", "tiny", "only one of them"),
+        ("--prepared", "folder", "must hold {run}"),
+    ],
+)
+def test_bad_input(setting, option, value, said):
+    with pytest.raises(InputError, match=said):
+        _quality(setting, option, value)
+
+
+def test_the_process_that_trains_loads_no_tfx():
+    code = (
+        "import sys, experiments.quality, cmclrec_tf.training;"
+        "heavy = {'tfx', 'apache_beam', 'tensorflow_transform'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]

@@ -1,0 +1,52 @@
+"""Which config a row trains by."""
+
+import pytest
+
+from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
+from experiments import rows as module
+from experiments.rows import DEFAULT_ROWS, rows
+
+
+def test_each_row_has_its_own_preset():
+    found = {row.name: row for row in rows(None, "my-data")}
+    assert tuple(found) == DEFAULT_ROWS
+    assert found["paper"].config == Config.preset("paper")
+    assert found["default"].config == found["sasrec"].config == Config.preset("default")
+    assert [row.name for row in found.values() if row.is_cmclrec] == ["paper", "default"]
+    (tiny,) = rows(["tiny"], "my-data")
+    assert tiny.is_cmclrec and tiny.config == Config.preset("tiny")
+
+
+def test_a_preset_of_the_dataset_wins(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "_presets", lambda: ["default", "default-toy", "paper"])
+    monkeypatch.setattr(Config, "preset", lambda name: asked.append(name) or Config())
+    rows(["popularity", "sasrec", "paper", "default"], "toy")
+    assert asked == ["default-toy", "default-toy", "paper", "default-toy"]
+
+
+def test_a_run_is_a_salt_and_a_seed():
+    (row,) = rows(["paper"], "my-data")
+    config = row.for_run(3).config
+    assert (config.seed, config.data.salt, config.data.target) == (3, "3", "all")
+    assert config.model == row.config.model
+
+
+def test_settings_tell_apart_what_trains_apart():
+    names = ["random", "features-mlp", "features-mlp-last", "sasrec", "default"]
+    found = [row.for_run(run).settings() for row in rows(names, "my-data") for run in (0, 1)]
+    assert len({repr(settings) for settings in found}) == len(found)
+    # The floors do not change with the config of stage 2.
+    given = Config.from_dict({"finetune": {"epochs": 3}})
+    assert (
+        rows(["features-mlp"], "my-data", given)[0].settings()
+        == rows(["features-mlp"], "my-data")[0].settings()
+    )
+
+
+def test_rows_that_judge_other_users_are_refused(monkeypatch):
+    configs = {"default": Config(), "paper": Config.from_dict({"data": {"min_events": 9}})}
+    monkeypatch.setattr(Config, "preset", configs.get)
+    with pytest.raises(InputError, match="min_events=9 of paper"):
+        rows(["default", "paper"], "my-data")
