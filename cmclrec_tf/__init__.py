@@ -12,6 +12,7 @@ _HOMES = {
     "CrossModalMapper": "cmclrec_tf.models",
     "Feature": "cmclrec_tf.schema",
     "InputError": "cmclrec_tf.errors",
+    "PlainRecommender": "cmclrec_tf.models",
     "Popularity": "cmclrec_tf.baselines.popularity",
     "PreparedDataset": "cmclrec_tf.input",
     "Pretrain": "cmclrec_tf.models",
@@ -20,6 +21,7 @@ _HOMES = {
     "prepare_tables": "cmclrec_tf.tables",
     "table": "cmclrec_tf.evaluation",
     "train": "cmclrec_tf.training",
+    "train_plain": "cmclrec_tf.training",
 }
 
 __all__ = sorted([*_HOMES, "load"])

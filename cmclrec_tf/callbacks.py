@@ -1,9 +1,17 @@
-"""Progress of a fit: one bar a stage, not one a epoch."""
+"""Callbacks of the fits: progress, checkpoints, embeddings for TensorBoard."""
 
+import math
+import pathlib
 import sys
 
 import keras
+import numpy as np
+from keras import ops
 from tqdm import tqdm
+
+from cmclrec_tf import vocabulary
+from cmclrec_tf.checkpoints import model_state
+from cmclrec_tf.schema import FIRST_ID, ITEMS
 
 
 class Progress(keras.callbacks.Callback):
@@ -28,7 +36,97 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         shown = {n: f"{float(logs[n]):.4f}" for n in self.names if n in (logs or {})}
         self.bar.set_postfix(shown, refresh=False)
-        self.bar.update()
+        # A resumed training does not start at the first epoch.
+        self.bar.update(epoch + 1 - self.bar.n)
 
     def on_train_end(self, logs=None):
         self.bar.close()
+
+
+class SaveEpochs(keras.callbacks.Callback):
+    """Writes a checkpoint after every epoch; stands behind `stopping` in the list.
+
+    Keras' BackupAndRestore leaves out the seeds' states and early stopping, and trusts its file.
+
+    Args:
+        checkpoints: `Checkpoints`.
+        stopping: the fit's `EarlyStopping`, or None.
+        resumed: (facts, arrays) of the checkpoint that the fit starts from, or None.
+    """
+
+    def __init__(self, checkpoints, stopping=None, resumed=None):
+        super().__init__()
+        self.checkpoints, self.stopping, self.resumed = checkpoints, stopping, resumed
+
+    def on_train_begin(self, logs=None):
+        # EarlyStopping forgets what it knew when a fit begins, so this comes after it.
+        if self.stopping and self.resumed:
+            facts, arrays = self.resumed
+            for name, value in facts["stopping"].items():
+                setattr(self.stopping, name, value)
+            best = [name for name in arrays if name.startswith("best/")]
+            self.stopping.best_weights = [arrays[f"best/{i}"] for i in range(len(best))] or None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            return  # a training that went wrong is not worth going on with
+        stopping, arrays = {}, model_state(self.model)
+        if self.stopping:
+            stopping = {n: getattr(self.stopping, n) for n in ("best", "best_epoch", "wait")}
+            best = self.stopping.best_weights or []
+            arrays |= {f"best/{i}": np.asarray(value) for i, value in enumerate(best)}
+        self.checkpoints.save(
+            epoch + 1, arrays, stopping=stopping, stopped=bool(self.model.stop_training)
+        )
+
+
+class Projector(keras.callbacks.Callback):
+    """Embedding tables for TensorBoard's projector, each row under its name.
+
+    `keras.callbacks.TensorBoard(embeddings_freq=...)` does not do: it looks at a model's direct
+    layers only, and points the projector at a `.weights.h5` file, which the projector cannot read.
+    So the tables are written as the projector's own text files.
+
+    Args:
+        folder: log folder of the stage.
+        vocabularies: {name: path} of the dataset, see `Schema.vocabularies`.
+        every: epochs between two writings; 0 writes at the end of the training only.
+        most: rows of a table at most, the most frequent first: the projector runs in a browser.
+    """
+
+    def __init__(self, folder, vocabularies, every=0, most=10_000):
+        super().__init__()
+        self.folder, self.every, self.most = pathlib.Path(folder), every, most
+        # Layers are named after what they embed.
+        self.paths = {
+            f"{name if name == ITEMS else f'{name}_values'}/embeddings": (name, path)
+            for name, path in vocabularies.items()
+        }
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.every and (epoch + 1) % self.every == 0:
+            self.write()
+
+    def on_train_end(self, logs=None):
+        self.write()
+
+    def write(self):
+        """Writes `<name>.tsv`, `<name>_names.tsv` and `projector_config.pbtxt`."""
+        from tensorboard.plugins import projector  # on use: slow to import, and only for logs
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = projector.ProjectorConfig()
+        for weight in self.model.weights:
+            found = self.paths.get("/".join(weight.path.split("/")[-2:]))
+            if not found:
+                continue
+            name, path = found
+            names = vocabulary.read(path)[: self.most]
+            rows = ops.convert_to_numpy(weight)[FIRST_ID : FIRST_ID + len(names)]
+            np.savetxt(self.folder / f"{name}.tsv", rows, fmt="%.6g", delimiter="\t")
+            lines = "".join(text.replace("\t", " ") + "\n" for text in names)
+            (self.folder / f"{name}_names.tsv").write_text(lines, "utf-8")
+            entry = config.embeddings.add()
+            entry.tensor_name, entry.tensor_path = name, f"{name}.tsv"
+            entry.metadata_path = f"{name}_names.tsv"
+        projector.visualize_embeddings(str(self.folder), config)

@@ -75,6 +75,7 @@ class ModelConfig:
             history side of the mapper causal, so that no position sees its own label.
         history_path: T_s is the mapper's output (`mapped`), or that plus the raw item embeddings
             (`residual`).
+        simulated: newest positions of a simulated history that the backbone is given; 0: all L.
     """
 
     backbone: str = "sasrec"
@@ -86,12 +87,14 @@ class ModelConfig:
     encoder_blocks: int = 1
     positions: str = "every"
     history_path: str = "residual"
+    simulated: int = 0
 
     def __post_init__(self):
         _positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")
         _check(
             self.width % self.heads == 0, "heads", self.heads, f"it must divide width={self.width}"
         )
+        _not_negative(self, "simulated")
         _share(self, "dropout")
         _one_of(self, "positions", ("last", "every"))
         _one_of(self, "history_path", ("mapped", "residual"))
@@ -139,11 +142,16 @@ class FinetuneConfig:
             share of the users of an epoch is `flagged` cold (Eq. 12).
         cold_share: that share.
         cold_weight: weight of a cold row in Eq. 14, against 1 for a warm one.
-        cold_target: what a cold row is trained on: the `last` item, or half that and half an item
-            drawn from all the user's (`mixed`).
+        cold_decay: what a cold row is trained on: the user's items, each next older one with this
+            times the weight: 0 is the last item alone, 1 all items alike.
+        distill: share of the warm way's own answer for the same user among what the cold way is
+            trained on; the warm way gets no gradient from it.
         feature_dropout: chance that a field of a cold row is masked.
         weight_decay: of the field embeddings and the feature side of the mapper.
         patience: epochs without a better validation NDCG before training stops.
+        softmax: how the every-position loss of Eq. 14 is computed: over the `full` catalogue at
+            once, exact but `chunked`, or `sampled` with a correction.
+        negatives: sampled items a batch, shared by its positions.
     """
 
     epochs: int = 36
@@ -153,17 +161,21 @@ class FinetuneConfig:
     cold_rows: str = "both"
     cold_share: float = 0.3
     cold_weight: float = 0.25
-    cold_target: str = "mixed"
+    cold_decay: float = 0.8
+    distill: float = 0.5
     feature_dropout: float = 0.8
     weight_decay: float = 0.3
     patience: int = 12
+    softmax: str = "sampled"
+    negatives: int = 1024
 
     def __post_init__(self):
-        _positive(self, "epochs", "batch_size", "learning_rate", "patience")
+        _positive(self, "epochs", "batch_size", "learning_rate", "patience", "negatives")
         _not_negative(self, "eta", "cold_weight", "weight_decay")
-        _share(self, "cold_share", "feature_dropout")
+        _share(self, "cold_share", "feature_dropout", "distill")
+        _check(0 <= self.cold_decay <= 1, "cold_decay", self.cold_decay, "it must be in [0, 1]")
         _one_of(self, "cold_rows", ("both", "flagged"))
-        _one_of(self, "cold_target", ("last", "mixed"))
+        _one_of(self, "softmax", ("full", "chunked", "sampled"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +233,9 @@ class Config:
 
     def __post_init__(self):
         _not_negative(self, "seed")
+        most = f"a history has data.max_history={self.data.max_history} positions"
+        fits = self.model.simulated <= self.data.max_history
+        _check(fits, "model.simulated", self.model.simulated, most)
 
     def to_dict(self):
         return dataclasses.asdict(self)

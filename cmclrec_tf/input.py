@@ -7,23 +7,9 @@ from collections.abc import Mapping
 import tensorflow as tf
 import yaml
 
-from cmclrec_tf import vocabulary
+from cmclrec_tf import parsing, stream, vocabulary
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import (
-    COLD,
-    FIRST_ID,
-    HISTORY,
-    ITEMS,
-    OOV,
-    PAD,
-    SEGMENT,
-    SPLITS,
-    TARGET,
-    TRAIN,
-    USER_ID,
-    Feature,
-    Schema,
-)
+from cmclrec_tf.schema import FIRST_ID, ITEMS, SPLITS, TRAIN, USER_ID, Feature, Schema
 
 DESCRIPTION = "dataset.yaml"
 VOCABULARIES = "vocabularies"
@@ -125,8 +111,35 @@ class PreparedDataset:
             records = records.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
         parsed = records.batch(batch_size).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
         # Keras then knows where an epoch ends.
-        steps = tf.data.experimental.assert_cardinality(-(-self.users[split] // batch_size))
+        steps = tf.data.experimental.assert_cardinality(self.steps(split, batch_size))
         return parsed.apply(steps).prefetch(tf.data.AUTOTUNE)
+
+    def stream(self, split, batch_size, seed=0, first_epoch=0):
+        """Endless batches for training: the contents of `batches`, shuffled anew in every epoch.
+
+        The order is a pure function of seed and epoch, so that a training that starts again at an
+        epoch sees the batches that the first one would have seen. Give Keras
+        `steps_per_epoch=steps(split, batch_size)`.
+
+        Records are read into memory once, see `stream.in_memory`; those of more than
+        `stream.IN_MEMORY_USERS` users are read anew in every epoch.
+
+        Args:
+            split, batch_size: as in `batches`.
+            seed: of the shuffling.
+            first_epoch: the epoch of the first batch.
+        """
+        records = self._records(split)
+        how = {"batch_size": batch_size, "seed": seed, "first_epoch": first_epoch}
+        if self.users[split] > stream.IN_MEMORY_USERS:
+            endless = stream.from_files(self.files[split], self._parse, **how)
+        else:
+            endless = stream.in_memory(records, self._parse, **how)
+        return endless.prefetch(tf.data.AUTOTUNE)
+
+    def steps(self, split, batch_size):
+        """Batches in an epoch; the last one may be smaller."""
+        return -(-self.users[split] // batch_size)
 
     def user_ids(self, split):
         """The split's user ids, in the order of unshuffled batches."""
@@ -147,27 +160,7 @@ class PreparedDataset:
         return _read(self.files[split])
 
     def _parse(self, serialized):
-        ragged = tf.io.RaggedFeature
-        spec = {
-            USER_ID: tf.io.FixedLenFeature([], tf.string),
-            SEGMENT: tf.io.FixedLenFeature([], tf.string),
-            HISTORY: ragged(tf.int64),
-            TARGET: ragged(tf.int64),
-            **{
-                f.name: ragged(tf.float32 if f.is_numeric else tf.int64)
-                for f in self.schema.features
-            },
-        }
-        parsed = tf.io.parse_example(serialized, spec)
-        features = {f.name: dense_feature(f, parsed[f.name]) for f in self.schema.features}
-        return {
-            "history": left_pad(parsed[HISTORY], self.max_history),
-            "target": tf.cast(parsed[TARGET].to_tensor(PAD), tf.int32),
-            "features": features,
-            "is_cold": tf.equal(parsed[SEGMENT], COLD),
-            "user_key": tf.strings.to_hash_bucket_fast(parsed[USER_ID], 2**62),
-            "profile_key": profile_key(features),
-        }
+        return parsing.parse(serialized, self.schema, self.max_history)
 
     def _with_statistics(self):
         """The schema with mean and scale of the numeric features over the train split."""
@@ -212,54 +205,6 @@ def _count(paths):
     if not paths:
         return 0
     return int(_read(paths).batch(4096).reduce(0, lambda n, batch: n + tf.size(batch)))
-
-
-def left_pad(history, length):
-    """The newest `length` known items of each row, newest at the end.
-
-    Args:
-        history: ragged int [B, None] ids; PAD and OOV are dropped.
-        length: L.
-
-    Returns:
-        int32 [B, L], padded with PAD on the left.
-    """
-    history = tf.cast(history, tf.int32)
-    history = tf.ragged.boolean_mask(history, history > OOV)[:, -length:]
-    n = tf.cast(history.row_lengths(), tf.int32)[:, None]
-    dense = history.to_tensor(PAD, shape=[None, length])  # padded on the right
-    source = tf.range(length)[None, :] - (length - n)
-    moved = tf.gather(dense, tf.maximum(source, 0), batch_dims=1)
-    return tf.where(source >= 0, moved, PAD)
-
-
-def dense_feature(feature, values):
-    """Ragged values of one feature to int32 ids [B, W] or float32 [B, 1]; PAD or NaN = missing."""
-    if feature.is_numeric:
-        return values.to_tensor(float("nan"), shape=[None, 1])
-    width = None if feature.kind == "multi" else 1
-    dense = tf.cast(values.to_tensor(PAD, shape=[None, width]), tf.int32)
-    # A batch in which nobody has a value still has one column.
-    return dense if width else tf.pad(dense, [[0, 0], [0, 1]], constant_values=PAD)
-
-
-def profile_key(features):
-    """int64 [B]: equal for users whose features are all equal.
-
-    The order of several values does not count, and unknown is the same as missing, as in the
-    tokens.
-    """
-
-    def text(values):
-        if values.dtype.is_floating:
-            return tf.strings.as_string(values, precision=9, scientific=True)
-        return tf.strings.as_string(tf.sort(tf.where(values > OOV, values, PAD), axis=1))
-
-    parts = [
-        tf.strings.reduce_join(text(features[name]), axis=1, separator=",")
-        for name in sorted(features)
-    ]
-    return tf.strings.to_hash_bucket_fast(tf.strings.join(parts, ";"), 2**62)
 
 
 def check_replaceable(folder):

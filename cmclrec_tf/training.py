@@ -5,31 +5,46 @@ import pathlib
 
 import keras
 
-from cmclrec_tf.callbacks import Progress
+from cmclrec_tf.callbacks import Progress, Projector, SaveEpochs
+from cmclrec_tf.checkpoints import Checkpoints, model_state, restore_model
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError, ReadableError
-from cmclrec_tf.models import CMCLRec, Pretrain
+from cmclrec_tf.models import CMCLRec, PlainRecommender, Pretrain
 from cmclrec_tf.schema import TRAIN, VAL
 
 EVAL_BATCH = 256
+BEST = "val_ndcg"
 
 
-def train(dataset, config=None, log_dir=None):
+def train(dataset, config=None, log_dir=None, checkpoint_dir=None):
     """Stage 1 fit, then stage 2 fit; the weights of the best validation NDCG are kept.
 
     Args:
         dataset: `PreparedDataset` with a train and a val split.
         config: `Config`; the `default` preset when None.
         log_dir: TensorBoard logs go to `log_dir/pretrain` and `log_dir/finetune`.
+        checkpoint_dir: local folder for the state after every epoch. The same call after a crash
+            goes on from there, and ends with the weights that it would have had without.
 
     Returns:
         The trained `CMCLRec`.
 
     Raises:
         InputError: the dataset was prepared with a shorter history than the config asks for, or
-            has no train or val users.
+            has no train or val users; the checkpoints are of another config or dataset.
         TrainingError: the loss became NaN or infinite.
     """
+    config, dataset = checked(dataset, config)
+    stage1 = pretrain(dataset, config, log_dir, checkpoint_dir)
+    return finetune(dataset, config, stage1.mapper, log_dir, checkpoint_dir)
+
+
+class TrainingError(ReadableError):
+    """Training went wrong for a reason that its config can mend."""
+
+
+def checked(dataset, config):
+    """The config that is used, and the dataset cut to its histories; errors as in `train`."""
     config = config or Config.preset("default")
     dataset = dataset.with_history(config.data.max_history)
     for split in (TRAIN, VAL):
@@ -37,65 +52,56 @@ def train(dataset, config=None, log_dir=None):
             raise InputError(
                 f"split {split!r} of {dataset.name}", "training needs users in it", "Add some."
             )
-    keras.utils.set_random_seed(config.seed)
-    stage1 = pretrain(dataset, config, log_dir)
-    return finetune(dataset, config, stage1.mapper, log_dir)
+    return config, dataset
 
 
-class TrainingError(ReadableError):
-    """Training went wrong for a reason that its config can mend."""
-
-
-def pretrain(dataset, config, log_dir=None):
+def pretrain(dataset, config, log_dir=None, checkpoint_dir=None):
     """Stage 1: fits and returns the `Pretrain` model."""
-    settings = config.pretrain
+    keras.utils.set_random_seed(config.seed)
     model = Pretrain(dataset.schema, config)
-    batches = dataset.batches(TRAIN, settings.batch_size, seed=config.seed)
-    model(next(iter(batches)))
-    adam = keras.optimizers.Adam(settings.learning_rate)
-    adam.build(model.trainable_variables)  # slots made now spare a second trace of the train step
-    model.compile(adam)
-    fitted = model.fit(
-        batches,
-        epochs=settings.epochs,
-        verbose=0,
-        callbacks=[
-            Progress("stage 1", "loss"),
-            keras.callbacks.TerminateOnNaN(),
-            *_tensorboard(log_dir, "pretrain"),
-        ],
-    )
-    _check_finite(fitted, "stage 1", "pretrain.learning_rate")
-    return model
+    return _fit(model, dataset, config, "pretrain", log_dir=log_dir, checkpoint_dir=checkpoint_dir)
 
 
-def finetune(dataset, config, mapper=None, log_dir=None):
+def finetune(dataset, config, mapper=None, log_dir=None, checkpoint_dir=None):
     """Stage 2: fits and returns the `CMCLRec` model, on its best weights."""
-    settings = config.finetune
+    # Anew, so that the first weights do not depend on whether stage 1 ran in this process.
+    keras.utils.set_random_seed(config.seed + 1)
     model = CMCLRec(dataset.schema, config, mapper)
-    batches = dataset.batches(TRAIN, settings.batch_size, seed=config.seed)
-    model(next(iter(batches)))
-    model.compile(optimizer(model, settings))
-    best = keras.callbacks.EarlyStopping(
-        "val_ndcg", mode="max", patience=settings.patience, restore_best_weights=True
+    return _fit(
+        model,
+        dataset,
+        config,
+        "finetune",
+        monitor=BEST,
+        optimizer=decay_feature_side,
+        log_dir=log_dir,
+        checkpoint_dir=checkpoint_dir,
     )
-    fitted = model.fit(
-        batches,
-        validation_data=dataset.batches(VAL, EVAL_BATCH),
-        epochs=settings.epochs,
-        verbose=0,
-        callbacks=[
-            Progress("stage 2", "loss/next_item", "val_ndcg_warm", "val_ndcg_cold"),
-            best,
-            keras.callbacks.TerminateOnNaN(),
-            *_tensorboard(log_dir, "finetune"),
-        ],
-    )
-    _check_finite(fitted, "stage 2", "finetune.learning_rate")
-    return model
 
 
-def optimizer(model, settings):
+def train_plain(dataset, config=None, log_dir=None, checkpoint_dir=None):
+    """Fits the backbone alone, by the settings of `finetune`: what CMCLRec is compared with.
+
+    Args, errors: see `train`. The weights of the best warm validation NDCG are kept.
+
+    Returns:
+        The trained `PlainRecommender`.
+    """
+    config, dataset = checked(dataset, config)
+    keras.utils.set_random_seed(config.seed)
+    return _fit(
+        PlainRecommender(dataset.schema, config),
+        dataset,
+        config,
+        "plain",
+        part="finetune",
+        monitor="val_ndcg_warm",
+        log_dir=log_dir,
+        checkpoint_dir=checkpoint_dir,
+    )
+
+
+def decay_feature_side(model, settings):
     """AdamW that decays the feature side of the mapper only: it overfits the fields first.
 
     Args:
@@ -106,17 +112,82 @@ def optimizer(model, settings):
     feature_side = (model.mapper.tokens, model.mapper.auto_f.encoder)
     decayed = {id(v) for layer in feature_side for v in layer.trainable_variables}
     adam.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in decayed])
-    adam.build(model.trainable_variables)
     return adam
 
 
-def _check_finite(fitted, stage, field):
+def plain_adam(model, settings):
+    """Adam; `model` and `settings` as every maker of an optimizer takes them."""
+    return keras.optimizers.Adam(settings.learning_rate)
+
+
+def _fit(
+    model,
+    dataset,
+    config,
+    stage,
+    part=None,
+    monitor=None,
+    optimizer=plain_adam,
+    log_dir=None,
+    checkpoint_dir=None,
+):
+    """Fits `model` on the train split; with a `monitor`, leaves it on its best weights.
+
+    Args:
+        model: a new `StagedModel`.
+        dataset: `PreparedDataset`, read with the config's history length.
+        config: `Config`; its seed orders the batches.
+        stage: names the bar, the errors and the folders in `log_dir` and `checkpoint_dir`.
+        part: the part of the config with epochs, batch size, learning rate (and patience);
+            `stage` when None.
+        monitor: the metric that stops the training when it has not grown for `patience` epochs.
+        optimizer: (built model, settings) -> Keras optimizer.
+    """
+    part = part or stage
+    settings = getattr(config, part)
+    model(next(iter(dataset.batches(TRAIN, settings.batch_size, shuffle=False))))
+    model.compile(optimizer(model, settings))
+    # Slots made now spare a second trace of the train step, and can be restored.
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+    checkpoints = checkpoint_dir and Checkpoints(
+        pathlib.Path(checkpoint_dir) / stage, config, dataset
+    )
+    resumed = checkpoints and checkpoints.newest()
+    facts = resumed[0] if resumed else {"epoch": 0}
+    if resumed:
+        restore_model(model, resumed[1])
+    if facts.get("complete"):
+        return model
+    first = settings.epochs if facts.get("stopped") else facts["epoch"]
+
+    stopping = monitor and keras.callbacks.EarlyStopping(
+        monitor, mode="max", patience=settings.patience, restore_best_weights=True
+    )
+    shown = ["loss", *(f"{BEST}{segment}" for segment in ("_warm", "_cold") if monitor)]
+    callbacks = [Progress(stage, *shown), *filter(None, [stopping])]
+    callbacks.append(keras.callbacks.TerminateOnNaN())
+    if log_dir is not None:
+        folder = pathlib.Path(log_dir) / stage
+        callbacks.append(keras.callbacks.TensorBoard(str(folder), write_graph=False))
+        callbacks.append(Projector(folder, dataset.vocabularies))
+    if checkpoints:
+        callbacks.append(SaveEpochs(checkpoints, stopping, resumed))
+    fitted = model.fit(
+        dataset.stream(TRAIN, settings.batch_size, config.seed, first_epoch=first),
+        steps_per_epoch=dataset.steps(TRAIN, settings.batch_size),
+        validation_data=dataset.batches(VAL, EVAL_BATCH) if monitor else None,
+        initial_epoch=first,
+        epochs=settings.epochs,
+        verbose=0,
+        callbacks=callbacks,
+    )
     losses = fitted.history.get("loss", [])
     if not all(map(math.isfinite, losses)):
-        raise TrainingError(f"{stage}: the loss is {losses[-1]}, it must be finite. Lower {field}.")
-
-
-def _tensorboard(log_dir, stage):
-    if log_dir is None:
-        return []
-    return [keras.callbacks.TensorBoard(str(pathlib.Path(log_dir) / stage), write_graph=False)]
+        raise TrainingError(
+            f"{stage}: the loss is {losses[-1]}, it must be finite. Lower {part}.learning_rate."
+        )
+    if checkpoints:
+        checkpoints.save(settings.epochs, model_state(model), complete=True)
+    return model

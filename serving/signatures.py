@@ -3,7 +3,7 @@
 import tensorflow as tf
 from keras import ops
 
-from cmclrec_tf import input as dataset_input
+from cmclrec_tf import parsing
 from cmclrec_tf.models import ranking
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI, PAD
 from cmclrec_tf.vocabulary import Lookup, ReverseLookup, clean
@@ -92,7 +92,7 @@ class Signatures(tf.Module):
             if not feature.is_numeric:
                 lookup = lambda flat, feature=feature: self._values(feature, flat)
                 values = tf.ragged.map_flat_values(lookup, values)
-            features[feature.name] = dataset_input.dense_feature(feature, values)
+            features[feature.name] = parsing.dense_feature(feature, values)
         history = self._padded(ids)
         # Eq. (12): nothing known in the history is the same as no history.
         batch = {
@@ -108,7 +108,7 @@ class Signatures(tf.Module):
         return self.value_ids[feature.name](clean(feature, values))
 
     def _padded(self, ids):
-        return dataset_input.left_pad(ids, self.length)
+        return parsing.left_pad(ids, self.length)
 
     def _lists(self, states, excluded):
         scores = ranking.shut_out(self.model.score(states), excluded)

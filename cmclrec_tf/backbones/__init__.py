@@ -1,6 +1,15 @@
-"""Sequential recommenders behind one contract."""
+"""Sequential recommenders behind one contract. Importing a module registers its backbone."""
 
-from cmclrec_tf.backbones import sasrec as _sasrec  # noqa: F401  registers itself
-from cmclrec_tf.backbones.base import Backbone, create, register
+from cmclrec_tf.backbones import (  # noqa: F401
+    bert4rec,
+    caser,
+    gru4rec,
+    hstu,
+    ligr,
+    mclrec,
+    sasrec,
+    sr_gnn,
+)
+from cmclrec_tf.backbones.base import Backbone, blank, create, is_causal, names, register
 
-__all__ = ["Backbone", "create", "register"]
+__all__ = ["Backbone", "blank", "create", "is_causal", "names", "register"]

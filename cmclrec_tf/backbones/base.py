@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+from keras import ops
 
 from cmclrec_tf.config import ModelConfig
 from cmclrec_tf.errors import InputError
@@ -13,18 +14,43 @@ _REGISTRY = {}
 class Backbone(keras.layers.Layer):
     """R(.) of Eq. (14): `call(x [B, L, D], mask [B, L], training) -> G [B, L, D]`.
 
-    A backbone is causal, indifferent to left padding, never NaN (an all-padding row included) and
-    serialisable. Position L-1 is the user's state. Subclasses take `(length, model_config)`.
+    x holds embedded histories, left-padded; mask is True where an item is real. Position L-1 is
+    the user's state, and the next item is scored by its product with the item embeddings. A
+    backbone is indifferent to left padding, comes out as zeros where mask is False, is never NaN
+    (an all-padding row included) and serialisable. Subclasses take `(length, model_config)` and
+    use `width`, `blocks`, `heads` and `dropout` of it.
+
+    `causal` says whether G at t depends on x at or before t only, so that every position can be
+    trained on its next item. A backbone that is not causal has in addition
+
+    - `mask_vector`, a weight [D] that is there from the start: it stands for a hidden item,
+    - `cloze(x, mask, training) -> H [B, L, D]`: the states of the input positions themselves,
+      aligned with x, each seeing both sides. The caller writes `mask_vector` into x where an item
+      is hidden (mask stays True there) and trains H at those positions on the hidden items.
+
+    Its `call` appends a mask vector to the history and answers with the states one slot further
+    on: G at t is the state of the slot of item t+1, G at L-1 that of the mask vector.
     """
+
+    causal = True
 
     def __init__(self, length, config, **kwargs):
         super().__init__(**kwargs)
         self.length = length
         self.config = ModelConfig(**config) if isinstance(config, dict) else config
 
+    def auxiliary_loss(self, x, mask):
+        """A training loss of the backbone's own, already weighted, added to the total: a scalar."""
+        return 0.0
+
     def get_config(self):
         own = {"length": self.length, "config": dataclasses.asdict(self.config)}
         return {**super().get_config(), **own}
+
+
+def blank(x, mask):
+    """Zeros in x [B, n, C] where mask [B, n] is False, whatever stood there, NaN included."""
+    return ops.where(mask[:, :, None], x, ops.zeros_like(x))
 
 
 def register(name):
@@ -42,14 +68,27 @@ def names():
     return sorted(_REGISTRY)
 
 
+def is_causal(name):
+    """Whether the backbone `name` can be trained on every position; see `Backbone.causal`.
+
+    Raises:
+        InputError: no backbone of that name.
+    """
+    return _registered(name).causal
+
+
 def create(name, length, config):
     """Builds the backbone `name` for histories of `length` items.
 
     Raises:
         InputError: no backbone of that name.
     """
+    return _registered(name)(length, config, name="backbone")
+
+
+def _registered(name):
     if name not in _REGISTRY:
         raise InputError(
-            f"model.backbone={name!r}", f"backbones are {sorted(_REGISTRY)}", "Choose one of them."
+            f"model.backbone={name!r}", f"backbones are {names()}", "Choose one of them."
         )
-    return _REGISTRY[name](length, config, name="backbone")
+    return _REGISTRY[name]

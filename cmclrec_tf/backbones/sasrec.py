@@ -1,9 +1,8 @@
-"""SASRec: Kang and McAuley, ICDM 2018."""
+"""SASRec: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018."""
 
 import keras
-from keras import ops
 
-from cmclrec_tf.backbones.base import Backbone, register
+from cmclrec_tf.backbones.base import Backbone, blank, register
 from cmclrec_tf.layers.transformer_block import Positions, TransformerBlock
 
 
@@ -13,19 +12,18 @@ class SASRec(Backbone):
 
     def __init__(self, length, config, **kwargs):
         super().__init__(length, config, **kwargs)
-        config = self.config
-        self.positions = Positions(length, config.width)
-        self.dropout = keras.layers.Dropout(config.dropout)
-        self.blocks = [
-            TransformerBlock(config.width, config.heads, config.dropout)
-            for _ in range(config.blocks)
-        ]
+        self.positions = Positions(length, self.config.width)
+        self.dropout = keras.layers.Dropout(self.config.dropout)
+        self.blocks = [self.new_block() for _ in range(self.config.blocks)]
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6)
+
+    def new_block(self):
+        """One of the `blocks`: a layer `(x, mask, training) -> x`."""
+        return TransformerBlock(self.config.width, self.config.heads, self.config.dropout)
 
     def call(self, x, mask, training=None):
         """x [B, L, D], mask bool [B, L] -> G [B, L, D]."""
-        real = ops.cast(mask[:, :, None], x.dtype)
-        x = self.dropout(self.positions(x), training=training) * real
+        x = blank(self.dropout(self.positions(x), training=training), mask)
         for block in self.blocks:
             x = block(x, mask, training=training)
-        return self.norm(x) * real
+        return blank(self.norm(x), mask)

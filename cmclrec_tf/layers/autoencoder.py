@@ -30,9 +30,14 @@ class Autoencoder(keras.layers.Layer):
         self.decoder.build((None, self.latent))
 
     def encode(self, tokens, mask=None):
-        """tokens [B, n, D], mask bool [B, n] -> p [B, Z]; padded tokens count as zeros."""
+        """tokens [B, n, D], mask bool [B, n] -> p [B, Z]; padded tokens count as zeros.
+
+        Fewer tokens than the layer was made for are padded on the left.
+        """
         if mask is not None:
             tokens = tokens * ops.cast(mask[:, :, None], tokens.dtype)
+        missing = self.tokens - ops.shape(tokens)[1]
+        tokens = ops.pad(tokens, [[0, 0], [missing, 0], [0, 0]])
         return self.encoder(ops.reshape(tokens, (-1, self.tokens * self.width)))
 
     def decode(self, p):

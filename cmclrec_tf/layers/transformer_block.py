@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cmclrec_tf.layers.self_attention import attention_mask
+from cmclrec_tf.layers.attention import MultiHeadAttention
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -19,7 +19,7 @@ class TransformerBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.width, self.heads, self.rate, self.causal = width, heads, dropout, causal
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6)
-        self.attention = keras.layers.MultiHeadAttention(heads, width // heads, dropout=dropout)
+        self.attention = MultiHeadAttention(width, heads, dropout, causal)
         self.inner_norm = keras.layers.LayerNormalization(epsilon=1e-6)
         self.inner = keras.layers.Dense(width * 2, activation="gelu")
         self.outer = keras.layers.Dense(width)
@@ -27,10 +27,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def call(self, x, mask, training=None):
         """x [B, L, D], mask bool [B, L] -> [B, L, D]; padded positions come out as zeros."""
-        allowed = attention_mask(ops.shape(x)[1], mask, self.causal)
-        allowed = ops.broadcast_to(allowed, (ops.shape(x)[0], ops.shape(x)[1], ops.shape(x)[1]))
-        y = self.attention_norm(x)
-        y = self.attention(y, y, attention_mask=allowed, training=training)
+        y = self.attention(self.attention_norm(x), mask, training=training)
         x = x + self.dropout(y, training=training)
         y = self.outer(self.inner(self.inner_norm(x)))
         x = x + self.dropout(y, training=training)

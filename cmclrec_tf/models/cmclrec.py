@@ -4,16 +4,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from cmclrec_tf import augment, backbones
-from cmclrec_tf.config import Config
-from cmclrec_tf.losses.next_item import next_item
-from cmclrec_tf.models import ranking
+from cmclrec_tf import augment
+from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
-from cmclrec_tf.models.staged import StagedModel
-from cmclrec_tf.schema import PAD, Schema
+from cmclrec_tf.models.recommender import Recommender
+from cmclrec_tf.schema import FIRST_ID, PAD
 
-METRICS = ("ndcg_warm", "ndcg_cold", "ndcg")
+REC_LOSSES = ("loss/warm", "loss/cold", "loss/next_item", "loss/backbone")
 
 
 def choose(is_cold, simulated, real):
@@ -28,7 +26,7 @@ def choose(is_cold, simulated, real):
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
-class CMCLRec(StagedModel):
+class CMCLRec(Recommender):
     """Stage 2 of Algorithm 1: L_fine = eta L_pre + L_rec.
 
     Args:
@@ -43,12 +41,10 @@ class CMCLRec(StagedModel):
     """
 
     def __init__(self, schema, config, mapper=None, **kwargs):
-        super().__init__(("loss", *LOSSES, "loss/next_item", *METRICS), **kwargs)
-        self.schema, self.config = schema, config
+        super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
         length = config.data.max_history
         self.mapper = mapper or CrossModalMapper(schema, config.model, length, name="mapper")
-        self.backbone = backbones.create(config.model.backbone, length, config.model)
-        self.seed = keras.random.SeedGenerator(config.seed + 1)
+        self._build(self.mapper.items, config.seed + 1)
         # Which users are flagged cold changes with the epoch, the same way in every run.
         self.epoch = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="epoch"
@@ -60,53 +56,54 @@ class CMCLRec(StagedModel):
         return self.encode(batch["is_cold"], simulated, t_s, batch["history"], training)[:, -1]
 
     def encode(self, is_cold, simulated, t_s, history, training=None):
-        """Eq. (13), then R(.): -> G [B, L, D]. A simulated history has no padding."""
+        """Eq. (13), then R(.): -> G [B, L, D]; t_s and history may be cut to n <= L positions."""
+        length = ops.shape(simulated)[1]
+        missing = length - ops.shape(t_s)[1]
+        t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
+        real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
+        used = ops.arange(length) >= length - (self.config.model.simulated or length)
         x = choose(is_cold, simulated, t_s)
-        mask = choose(is_cold, ops.ones_like(history, dtype="bool"), history != PAD)
+        mask = choose(is_cold, ops.broadcast_to(used[None], ops.shape(real)), real)
         return self.backbone(x, mask, training=training)
+
+    def encode_simulated(self, simulated, training=None):
+        """T_s' [B, L, D] -> G of its newest `model.simulated` positions; it has no padding."""
+        simulated = newest(simulated, self.config.model.simulated or ops.shape(simulated)[1])
+        whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
+        return self.backbone(simulated, whole, training=training)
+
+    def embed(self, history, hidden=None, training=None):
+        """history ids [B, L], hidden bool [B, L] -> T_s [B, L, D], without the hidden items."""
+        vector = getattr(self.backbone, "mask_vector", None)
+        return self.mapper.history_side(history, hidden, vector, training=training)
 
     def warm_states(self, history):
         """history ids [B, L] -> user states [B, D], without a look at user features."""
-        t_s = self.mapper.history_side(history, training=False)
+        t_s = self.embed(history, training=False)
         return self.backbone(t_s, history != PAD, training=False)[:, -1]
 
     def cold_states(self, features):
         """user features -> user states [B, D], from the simulated history."""
         simulated = self.mapper.simulate(self.mapper.feature_side(features))
-        mask = ops.ones(ops.shape(simulated)[:2], dtype="bool")
-        return self.backbone(simulated, mask, training=False)[:, -1]
-
-    def score(self, states):
-        """states [..., D] -> scores of all items [..., V]; PAD and OOV are never recommended."""
-        table = ops.cast(self.mapper.items.embeddings, states.dtype)
-        scores = ops.cast(ops.matmul(states, ops.transpose(table)), "float32")
-        return ops.where(ops.arange(self.schema.items) > 1, scores, -1e9)
-
-    def recommend(self, batch, k):
-        """batch -> ids of the K best items [B, K], those of the history left out."""
-        scores = self.score(self(batch, training=False))
-        history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-        return ranking.top_k(ranking.shut_out(scores, history), k)[1]
+        return self.encode_simulated(simulated, training=False)[:, -1]
 
     def losses_of(self, batch, training=None):
         settings = self.config.finetune
         flagged = ops.logical_or(self._flagged(batch["user_key"]), batch["is_cold"])
-        labels, any_item = _labels(batch), self._any_item(batch)
+        answers = self._cold_answers(batch)
         batch = without_history(batch, flagged)
         warm = ops.cast(ops.logical_not(flagged), "float32")
         mapped = self.mapper(batch, training=training)
-        pre = pretrain_losses(
-            self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
-        )
-        if training:
+        pre = {"loss/pretrain": 0.0}
+        if settings.eta:
+            pre = pretrain_losses(
+                self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
+            )
+        if training and settings.feature_dropout:
             mapped = (*mapped[:2], self._simulate_with_dropout(batch["features"]))
-        batch = {**batch, "any_item": any_item}
-        rec = self._recommendation_loss(batch, mapped, labels, flagged, training)
-        return {
-            **pre,
-            "loss/next_item": rec,
-            "loss": settings.eta * pre["loss/pretrain"] + rec,  # Eq. (16)
-        }
+        rec = self._recommendation_losses(batch, mapped, answers, warm, training)
+        total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
+        return {**pre, **rec, "loss": total}  # Eq. (16)
 
     def _flagged(self, user_key):
         """Eq. (12) in training: bool [B], a keyed hash of user and epoch; nobody under `both`."""
@@ -115,13 +112,16 @@ class CMCLRec(StagedModel):
             return ops.zeros_like(user_key, dtype="bool")
         return keyed_uniform(user_key, self.epoch, self.config.seed) < settings.cold_share
 
-    def _any_item(self, batch):
-        """One item of each user, drawn from the history and the target: int [B]."""
-        items = ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)  # [B, L+1]
-        n = ops.sum(ops.cast(batch["history"] != PAD, "float32"), axis=1) + 1
-        back = ops.floor(keras.random.uniform(ops.shape(n), seed=self.seed) * n * 0.999999)
-        place = ops.shape(items)[1] - 1 - ops.cast(back, "int32")
-        return ops.squeeze(ops.take_along_axis(items, place[:, None], axis=1), axis=1)
+    def _cold_answers(self, batch):
+        """What a cold row is trained on: shares of the items [B, V], the newest weighing most."""
+        decay = self.config.finetune.cold_decay
+        target = batch["target"][:, :1]
+        if not decay:
+            return _shares(target, ops.ones_like(target, dtype="float32"), self.schema.items)
+        items = ops.concatenate([batch["history"], target], axis=1)  # [B, L+1]
+        age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
+        weights = ops.broadcast_to(decay**age, ops.shape(items))
+        return _shares(items, weights, self.schema.items)
 
     def _simulate_with_dropout(self, features):
         """T_s' from features of which some fields are masked: a cold row must not need any one."""
@@ -129,53 +129,31 @@ class CMCLRec(StagedModel):
         dropped = augment.drop_fields(rows, fields, self.config.finetune.feature_dropout, self.seed)
         return self.mapper.simulate(self.mapper.feature_side(features, dropped))
 
-    def _recommendation_loss(self, batch, mapped, labels, flagged, training):
+    def _recommendation_losses(self, batch, mapped, answers, warm, training):
         """Eq. (14) over warm and cold rows; mean over the users of the batch."""
         settings, history = self.config.finetune, batch["history"]
         t_s, _, simulated = mapped
         if settings.cold_rows == "both":
             # Every user twice: once warm, once cold.
-            flags = ops.concatenate([flagged, ops.ones_like(flagged)])
-            twice = [ops.concatenate([x, x]) for x in (simulated, t_s, history)]
-            g_warm, g_cold = ops.split(self.encode(flags, *twice, training), 2)
-            cold = ops.ones_like(flagged, dtype="float32")
+            g_warm = self.backbone(t_s, history != PAD, training=training)
+            g_cold = self.encode_simulated(simulated, training)
+            cold = ops.ones_like(warm)
         else:
-            g_warm = g_cold = self.encode(flagged, simulated, t_s, history, training)
-            cold = ops.cast(flagged, "float32")
-        warm = 1.0 - ops.cast(flagged, "float32")
-        return self._warm_loss(g_warm, labels, warm) + settings.cold_weight * self._cold_loss(
-            g_cold, batch, cold, training
-        )
-
-    def _warm_loss(self, g, labels, rows):
-        """Mean over the trained positions of the warm rows, times their share of the batch."""
-        if self.config.model.positions == "last":
-            g, labels = g[:, -1:], labels[:, -1:]
-        known = ops.cast(labels > 1, "float32") * rows[:, None]
-        loss = next_item(self.score(g), labels) * known
-        return ops.sum(loss) / ops.maximum(ops.sum(known), 1.0) * ops.mean(rows)
-
-    def _cold_loss(self, g, batch, rows, training):
-        """Mean over the batch of the cold rows' loss at the user state."""
-        scores = self.score(g[:, -1])
-        loss = next_item(scores, batch["target"][:, 0])
-        if training and self.config.finetune.cold_target == "mixed":
-            loss = (loss + next_item(scores, batch["any_item"])) / 2
-        return ops.mean(loss * rows)
-
-    def test_metrics(self, batch):
-        """NDCG of every validation user, asked once with the history and once without."""
-        target, history = batch["target"][:, 0], batch["history"]
-        asked = {
-            "warm": (self.warm_states(history), history),
-            "cold": (self.cold_states(batch["features"]), ops.zeros_like(history)),
+            g_warm = g_cold = self.encode(warm == 0, simulated, t_s, history, training)
+            cold = 1.0 - warm
+        loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
+        if settings.distill and training:
+            # What the warm way says of the same user; a row without a history has no such teacher.
+            teacher = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
+            share = settings.distill * warm[:, None]
+            answers = (1.0 - share) * answers + share * teacher
+        loss_cold = ops.mean(soft_next_item(self.score(g_cold[:, -1]), answers) * cold)
+        return {
+            "loss/warm": loss_warm,
+            "loss/cold": loss_cold,
+            "loss/next_item": loss_warm + settings.cold_weight * loss_cold,
+            "loss/backbone": self.backbone.auxiliary_loss(t_s, history != PAD) if training else 0.0,
         }
-        values = {}
-        for segment, (states, seen) in asked.items():
-            scores = ranking.shut_out(self.score(states), seen)
-            values[f"ndcg_{segment}"] = ranking.ndcg_of_one(scores, target, self.config.evaluate.k)
-        values["ndcg"] = (values["ndcg_warm"] + values["ndcg_cold"]) / 2
-        return values
 
     def fit(self, *args, callbacks=None, **kwargs):
         """As `keras.Model.fit`; keeps `epoch` in step with Keras's own count."""
@@ -186,12 +164,10 @@ class CMCLRec(StagedModel):
             callbacks = [setter, *keras.tree.flatten(callbacks or [])]
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
-    def get_config(self):
-        return {"schema": self.schema.to_dict(), "config": self.config.to_dict()}
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))
+def newest(x, n):
+    """The newest n positions of x [B, L, ...], n <= L."""
+    return x[:, ops.shape(x)[1] - n :]
 
 
 def without_history(batch, flagged):
@@ -215,12 +191,11 @@ def keyed_uniform(keys, epoch, seed):
     return tf.cast(tf.bitwise.right_shift(state, tf.constant(40, tf.uint64)), tf.float32) / 2**24
 
 
-def _labels(batch):
-    """The next item of every position: the history shifted by one, then the target [B, L]."""
-    shifted = ops.concatenate([batch["history"][:, 1:], batch["target"][:, :1]], axis=1)
-    # A padded position predicts nothing, not even the first real item.
-    last = ops.concatenate(
-        [batch["history"][:, :-1] != PAD, ops.ones_like(batch["target"][:, :1], dtype="bool")],
-        axis=1,
-    )
-    return ops.where(last, shifted, PAD)
+def _shares(ids, weights, size):
+    """Weights of each row's known items, summing to 1: ids, weights [B, n] -> float32 [B, size]."""
+    weights = ops.where(ids >= FIRST_ID, weights, 0.0)
+    rows = ops.shape(ids)[0]
+    place = ids + size * ops.arange(rows, dtype=ids.dtype)[:, None]
+    total = tf.math.unsorted_segment_sum(weights, place, rows * size)
+    total = ops.reshape(total, (-1, size))
+    return total / ops.maximum(ops.sum(total, axis=1, keepdims=True), 1e-9)

@@ -5,13 +5,20 @@ import dataclasses
 import keras
 from keras import ops
 
-from cmclrec_tf.config import ModelConfig
+from cmclrec_tf.config import Config, ModelConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.layers.autoencoder import Autoencoder
 from cmclrec_tf.layers.feature_encoder import FeatureEncoder, FeatureTokens
 from cmclrec_tf.layers.self_attention import SelfAttention
 from cmclrec_tf.layers.sequence_encoder import SequenceEncoder
+from cmclrec_tf.models.staged import policy_of, saved_policy
 from cmclrec_tf.schema import PAD, Schema
+
+
+def embed(items, history, hidden=None, vector=None):
+    """Raw item embeddings of history ids [B, L], `vector` [D] where they are hidden: [B, L, D]."""
+    x = items(history)
+    return x if hidden is None else ops.where(hidden[:, :, None], ops.cast(vector, x.dtype), x)
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -47,6 +54,9 @@ class CrossModalMapper(keras.Model):
         self.attention_s = SelfAttention(width, causal, name="attention_s")
         self.auto_f = Autoencoder(fields, width, config.latent, name="auto_f")
         self.auto_s = Autoencoder(length, width, config.latent, name="auto_s")
+        # Their halves are called one by one, which builds nothing.
+        self.auto_f.build((None, fields, width))
+        self.auto_s.build((None, length, width))
 
     def encode_features(self, features, masked=None):
         """features, masked bool [B, M] -> h_f [B, M, D], Eq. (2)."""
@@ -60,16 +70,22 @@ class CrossModalMapper(keras.Model):
         """features -> T_f [B, M, D], Eqs. (5)-(7)."""
         return self.attention_f(self.encode_features(features, masked))
 
-    def history_side(self, history, training=None):
+    def history_side(self, history, hidden=None, vector=None, training=None):
         """history ids [B, L] -> T_s [B, L, D], Eqs. (5)-(7).
 
         On the `residual` path the raw item embeddings are added, so that the backbone sees them
         as it would without the mapper.
+
+        Args:
+            hidden: bool [B, L], items that must not show; None: all do.
+            vector: [D], what stands for them on the residual path.
         """
         mask = history != PAD
-        t_s = self.attention_s(self.encode_history(history, training=training), mask)
+        t_s = self.attention_s(self.encode_history(history, hidden, training=training), mask)
         if self.config.history_path == "residual":
-            t_s = t_s + self.items(history) * ops.cast(mask[:, :, None], t_s.dtype)
+            t_s = t_s + embed(self.items, history, hidden, vector) * ops.cast(
+                mask[:, :, None], t_s.dtype
+            )
         return t_s
 
     def simulate(self, t_f):
@@ -77,9 +93,9 @@ class CrossModalMapper(keras.Model):
         return self.auto_s.decode(self.auto_f.encode(t_f))
 
     def call(self, batch, training=None):
-        """batch -> (T_s [B, L, D], T_f [B, M, D], T_s' [B, L, D])."""
+        """batch -> (T_s [B, n, D], T_f [B, M, D], T_s' [B, L, D]), from histories of n <= L."""
         length = batch["history"].shape[1]
-        if length is not None and length != self.length:
+        if length is not None and length > self.length:
             raise InputError(
                 f"histories of length {length}",
                 f"the model was built for data.max_history={self.length}",
@@ -87,9 +103,6 @@ class CrossModalMapper(keras.Model):
             )
         t_s = self.history_side(batch["history"], training=training)
         t_f = self.feature_side(batch["features"])
-        # Both autoencoders are called whole, so that all weights exist after one call.
-        self.auto_f(t_f)
-        self.auto_s(t_s)
         return t_s, t_f, self.simulate(t_f)
 
     def get_config(self):
@@ -97,9 +110,17 @@ class CrossModalMapper(keras.Model):
             "schema": self.schema.to_dict(),
             "config": dataclasses.asdict(self.config),
             "length": self.length,
+            **saved_policy(self),
         }
 
     @classmethod
     def from_config(cls, config):
-        schema, model = Schema.from_dict(config["schema"]), ModelConfig(**config["config"])
-        return cls(schema, model, config["length"])
+        with policy_of(config):
+            schema, model = Schema.from_dict(config["schema"]), ModelConfig(**config["config"])
+            return cls(schema, model, config["length"], name=config["name"])
+
+    @classmethod
+    def from_preset(cls, name, schema):
+        """The mapper of a preset, untrained; see `StagedModel.from_preset`."""
+        config = Config.preset(name)
+        return cls(schema, config.model, config.data.max_history)

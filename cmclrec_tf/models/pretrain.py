@@ -4,13 +4,12 @@ import keras
 from keras import ops
 
 from cmclrec_tf import augment
-from cmclrec_tf.config import Config
 from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.mmd import mmd
 from cmclrec_tf.losses.reconstruction import reconstruction
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.staged import StagedModel
-from cmclrec_tf.schema import PAD, Schema
+from cmclrec_tf.schema import PAD
 
 LOSSES = (
     "loss/features",
@@ -57,10 +56,12 @@ def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=Non
     p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)  # [B, Z]
     fixed = ops.stop_gradient if config.targets == "fixed" else lambda x: x
     how = {"weights": warm, "reduction": config.reduction}
-    l_s = reconstruction(mapper.auto_s.decode(p_s), fixed(t_s), real, **how)
+    # Decoders speak of all L positions; a batch may have been cut to its longest history.
+    newest = lambda tokens: tokens[:, ops.shape(tokens)[1] - ops.shape(history)[1] :]
+    l_s = reconstruction(newest(mapper.auto_s.decode(p_s)), fixed(t_s), real, **how)
     l_f = reconstruction(mapper.auto_f.decode(p_f), fixed(t_f), **how)
     gap = mmd(p_s, p_f, warm)
-    translation = reconstruction(simulated, fixed(t_s), real, **how)
+    translation = reconstruction(newest(simulated), fixed(t_s), real, **how)
 
     l_c2l = l_s + l_f + config.cross * (gap + translation)  # Eqs. (9), (11)
     return {
@@ -115,10 +116,3 @@ class Pretrain(StagedModel):
             self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
         )
         return {**losses, "loss": losses["loss/pretrain"]}
-
-    def get_config(self):
-        return {"schema": self.schema.to_dict(), "config": self.config.to_dict()}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(Schema.from_dict(config["schema"]), Config.from_dict(config["config"]))

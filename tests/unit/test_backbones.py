@@ -1,50 +1,250 @@
-"""The backbone contract; every registered backbone must keep it."""
+"""The backbone contract; every registered backbone, and the one of the docs, must keep it."""
+
+import pathlib
+import re
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cmclrec_tf import backbones
 from cmclrec_tf.backbones import base
 from cmclrec_tf.config import ModelConfig
 from cmclrec_tf.errors import InputError
 
-CONFIG = ModelConfig(width=8, heads=2, blocks=2)
-X = np.random.default_rng(0).normal(size=(3, 6, 8)).astype("float32")
-MASK = np.array([[0, 0, 1, 1, 1, 1], [1] * 6, [0] * 6], bool)
+NAMES = backbones.names()
+DOCS = pathlib.Path(__file__).parents[2] / "docs" / "backbones.md"
+OWN = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.S).group(1)
+exec(compile(OWN, str(DOCS), "exec"), {})
+KINDS = {name: base._REGISTRY[name] for name in backbones.names()}
+base._REGISTRY.pop("fading")
+
+LENGTH = 6
+CONFIG = ModelConfig(width=8, heads=2, blocks=2, dropout=0.0)
+DROPPING = ModelConfig(width=8, heads=2, blocks=2, dropout=0.5)
+X = np.random.default_rng(0).normal(size=(3, LENGTH, 8)).astype("float32")
+MASK = np.array([[0, 0, 1, 1, 1, 1], [1] * LENGTH, [0] * LENGTH], bool)
 
 
-@pytest.fixture(params=sorted(base._REGISTRY))
-def backbone(request):
-    return backbones.create(request.param, 6, CONFIG)
+@pytest.fixture(params=sorted(KINDS))
+def kind(request):
+    return KINDS[request.param]
 
 
-def test_shape_and_no_nan_even_without_a_history(backbone):
-    g = np.asarray(backbone(X, MASK))
-    assert g.shape == X.shape and np.all(np.isfinite(g))
+@pytest.fixture(scope="module")
+def built():
+    """One backbone of each kind for all tests that leave its weights alone."""
+    made = {}
+    for name, cls in KINDS.items():
+        keras.utils.set_random_seed(1)
+        made[cls] = cls(LENGTH, CONFIG, name=name)
+        made[cls](X, MASK)
+    return made
 
 
-def test_causal(backbone):
+@pytest.fixture
+def backbone(kind, built):
+    return built[kind]
+
+
+def answers(backbone, x, mask, **kwargs):
+    """Every way to ask: `call`, and `cloze` where there is one."""
+    ways = [backbone] if backbone.causal else [backbone, backbone.cloze]
+    return [way(x, mask, **kwargs) for way in ways]
+
+
+def arrays(tensors):
+    return [np.asarray(tensor, "float32") for tensor in tensors]
+
+
+def test_shape_zeros_at_padding_and_finite_even_without_a_history(backbone):
+    for g in arrays(answers(backbone, X, MASK)):
+        assert g.shape == X.shape and np.all(np.isfinite(g))
+        assert np.all(g[~MASK] == 0) and np.all(np.abs(g[MASK]).max(axis=-1) > 0)
+
+
+def test_causal_or_both_sides_seen(backbone):
+    for t in range(LENGTH - 1):
+        newer, older = X.copy(), X.copy()
+        newer[1, t + 1 :] += 2.0
+        older[1, t] *= -1.0
+        if backbone.causal:
+            before, after = np.asarray(backbone(X, MASK)[1]), np.asarray(backbone(newer, MASK)[1])
+            np.testing.assert_allclose(before[: t + 1], after[: t + 1], atol=1e-5)
+            assert not np.allclose(before[t + 1], after[t + 1], atol=1e-3)
+        else:
+            before, after = backbone.cloze(X, MASK)[1], backbone.cloze(newer, MASK)[1]
+            assert not np.allclose(before[t], after[t], atol=1e-3)
+            assert not np.allclose(before[-1], backbone.cloze(older, MASK)[1, -1], atol=1e-3)
     changed = X.copy()
-    changed[:, 4:] = 9.0
-    one, two = np.asarray(backbone(X, MASK)), np.asarray(backbone(changed, MASK))
-    np.testing.assert_allclose(one[:, :4], two[:, :4], atol=1e-5)
-    assert not np.allclose(one[1, 4:], two[1, 4:], atol=1e-3)
+    changed[1, -2] += 2.0  # the user's state sees more than the newest item
+    assert not np.allclose(backbone(X, MASK)[1, -1], backbone(changed, MASK)[1, -1], atol=1e-4)
 
 
 def test_indifferent_to_left_padding(backbone):
-    changed = np.where(MASK[:, :, None], X, 5.0)
-    padded, other = np.asarray(backbone(X, MASK)), np.asarray(backbone(changed, MASK))
-    shorter = np.asarray(backbone(X[:1, 2:], MASK[:1, 2:]))
-    np.testing.assert_allclose(padded[:, -1], other[:, -1], atol=1e-5)
-    np.testing.assert_allclose(padded[0, 2:], shorter[0], atol=1e-5)
+    expected = arrays(answers(backbone, X, MASK))
+    for garbage in (5.0, 1e30, np.nan):
+        filled = np.where(MASK[:, :, None], X, np.float32(garbage))
+        for one, two in zip(expected, arrays(answers(backbone, filled, MASK)), strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-5)
+    shorter = arrays(answers(backbone, X[:1, 2:], MASK[:1, 2:]))
+    for one, two in zip(expected, shorter, strict=True):
+        np.testing.assert_allclose(one[0, 2:], two[0], atol=1e-5)
 
 
-def test_unknown_name():
-    with pytest.raises(InputError, match="backbones are.*sasrec"):
-        backbones.create("nothing", 6, CONFIG)
+def test_a_user_alone_has_the_same_states(backbone):
+    for row in range(3):
+        alone = arrays(answers(backbone, X[row : row + 1], MASK[row : row + 1]))
+        for one, two in zip(arrays(answers(backbone, X, MASK)), alone, strict=True):
+            np.testing.assert_allclose(one[row], two[0], atol=1e-5)
 
 
-def test_serialisable(backbone):
+def test_training_differs_by_dropout_only(backbone, kind):
+    for one, two in zip(
+        answers(backbone, X, MASK), answers(backbone, X, MASK, training=True), strict=True
+    ):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    dropping = kind(LENGTH, DROPPING)
+    dropping(X, MASK)
+    dropping.set_weights(backbone.get_weights())
+    np.testing.assert_allclose(dropping(X, MASK), backbone(X, MASK), atol=1e-5)
+    assert not np.allclose(dropping(X, MASK, training=True)[1], backbone(X, MASK)[1], atol=1e-3)
+
+
+def test_gradients_reach_every_weight_and_the_input(backbone):
+    direction = np.random.default_rng(1).normal(size=X.shape).astype("float32")
+    x = tf.constant(X)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = sum(tf.reduce_sum(g * direction) for g in answers(backbone, x, MASK, training=True))
+        loss += backbone.auxiliary_loss(x, MASK)
+    wanted = {"x": x, **{weight.path: weight.value for weight in backbone.trainable_weights}}
+    for path, gradient in tape.gradient(loss, wanted).items():
+        assert gradient is not None and np.any(gradient), path
+        assert np.all(np.isfinite(tf.convert_to_tensor(gradient))), path
+
+
+def test_serialisable(backbone, tmp_path):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(backbone))
     assert type(again) is type(backbone) and again.get_config() == backbone.get_config()
+    again(X, MASK)
+    again.set_weights(backbone.get_weights())
+    np.testing.assert_allclose(again(X, MASK), backbone(X, MASK), atol=1e-6)
+
+    x, mask = keras.Input((LENGTH, 8)), keras.Input((LENGTH,), dtype="bool")
+    keras.Model([x, mask], backbone(x, mask)).save(tmp_path / "wrapped.keras")
+    loaded = keras.saving.load_model(tmp_path / "wrapped.keras")
+    np.testing.assert_allclose(loaded([X, MASK]), backbone(X, MASK), atol=1e-6)
+    inner = next(layer for layer in loaded.layers if isinstance(layer, base.Backbone))
+    for one, two in zip(inner.get_weights(), backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.fixture
+def half_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_half_precision_is_finite_and_close(backbone, kind, half_precision):
+    half = kind(LENGTH, CONFIG)
+    half(X, MASK)
+    half.set_weights(backbone.get_weights())
+    for one, two in zip(answers(half, X, MASK), answers(backbone, X, MASK), strict=True):
+        assert one.dtype == "float16"
+        np.testing.assert_allclose(np.asarray(one, "float32"), two, atol=3e-2)
+    for g in arrays([*answers(half, 30 * X, MASK), half.auxiliary_loss(30 * X, MASK)]):
+        assert np.all(np.isfinite(g))
+
+
+def test_compiles_with_xla_for_any_number_of_users(backbone):
+    signature = [tf.TensorSpec([None, LENGTH, 8]), tf.TensorSpec([None, LENGTH], "bool")]
+
+    @tf.function(input_signature=signature, jit_compile=True)
+    def compiled(x, mask):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            states = answers(backbone, x, mask, training=True)
+            loss = sum(tf.reduce_sum(tf.sin(g)) for g in states)
+        return states, tape.gradient(loss, x), backbone.auxiliary_loss(x, mask)
+
+    x = tf.constant(X)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        expected = answers(backbone, x, MASK)
+        loss = sum(tf.reduce_sum(tf.sin(g)) for g in expected)
+    states, slope, auxiliary = compiled(X, MASK)
+    for one, two in zip(states, expected, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4)
+    np.testing.assert_allclose(slope, tape.gradient(loss, x), atol=1e-3)
+    assert np.isfinite(auxiliary)
+
+
+def walks():
+    """Round a circle of twelve items, either way: the newest item alone does not tell the next."""
+    rows = [
+        [-1] * (8 - n) + [(start + way * step) % 12 for step in range(n + 1)]
+        for start in range(12)
+        for way in (1, -1)
+        for n in range(2, 9)
+    ]
+    order = np.random.default_rng(0).permutation(len(rows))
+    return np.array(rows)[order]  # [B, 8 + 1], -1 pads
+
+
+def test_learns_which_way_a_walk_goes(kind):
+    keras.utils.set_random_seed(3)
+    rng, rows = np.random.default_rng(1), walks()
+    train, test = rows[40:], rows[:40]
+    backbone = kind(8, ModelConfig(width=16, heads=2, blocks=1, dropout=0.0))
+    table = keras.Variable(rng.normal(size=(12, 16)) / 4)
+    embed = lambda ids: tf.gather(table.value, tf.maximum(ids, 0))
+    score = lambda g: tf.matmul(g, table.value, transpose_b=True)
+    backbone(embed(test[:, 1:]), test[:, 1:] >= 0)
+    optimizer = keras.optimizers.Adam(0.02)
+    optimizer.build([table, *backbone.trainable_weights])
+
+    @tf.function
+    def step(ids, labels, hidden):
+        with tf.GradientTape() as tape:
+            x, mask = embed(ids), ids >= 0
+            if backbone.causal:
+                g = backbone(x, mask, training=True)
+            else:
+                x = tf.where(hidden[:, :, None], backbone.mask_vector.value, x)
+                g = backbone.cloze(x, mask, training=True)
+            wanted = tf.cast(mask & hidden, "float32")
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), score(g))
+            loss = tf.reduce_sum(loss * wanted) / tf.reduce_sum(wanted)
+            loss += backbone.auxiliary_loss(x, mask)
+        optimizer.apply(tape.gradient(loss, [v.value for v in optimizer_weights]))
+
+    optimizer_weights = [table, *backbone.trainable_weights]
+    for _ in range(6):
+        for _ in range(25):
+            if backbone.causal:
+                step(train[:, :-1], train[:, 1:], np.ones((len(train), 8), bool))
+            else:
+                hidden = rng.random((len(train), 8)) < 0.2
+                hidden[:, -1] = True
+                step(train[:, 1:], train[:, 1:], hidden)
+        history = test[:, :-1]
+        scores = score(backbone(embed(history), history >= 0)[:, -1])
+        accuracy = np.mean(np.argmax(scores, axis=1) == test[:, -1])
+        if accuracy > 0.95:
+            break
+    assert accuracy > 0.9
+
+
+def test_names_and_causality_by_name():
+    assert NAMES == sorted(set(NAMES)) and {"sasrec", "bert4rec", "hstu"} <= set(NAMES)
+    assert backbones.is_causal("sasrec") and not backbones.is_causal("bert4rec")
+    assert all(hasattr(cls, "cloze") != cls.causal for cls in KINDS.values())
+
+
+@pytest.mark.parametrize("ask", [backbones.is_causal, lambda n: backbones.create(n, 6, CONFIG)])
+def test_unknown_name(ask):
+    with pytest.raises(InputError, match="backbones are.*sasrec"):
+        ask("nothing")

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmclrec_tf import backbones
 from cmclrec_tf.models import CMCLRec
-from cmclrec_tf.models.cmclrec import _labels, choose, without_history
+from cmclrec_tf.models.cmclrec import choose, without_history
+from cmclrec_tf.models.recommender import next_labels
 
 RNG = np.random.default_rng(0)
 
@@ -58,8 +60,8 @@ def test_equation_12_flags_a_share_by_user_and_epoch(dataset, config, batch):
 
 
 def test_labels_are_the_next_items_and_skip_padding():
-    batch = {"history": np.array([[0, 0, 5, 6, 7]]), "target": np.array([[8, 0]])}
-    np.testing.assert_array_equal(_labels(batch), [[0, 0, 6, 7, 8]])
+    labels = next_labels(np.array([[0, 0, 5, 6, 7]]), np.array([[8, 0]]))
+    np.testing.assert_array_equal(labels, [[0, 0, 6, 7, 8]])
 
 
 @pytest.mark.parametrize("positions", ["last", "every"])
@@ -70,7 +72,7 @@ def test_equation_14_over_warm_and_cold_rows(dataset, config, batch, positions):
         config,
         batch,
         {"positions": positions},
-        {"cold_target": "last", "cold_weight": 0.25, "feature_dropout": 0.0},
+        {"cold_decay": 0.0, "distill": 0.0, "cold_weight": 0.25, "feature_dropout": 0.0},
     )
     got = float(model.losses_of(batch)["loss/next_item"])
 
@@ -95,7 +97,7 @@ def test_equation_14_over_warm_and_cold_rows(dataset, config, batch, positions):
 
 
 def test_equation_14_with_flags_counts_every_user_once(dataset, config, batch):
-    finetune = {"cold_rows": "flagged", "cold_target": "last", "cold_weight": 1.0}
+    finetune = {"cold_rows": "flagged", "cold_decay": 0.0, "distill": 0.0, "cold_weight": 1.0}
     model = build(dataset, config, batch, {"positions": "last"}, finetune)
     flagged = np.asarray(model._flagged(batch["user_key"]))
     assert 0 < flagged.sum() < 32
@@ -105,6 +107,79 @@ def test_equation_14_with_flags_counts_every_user_once(dataset, config, batch):
     target = batch["target"].numpy()[:, 0] - 2
     loss = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(32), target]
     np.testing.assert_allclose(got, loss.mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_a_cold_row_learns_the_newest_items_most(dataset, config, batch, decay):
+    model = build(dataset, config, batch, finetune={"cold_decay": decay})
+    got = np.asarray(model._cold_answers(batch))
+    for row, history, target in zip(got, batch["history"].numpy(), batch["target"], strict=True):
+        expected = np.zeros(len(row))
+        for age, item in enumerate([int(target[0]), *history[::-1]]):
+            if item >= 2:
+                expected[item] += decay**age
+        np.testing.assert_allclose(row, expected / expected.sum(), rtol=1e-5)
+
+
+def test_the_warm_way_teaches_the_cold_one_without_a_gradient(dataset, config, batch):
+    """Only what is mixed into the answers differs, and the warm way never hears of it."""
+    settings = {"eta": 0.0, "feature_dropout": 0.0, "cold_weight": 1.0, "softmax": "full"}
+    model = build(dataset, config, batch, finetune={**settings, "cold_decay": 0.0, "distill": 0.25})
+    with tf.GradientTape() as tape:
+        got = model.losses_of(batch, training=True)["loss/cold"]
+    gradient = tape.gradient(got, model.mapper.psi_s.trainable_variables)
+    assert all(g is None or not np.any(g) for g in gradient)
+    scores = {}
+    for way, flag in (("warm", False), ("cold", True)):
+        states = model({**batch, "is_cold": np.full(32, flag)})
+        scores[way] = np.asarray(model.score(states), "float64")[:, 2:]
+    log_p = {way: s - np.log(np.exp(s).sum(1, keepdims=True)) for way, s in scores.items()}
+    answers = 0.75 * np.eye(scores["warm"].shape[1])[batch["target"].numpy()[:, 0] - 2]
+    answers = answers + 0.25 * np.exp(log_p["warm"])
+    np.testing.assert_allclose(got, -(answers * log_p["cold"]).sum(1).mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("cold_rows", ["both", "flagged"])
+def test_a_batch_cut_to_its_longest_history_has_the_same_losses(dataset, config, cold_rows):
+    settings = {"cold_rows": cold_rows, "softmax": "full", "eta": 0.0, "feature_dropout": 0.0}
+    whole = next(iter(dataset.batches("train", 32)))
+    longest = int((whole["history"].numpy() != 0).sum(1).max())
+    # A ninth position that nobody uses.
+    longer = dataclasses.replace(config, data=dataclasses.replace(config.data, max_history=9))
+    padded = {**whole, "history": np.pad(whole["history"], [[0, 0], [1, 0]])}
+    cut = {**whole, "history": whole["history"][:, -longest:]}
+    model = build(dataset, longer, padded, finetune=settings)
+    for name, value in model.losses_of(padded).items():
+        np.testing.assert_allclose(model.losses_of(cut)[name], value, rtol=1e-4, err_msg=name)
+
+
+def test_only_the_newest_simulated_positions_are_used(dataset, config, batch):
+    model = build(dataset, config, batch, {"simulated": 3})
+    t_f = model.mapper.feature_side(batch["features"])
+    simulated = np.array(model.mapper.simulate(t_f))
+    expected = np.asarray(model.encode_simulated(simulated))[:, -1]
+    np.testing.assert_allclose(model.cold_states(batch["features"]), expected, rtol=1e-5)
+    cold = {**batch, "is_cold": np.full(32, True)}
+    np.testing.assert_allclose(model(cold), expected, rtol=1e-4, atol=1e-5)
+    simulated[:, :-3] = 7.0
+    np.testing.assert_array_equal(np.asarray(model.encode_simulated(simulated))[:, -1], expected)
+
+
+@pytest.mark.parametrize("name", backbones.names())
+def test_both_ways_train_every_backbone_through_the_mapper(dataset, config, batch, name):
+    model = build(dataset, config, batch, {"backbone": name}, {"eta": 0.0, "distill": 0.0})
+    for way in ("loss/warm", "loss/cold"):
+        with tf.GradientTape() as tape:
+            loss = model.losses_of(batch, training=True)[way]
+        parts = {"mapper": model.mapper, "backbone": model.backbone}
+        gradients = tape.gradient(loss, {n: p.trainable_variables for n, p in parts.items()})
+        for part, found in gradients.items():
+            assert any(g is not None and np.any(g) for g in map(dense, found)), (way, part)
+    assert np.isfinite(loss)
+
+
+def dense(gradient):
+    return None if gradient is None else tf.convert_to_tensor(gradient)
 
 
 def test_a_flagged_users_history_is_removed_and_the_target_remains(batch):

@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.input import PreparedDataset, left_pad, profile_key
+from cmclrec_tf.input import PreparedDataset
+from cmclrec_tf.parsing import left_pad, profile_key
 from cmclrec_tf.schema import Feature
 from cmclrec_tf.tables import prepare_tables
 from cmclrec_tf.vocabulary import Lookup, ReverseLookup, clean, read

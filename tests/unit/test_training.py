@@ -51,7 +51,7 @@ def test_the_papers_settings_fit_in_a_graph_that_compiles(dataset, records):
             "data": {"max_history": 6},
             "model": {**TINY["model"], "positions": "last", "history_path": "mapped"},
             "pretrain": {"targets": "move", "reduction": "sum"},
-            "finetune": {"cold_rows": "flagged", "cold_target": "last"},
+            "finetune": {"cold_rows": "flagged", "cold_decay": 0.0, "distill": 0.0},
         }
     )
     model = CMCLRec(dataset.schema, config)

@@ -1,0 +1,147 @@
+"""Keras' callbacks with both stages, and the package's own."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tensorboard.plugins import projector
+
+from cmclrec_tf import vocabulary
+from cmclrec_tf.callbacks import Progress, Projector
+from cmclrec_tf.models import CMCLRec, Pretrain
+from tests.conftest import FEATURES
+
+STAGES = (Pretrain, CMCLRec)
+
+
+class BrokenOffError(RuntimeError):
+    pass
+
+
+class BreakAt(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise BrokenOffError
+
+
+def build(stage, dataset, config, rate=0.01):
+    keras.utils.set_random_seed(0)
+    model = stage(dataset.schema, config)
+    model(next(iter(dataset.batches("train", 32, shuffle=False))))
+    model.compile(keras.optimizers.Adam(rate))
+    return model
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_backup_and_restore_goes_on_at_the_epoch(stage, dataset, config, tmp_path):
+    batches = dataset.batches("train", 48, shuffle=False)
+    backup = lambda: keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    model = build(stage, dataset, config)
+    with pytest.raises(BrokenOffError):
+        model.fit(batches, epochs=3, verbose=0, callbacks=[backup(), BreakAt(2)])
+    metadata = json.loads((tmp_path / "backup" / "training_metadata.json").read_text())
+    assert metadata["epoch"] == 2
+
+    again = build(stage, dataset, config)
+    at_start = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, _: seen.append((epoch, again.get_weights()))
+    )
+    seen = []
+    again.fit(batches, epochs=3, verbose=0, callbacks=[backup(), at_start])
+    ((epoch, weights),) = seen
+    assert epoch == 2 and int(again.optimizer.iterations) == 6
+    for one, two in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_early_stopping_on_the_mean_of_both_segments(dataset, config):
+    """`val_ndcg` is the mean of its two sides; the best epoch's weights come back."""
+    model = build(CMCLRec, dataset, config)
+    best = keras.callbacks.EarlyStopping(
+        "val_ndcg", mode="max", patience=1, min_delta=1.0, restore_best_weights=True
+    )
+    first = []
+    keep = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, _: first.append(model.get_weights()) if epoch == 0 else None
+    )
+    logs = model.fit(
+        dataset.batches("train", 32),
+        validation_data=dataset.batches("val", 32),
+        epochs=5,
+        verbose=0,
+        callbacks=[keep, best],
+    ).history
+    # No NDCG grows by 1, so patience ends the training after the second epoch.
+    assert len(logs["val_ndcg"]) == 2
+    sides = np.add(logs["val_ndcg_warm"], logs["val_ndcg_cold"]) / 2
+    np.testing.assert_allclose(logs["val_ndcg"], sides, rtol=1e-5)
+    for one, two in zip(first[0], model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_terminate_on_nan_stops_at_the_batch(stage, dataset, config):
+    model = build(stage, dataset, config)
+    poisoned = model.mapper.items.embeddings
+    poisoned.assign(poisoned * np.nan)
+    model.fit(
+        dataset.batches("train", 32),
+        epochs=3,
+        verbose=0,
+        callbacks=keras.callbacks.TerminateOnNaN(),
+    )
+    assert int(model.optimizer.iterations) == 1  # of nine
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_tensorboard_and_the_projector_share_a_folder(stage, dataset, config, tmp_path):
+    model = build(stage, dataset, config)
+    log = keras.callbacks.TensorBoard(str(tmp_path), write_graph=False, histogram_freq=1)
+    shown = Projector(tmp_path, dataset.vocabularies, every=1)
+    model.fit(dataset.batches("train", 48), epochs=1, verbose=0, callbacks=[log, shown])
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
+
+    text = (tmp_path / "projector_config.pbtxt").read_text()
+    config = text_format.Parse(text, projector.ProjectorConfig())
+    entries = {entry.tensor_name: entry for entry in config.embeddings}
+    assert set(entries) == {"items", *(f.name for f in FEATURES if not f.is_numeric)}
+    tables = {"items": model.mapper.items}
+    tables |= {
+        feature.name: layer
+        for feature, layer in zip(
+            model.mapper.tokens.features, model.mapper.tokens.value_layers, strict=True
+        )
+        if not feature.is_numeric
+    }
+    for name, layer in tables.items():
+        rows = np.loadtxt(tmp_path / entries[name].tensor_path, delimiter="\t", ndmin=2)
+        names = (tmp_path / entries[name].metadata_path).read_text().splitlines()
+        assert names == list(vocabulary.read(dataset.vocabularies[name]))
+        # Id 2 is the first token of the vocabulary.
+        np.testing.assert_allclose(rows, layer.embeddings.numpy()[2:], rtol=1e-4, atol=1e-6)
+
+
+def test_projector_shows_the_most_frequent(dataset, config, tmp_path):
+    model = build(Pretrain, dataset, config)
+    shown = Projector(tmp_path, dataset.vocabularies, most=3)
+    shown.set_model(model)
+    shown.write()
+    names = (tmp_path / "items_names.tsv").read_text().splitlines()
+    assert names == list(vocabulary.read(dataset.vocabularies["items"]))[:3]
+    assert len((tmp_path / "items.tsv").read_text().splitlines()) == 3
+
+
+def test_progress_counts_from_the_first_epoch_of_a_resumed_fit():
+    bar = Progress("stage", "loss")
+    bar.set_params({"epochs": 5})
+    bar.on_train_begin()
+    for epoch in (3, 4):
+        bar.on_epoch_end(epoch, {"loss": 1.0})
+        assert bar.bar.n == epoch + 1
+    bar.on_train_end()
