@@ -109,7 +109,8 @@ def train_feature_mlp(dataset, settings=None):
     adam = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
     adam.exclude_from_weight_decay([model.outer.bias])
     adam.build(model.trainable_variables)
-    model.compile(adam, loss=soft_next_items, metrics=[NDCG(settings.k)])
+    # XLA on a CPU sorts all items for the metric's top K.
+    model.compile(adam, loss=soft_next_items, metrics=[NDCG(settings.k)], jit_compile=False)
     best = keras.callbacks.EarlyStopping(
         "val_ndcg", mode="max", patience=settings.patience, restore_best_weights=True
     )

@@ -77,7 +77,10 @@ def _quality(folder, *more):
 
 @pytest.fixture(scope="module")
 def shown(setting):
-    return _quality(setting)
+    with pytest.MonkeyPatch.context() as patch:
+        # XLA takes longer to compile such small models than they take to train.
+        patch.setattr("keras.src.trainers.trainer.model_supports_jit", lambda model: False)
+        return _quality(setting)
 
 
 @pytest.fixture(scope="module")
