@@ -42,7 +42,8 @@ def built():
         made[cls] = cls(LENGTH, CONFIG, name=name)
         made[cls](X, MASK)
         for weight in made[cls].trainable_weights:
-            if len(weight.shape) == 1:  # a bias of 0 would hide what padding leaks
+            # A bias of 0 would hide what padding leaks.
+            if len(weight.shape) == 1 or "bias" in weight.path:
                 weight.assign(weight + keras.random.normal(weight.shape, stddev=0.1, seed=2))
     return made
 
