@@ -68,7 +68,8 @@ class CMCLRec(Recommender):
 
     def encode_simulated(self, simulated, training=None):
         """T_s' [B, L, D] -> G of its newest `model.simulated` positions; it has no padding."""
-        simulated = newest(simulated, self.config.model.simulated or ops.shape(simulated)[1])
+        length = simulated.shape[1]
+        simulated = newest(simulated, min(self.config.model.simulated or length, length))
         whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
         return self.backbone(simulated, whole, training=training)
 

@@ -32,7 +32,9 @@ class StagedModel(keras.Model):
             losses = self.losses_of(batch, training=True)
             total = self.optimizer.scale_loss(losses["loss"])
         gradients = tape.gradient(total, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        # A part of the model that no loss of this config reaches stays as it is.
+        pairs = zip(gradients, self.trainable_variables, strict=True)
+        self.optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
         return self._update(losses)
 
     def test_step(self, data):

@@ -210,7 +210,7 @@ def test_equation_16_adds_the_stage_1_loss(dataset, config, batch):
 
 
 def test_one_train_step_moves_mapper_and_backbone(dataset, config, batch):
-    model = build(dataset, config, batch)
+    model = build(dataset, config, batch, finetune={"eta": 0.1})
     model.compile(keras.optimizers.Adam(0.01))
     before = [np.array(v) for v in model.trainable_variables]
     model.train_on_batch(batch)
