@@ -38,7 +38,7 @@ setup(
         ],
         # Beside `pipeline`, which prepares what is not there yet.
         "experiments": ["pyarrow"],
-        "dev": ["pytest", "ruff"],
+        "dev": ["pytest", "pytest-xdist", "ruff"],
     },
     entry_points={
         "console_scripts": ["cmclrec=cmclrec_tf.cli:main"],

@@ -6,33 +6,8 @@ import pathlib
 
 import yaml
 
+from cmclrec_tf import checks
 from cmclrec_tf.errors import InputError
-
-
-def _check(condition, field, value, rule):
-    if not condition:
-        raise InputError(f"{field}={value!r}", rule, "Correct it in the config.")
-
-
-def _positive(config, *fields):
-    for field in fields:
-        _check(getattr(config, field) > 0, field, getattr(config, field), "it must be positive")
-
-
-def _not_negative(config, *fields):
-    for field in fields:
-        _check(getattr(config, field) >= 0, field, getattr(config, field), "it must be 0 or more")
-
-
-def _share(config, *fields):
-    for field in fields:
-        value = getattr(config, field)
-        _check(0 <= value < 1, field, value, "it must be in [0, 1)")
-
-
-def _one_of(config, field, choices):
-    value = getattr(config, field)
-    _check(value in choices, field, value, f"it must be one of {list(choices)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +31,12 @@ class DataConfig:
     val_share: float = 0.2
 
     def __post_init__(self):
-        _positive(self, "max_history", "test_share", "val_share")
-        _check(self.min_events >= 2, "min_events", self.min_events, "a history and a target need 2")
-        _share(self, "test_share", "val_share")
-        _one_of(self, "target", ("last", "all"))
+        checks.positive(self, "max_history", "test_share", "val_share")
+        checks.check(
+            self.min_events >= 2, "min_events", self.min_events, "a history and a target need 2"
+        )
+        checks.share(self, "test_share", "val_share")
+        checks.one_of(self, "target", ("last", "all"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +68,14 @@ class ModelConfig:
     simulated: int = 8
 
     def __post_init__(self):
-        _positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")
-        _check(
+        checks.positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")
+        checks.check(
             self.width % self.heads == 0, "heads", self.heads, f"it must divide width={self.width}"
         )
-        _not_negative(self, "simulated")
-        _share(self, "dropout")
-        _one_of(self, "positions", ("last", "every"))
-        _one_of(self, "history_path", ("mapped", "residual"))
+        checks.not_negative(self, "simulated")
+        checks.share(self, "dropout")
+        checks.one_of(self, "positions", ("last", "every"))
+        checks.one_of(self, "history_path", ("mapped", "residual"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,11 +103,13 @@ class PretrainConfig:
     targets: str = "fixed"
 
     def __post_init__(self):
-        _not_negative(self, "epochs", "alpha", "beta", "cross")
-        _positive(self, "batch_size", "learning_rate", "temperature", "mask_share")
-        _check(self.mask_share <= 0.5, "mask_share", self.mask_share, "disjoint views need <= 0.5")
-        _one_of(self, "reduction", ("mean", "sum"))
-        _one_of(self, "targets", ("fixed", "move"))
+        checks.not_negative(self, "epochs", "alpha", "beta", "cross")
+        checks.positive(self, "batch_size", "learning_rate", "temperature", "mask_share")
+        checks.check(
+            self.mask_share <= 0.5, "mask_share", self.mask_share, "disjoint views need <= 0.5"
+        )
+        checks.one_of(self, "reduction", ("mean", "sum"))
+        checks.one_of(self, "targets", ("fixed", "move"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,12 +150,14 @@ class FinetuneConfig:
     negatives: int = 1024
 
     def __post_init__(self):
-        _positive(self, "epochs", "batch_size", "learning_rate", "patience", "negatives")
-        _not_negative(self, "eta", "cold_weight", "weight_decay")
-        _share(self, "cold_share", "feature_dropout", "distill")
-        _check(0 <= self.cold_decay <= 1, "cold_decay", self.cold_decay, "it must be in [0, 1]")
-        _one_of(self, "cold_rows", ("both", "flagged"))
-        _one_of(self, "softmax", ("full", "chunked", "sampled"))
+        checks.positive(self, "epochs", "batch_size", "learning_rate", "patience", "negatives")
+        checks.not_negative(self, "eta", "cold_weight", "weight_decay")
+        checks.share(self, "cold_share", "feature_dropout", "distill")
+        checks.check(
+            0 <= self.cold_decay <= 1, "cold_decay", self.cold_decay, "it must be in [0, 1]"
+        )
+        checks.one_of(self, "cold_rows", ("both", "flagged"))
+        checks.one_of(self, "softmax", ("full", "chunked", "sampled"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,11 +180,11 @@ class EvaluateConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "ks", tuple(self.ks))
-        _positive(self, "k")
+        checks.positive(self, "k")
         cuts = all(type(k) is int and k > 0 for k in self.ks)
-        _check(cuts, "ks", self.ks, "cuts are positive integers")
-        _check(self.k in self.ks, "ks", self.ks, f"it must hold k={self.k}")
-        _not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
+        checks.check(cuts, "ks", self.ks, "cuts are positive integers")
+        checks.check(self.k in self.ks, "ks", self.ks, f"it must hold k={self.k}")
+        checks.not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +198,7 @@ class ServeConfig:
     list_length: int = 100
 
     def __post_init__(self):
-        _positive(self, "list_length")
+        checks.positive(self, "list_length")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +214,7 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        _not_negative(self, "seed")
+        checks.not_negative(self, "seed")
 
     def to_dict(self):
         return dataclasses.asdict(self)
