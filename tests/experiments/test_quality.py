@@ -153,7 +153,7 @@ def test_what_is_printed(shown, values, setting):
     ratio = values["default", "warm", "NDCG@20", "mean"] / means[best]
     (line,) = (x for x in shown.splitlines() if x.startswith("| default | warm NDCG@20"))
     assert [cell.strip() for cell in line.split("|")[3:5]] == [best, f"{ratio:.3f}"]
-    lists = shown.split("## Lists")[1].splitlines()
+    lists = shown.split("## Lists")[1].split("##")[0].splitlines()
     (popular,) = (line for line in lists if line.startswith("| popularity "))
     assert "| 20 ± 0.000 | 1.000 ± 0.000 |" in " ".join(popular.split())
 
