@@ -42,7 +42,7 @@ class Caser(Backbone):
         found = [self._horizontal(conv, x, mask) for conv in self.horizontal]  # W x [B, L, F]
         window = ops.stack([delay(x, by) for by in range(self.order)], axis=-1)  # [B, L, D, W]
         columns = self.vertical(window)  # [B, L, D, 4]
-        columns = ops.reshape(columns, (*ops.shape(x)[:2], self.config.width * VERTICAL_FILTERS))
+        columns = ops.reshape(columns, (-1, ops.shape(x)[1], self.config.width * VERTICAL_FILTERS))
         seen = self.dropout(ops.concatenate([*found, columns], axis=-1), training=training)
         return blank(self.out(self.inner(seen)), mask)
 

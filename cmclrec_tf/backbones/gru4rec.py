@@ -1,4 +1,5 @@
-"""GRU4Rec: Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016."""
+"""GRU4Rec: Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR
+2016."""
 
 import keras
 

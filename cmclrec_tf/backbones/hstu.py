@@ -58,10 +58,8 @@ class HSTUBlock(keras.layers.Layer):
         self.attended_norm = keras.layers.LayerNormalization(epsilon=1e-6)
         self.dropout = keras.layers.Dropout(dropout)
         self.out = keras.layers.Dense(width, name="out")
-
-    def build(self, *_):
         self.distance = self.add_weight(
-            shape=(self.length,),
+            shape=(length,),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
             name="distance",
         )

@@ -5,7 +5,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf import augment
-from cmclrec_tf.backbones.base import register
+from cmclrec_tf.backbones.base import blank, register
 from cmclrec_tf.backbones.sasrec import SASRec
 from cmclrec_tf.losses.info_nce import info_nce, weighted_mean
 
@@ -44,7 +44,7 @@ class MCLRec(SASRec):
         return augmenter
 
     def auxiliary_loss(self, x, mask):
-        """x [B, L, D], mask bool [B, L] -> aux, in float32; users without a history do not count."""
+        """x [B, L, D], mask bool [B, L] -> aux in float32; an empty history does not count."""
         (x1, mask1), (x2, mask2) = self.views(x, mask)
         g = self(ops.concatenate([x1, x2]), ops.concatenate([mask1, mask2]), training=True)
         h = ops.split(g[:, -1], 2)  # 2 x [B, D]
@@ -67,7 +67,7 @@ class MCLRec(SASRec):
 
     def views(self, x, mask):
         """Two random views of x [B, L, D]: pairs (x, mask); hidden items are `mask_vector`."""
-        x = ops.cast(x, self.compute_dtype)
+        x = blank(ops.cast(x, self.compute_dtype), mask)
         n = ops.shape(x)[1]
         # `augment` works on ids: the places of the items serve as such, 0 is padding.
         places = ops.where(mask, ops.arange(1, n + 1)[None], 0)

@@ -23,7 +23,8 @@ class SessionGraph(keras.layers.Layer):
     lie far apart, these are the normalised counts of incoming and outgoing edges.
     """
 
-    def build(self, *_):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         self.sharpness = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(math.log(SHARPNESS)),

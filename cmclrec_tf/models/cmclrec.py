@@ -139,7 +139,8 @@ class CMCLRec(Recommender):
             g_cold = self.encode_simulated(simulated, training)
             cold = ops.ones_like(warm)
         else:
-            g_warm = g_cold = self.encode(warm == 0, simulated, t_s, history, training)
+            g_cold = self.encode(warm == 0, simulated, t_s, history, training)
+            g_warm = newest(g_cold, ops.shape(history)[1])
             cold = 1.0 - warm
         loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
         if settings.distill and training:

@@ -1,5 +1,6 @@
 """The backbone contract; every registered backbone, and the one of the docs, must keep it."""
 
+import dataclasses
 import pathlib
 import re
 
@@ -23,7 +24,7 @@ base._REGISTRY.pop("fading")
 LENGTH = 6
 CONFIG = ModelConfig(width=8, heads=2, blocks=2, dropout=0.0)
 DROPPING = ModelConfig(width=8, heads=2, blocks=2, dropout=0.5)
-X = np.random.default_rng(0).normal(size=(3, LENGTH, 8)).astype("float32")
+X, OTHER = np.random.default_rng(0).normal(size=(2, 3, LENGTH, 8)).astype("float32")
 MASK = np.array([[0, 0, 1, 1, 1, 1], [1] * LENGTH, [0] * LENGTH], bool)
 
 
@@ -40,6 +41,10 @@ def built():
         keras.utils.set_random_seed(1)
         made[cls] = cls(LENGTH, CONFIG, name=name)
         made[cls](X, MASK)
+        for weight in made[cls].trainable_weights:
+            # A bias of 0 would hide what padding leaks.
+            if len(weight.shape) == 1 or "bias" in weight.path:
+                weight.assign(weight + keras.random.normal(weight.shape, stddev=0.1, seed=2))
     return made
 
 
@@ -65,39 +70,42 @@ def test_shape_zeros_at_padding_and_finite_even_without_a_history(backbone):
 
 
 def test_causal_or_both_sides_seen(backbone):
+    slot, mask = np.arange(LENGTH), np.ones((LENGTH, LENGTH), bool)
+    # Row t of one batch: all after t exchanged; of the other: t exchanged.
+    newer = np.where((slot[None, :] > slot[:, None])[:, :, None], OTHER[1], X[1])
+    older = np.where(np.eye(LENGTH, dtype=bool)[:, :, None], OTHER[1], X[1])
+    ask = backbone if backbone.causal else backbone.cloze
+    before, after = np.asarray(backbone(X, MASK))[1], np.asarray(ask(newer, mask))
+    if not backbone.causal:
+        before = np.asarray(backbone.cloze(X, MASK))[1]
     for t in range(LENGTH - 1):
-        newer, older = X.copy(), X.copy()
-        newer[1, t + 1 :] += 2.0
-        older[1, t] *= -1.0
         if backbone.causal:
-            before, after = np.asarray(backbone(X, MASK)[1]), np.asarray(backbone(newer, MASK)[1])
-            np.testing.assert_allclose(before[: t + 1], after[: t + 1], atol=1e-5)
-            assert not np.allclose(before[t + 1], after[t + 1], atol=1e-3)
+            np.testing.assert_allclose(after[t, : t + 1], before[: t + 1], atol=1e-5)
+            assert not np.allclose(after[t, t + 1], before[t + 1], atol=1e-3)
         else:
-            before, after = backbone.cloze(X, MASK)[1], backbone.cloze(newer, MASK)[1]
-            assert not np.allclose(before[t], after[t], atol=1e-3)
-            assert not np.allclose(before[-1], backbone.cloze(older, MASK)[1, -1], atol=1e-3)
-    changed = X.copy()
-    changed[1, -2] += 2.0  # the user's state sees more than the newest item
-    assert not np.allclose(backbone(X, MASK)[1, -1], backbone(changed, MASK)[1, -1], atol=1e-4)
+            assert not np.allclose(after[t, t], before[t], atol=1e-3)
+    # The newest state sees more than the newest item.
+    last = np.asarray(ask(older, mask))[:, -1]
+    assert not np.allclose(last[-2], before[-1], atol=1e-4)
+    if not backbone.causal:
+        assert np.all(np.abs(last - before[-1]).max(axis=1) > 1e-3)
 
 
 def test_indifferent_to_left_padding(backbone):
     expected = arrays(answers(backbone, X, MASK))
-    for garbage in (5.0, 1e30, np.nan):
-        filled = np.where(MASK[:, :, None], X, np.float32(garbage))
-        for one, two in zip(expected, arrays(answers(backbone, filled, MASK)), strict=True):
-            np.testing.assert_allclose(one, two, atol=1e-5)
+    filled = np.where(MASK[:, :, None], X, np.float32(np.nan))
+    filled[0, 0], filled[2, 3] = 1e30, 5.0
+    for one, two in zip(expected, arrays(answers(backbone, filled, MASK)), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
     shorter = arrays(answers(backbone, X[:1, 2:], MASK[:1, 2:]))
     for one, two in zip(expected, shorter, strict=True):
         np.testing.assert_allclose(one[0, 2:], two[0], atol=1e-5)
 
 
 def test_a_user_alone_has_the_same_states(backbone):
-    for row in range(3):
-        alone = arrays(answers(backbone, X[row : row + 1], MASK[row : row + 1]))
-        for one, two in zip(arrays(answers(backbone, X, MASK)), alone, strict=True):
-            np.testing.assert_allclose(one[row], two[0], atol=1e-5)
+    alone = arrays(answers(backbone, X[:1], MASK[:1]))
+    for one, two in zip(arrays(answers(backbone, X, MASK)), alone, strict=True):
+        np.testing.assert_allclose(one[:1], two, atol=1e-5)
 
 
 def test_training_differs_by_dropout_only(backbone, kind):
@@ -121,8 +129,9 @@ def test_gradients_reach_every_weight_and_the_input(backbone):
         loss += backbone.auxiliary_loss(x, MASK)
     wanted = {"x": x, **{weight.path: weight.value for weight in backbone.trainable_weights}}
     for path, gradient in tape.gradient(loss, wanted).items():
-        assert gradient is not None and np.any(gradient), path
-        assert np.all(np.isfinite(tf.convert_to_tensor(gradient))), path
+        assert gradient is not None, path
+        gradient = np.asarray(tf.convert_to_tensor(gradient))
+        assert np.any(gradient) and np.all(np.isfinite(gradient)), path
 
 
 def test_serialisable(backbone, tmp_path):
@@ -159,7 +168,9 @@ def test_half_precision_is_finite_and_close(backbone, kind, half_precision):
         assert np.all(np.isfinite(g))
 
 
-def test_compiles_with_xla_for_any_number_of_users(backbone):
+def test_compiles_with_xla_for_any_number_of_users(kind):
+    backbone = kind(LENGTH, dataclasses.replace(CONFIG, blocks=1))
+    backbone(X, MASK)
     signature = [tf.TensorSpec([None, LENGTH, 8]), tf.TensorSpec([None, LENGTH], "bool")]
 
     @tf.function(input_signature=signature, jit_compile=True)
@@ -199,12 +210,13 @@ def test_learns_which_way_a_walk_goes(kind):
     rng, rows = np.random.default_rng(1), walks()
     train, test = rows[40:], rows[:40]
     backbone = kind(8, ModelConfig(width=16, heads=2, blocks=1, dropout=0.0))
-    table = keras.Variable(rng.normal(size=(12, 16)) / 4)
+    table = keras.Variable(rng.normal(size=(12, 16)) / 4, dtype="float32")
     embed = lambda ids: tf.gather(table.value, tf.maximum(ids, 0))
     score = lambda g: tf.matmul(g, table.value, transpose_b=True)
     backbone(embed(test[:, 1:]), test[:, 1:] >= 0)
     optimizer = keras.optimizers.Adam(0.02)
-    optimizer.build([table, *backbone.trainable_weights])
+    weights = [table, *backbone.trainable_weights]
+    optimizer.build(weights)
 
     @tf.function
     def step(ids, labels, hidden):
@@ -219,9 +231,8 @@ def test_learns_which_way_a_walk_goes(kind):
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), score(g))
             loss = tf.reduce_sum(loss * wanted) / tf.reduce_sum(wanted)
             loss += backbone.auxiliary_loss(x, mask)
-        optimizer.apply(tape.gradient(loss, [v.value for v in optimizer_weights]))
+        optimizer.apply(tape.gradient(loss, [weight.value for weight in weights]))
 
-    optimizer_weights = [table, *backbone.trainable_weights]
     for _ in range(6):
         for _ in range(25):
             if backbone.causal:
@@ -239,7 +250,7 @@ def test_learns_which_way_a_walk_goes(kind):
 
 
 def test_names_and_causality_by_name():
-    assert NAMES == sorted(set(NAMES)) and {"sasrec", "bert4rec", "hstu"} <= set(NAMES)
+    assert sorted(set(NAMES)) == NAMES and {"sasrec", "bert4rec", "hstu"} <= set(NAMES)
     assert backbones.is_causal("sasrec") and not backbones.is_causal("bert4rec")
     assert all(hasattr(cls, "cloze") != cls.causal for cls in KINDS.values())
 

@@ -68,16 +68,12 @@ def test_psi_s_is_a_transformer(causal):
     allowed = MASK[:, None, :] & (np.tril(np.ones((5, 5), bool)) if causal else True)
     for block in layer.blocks:
         mha, y = block.attention, norm(block.attention_norm, x)
-        heads = {}
-        for name in ("query", "key", "value"):
-            weights = getattr(mha, f"_{name}_dense")
-            heads[name] = np.einsum("bld,dhe->bhle", y, weights.kernel.numpy())
-            heads[name] += weights.bias.numpy()[None, :, None]
-        logits = np.einsum("bhie,bhje->bhij", heads["query"], heads["key"]) / np.sqrt(4)
+        parts = dense(mha.project, y).reshape(3, 5, 3, 2, 4)  # [B, L, Q K V, H, d]
+        query, key, value = np.moveaxis(parts, (2, 3), (0, 2))
+        logits = np.einsum("bhie,bhje->bhij", query, key) / np.sqrt(4)
         alpha = softmax(np.where(allowed[:, None], logits, -1e9))
-        y = np.einsum("bhij,bhje->bihe", alpha, heads["value"])
-        out = mha._output_dense
-        x = x + np.einsum("bihe,hed->bid", y, out.kernel.numpy()) + out.bias.numpy()
+        y = np.einsum("bhij,bhje->bihe", alpha, value).reshape(3, 5, 8)
+        x = x + dense(mha.out, y)
         x = x + dense(block.outer, gelu(dense(block.inner, norm(block.inner_norm, x))))
         x = x * MASK[:, :, None]
     expected = norm(layer.norm, x) * MASK[:, :, None]
