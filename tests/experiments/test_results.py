@@ -16,7 +16,8 @@ IS_COLD = np.arange(400) % 2 == 0
 def _run(seed, level):
     """One run: NDCG around `level`, other metrics fixed; coverage 400 times it."""
     rng = np.random.default_rng(seed)
-    noise = np.random.default_rng(99 + seed).normal(size=400)  # the same users are hard for all
+    # The same users of a run are hard for all.
+    noise = np.random.default_rng(99 + seed // 10).normal(size=400)
     users = {"is_cold": IS_COLD}
     for key in ("ndcg@20", "recall@20", "ndcg_all@20", "recall_all@20"):
         users[key] = level + 0.2 * noise + 0.01 * rng.normal(size=400)
