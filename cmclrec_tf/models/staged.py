@@ -31,10 +31,10 @@ class StagedModel(keras.Model):
         with tf.GradientTape() as tape:
             losses = self.losses_of(batch, training=True)
             total = self.optimizer.scale_loss(losses["loss"])
-        gradients = tape.gradient(total, self.trainable_variables)
-        # A part of the model that no loss of this config reaches stays as it is.
-        pairs = zip(gradients, self.trainable_variables, strict=True)
-        self.optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
+        # What no loss of this config reaches has gradient 0, so the optimizer knows every weight.
+        none = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(total, self.trainable_variables, unconnected_gradients=none)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._update(losses)
 
     def test_step(self, data):

@@ -191,7 +191,7 @@ def test_a_flagged_users_history_is_removed_and_the_target_remains(batch):
 
 
 def test_a_flagged_users_history_does_not_reach_the_loss(dataset, config, batch):
-    model = build(dataset, config, batch, finetune={"cold_rows": "flagged"})
+    model = build(dataset, config, batch, finetune={"cold_rows": "flagged", "cold_decay": 0.0})
     flagged = np.asarray(model._flagged(batch["user_key"]))[:, None]
     history = batch["history"].numpy()
     planted = np.where(flagged & (history != 0), 2 + RNG.integers(0, 5, history.shape), history)
