@@ -31,10 +31,11 @@ class StagedModel(keras.Model):
         with tf.GradientTape() as tape:
             losses = self.losses_of(batch, training=True)
             total = self.optimizer.scale_loss(losses["loss"])
+        variables = self.trainable_variables
         # What no loss of this config reaches has gradient 0, so the optimizer knows every weight.
-        none = tf.UnconnectedGradients.ZERO
-        gradients = tape.gradient(total, self.trainable_variables, unconnected_gradients=none)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        pairs = zip(tape.gradient(total, variables), variables, strict=True)
+        gradients = [tf.zeros_like(v) if g is None else g for g, v in pairs]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return self._update(losses)
 
     def test_step(self, data):
