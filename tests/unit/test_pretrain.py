@@ -141,8 +141,18 @@ def test_fit_learns_and_tells_users_apart(dataset, config):
     assert t_s[:, -1].var(axis=0).mean() > 1e-4
 
 
-def test_another_history_length_is_refused(stage1, batch):
-    short = {**batch, "history": batch["history"][:, :4]}
+def test_a_longer_history_is_refused(stage1, batch):
+    longer = {**batch, "history": np.pad(batch["history"], [[0, 0], [1, 0]])}
     # Keras wraps what is raised inside a call, and keeps the text.
-    with pytest.raises(RuntimeError, match="length 4.*max_history=8"):
-        stage1(short)
+    with pytest.raises(RuntimeError, match="length 9.*max_history=8"):
+        stage1(longer)
+
+
+def test_stage_1_of_a_batch_that_was_cut_to_its_longest_history(stage1, batch):
+    """Padding beyond the longest history of a batch changes no loss that is not drawn."""
+    short = {**batch, "history": np.where(np.arange(8) < 4, 0, batch["history"])}
+    cut = {**batch, "history": short["history"][:, 4:]}
+    names = ("loss/reconstruction_history", "loss/mmd", "loss/translation")
+    expected, got = losses_of(stage1, short), losses_of(stage1, cut)
+    for name in names:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, err_msg=name)
