@@ -54,6 +54,8 @@ class ModelConfig:
             (`residual`).
         simulated: newest positions of a simulated history that the backbone is given; 0, or more
             than L: all L.
+        item_bias: add a learned score per item to the inner products. A vector database then needs
+            it as one more dimension of the items, with 1 in that of the `user_embedding`s.
     """
 
     backbone: str = "sasrec"
@@ -66,6 +68,7 @@ class ModelConfig:
     positions: str = "every"
     history_path: str = "residual"
     simulated: int = 8
+    item_bias: bool = False
 
     def __post_init__(self):
         checks.positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")

@@ -17,7 +17,7 @@ HIDDEN_SHARE = 0.2
 
 
 class Recommender(StagedModel):
-    """Scores items by the inner product of a user state with the item embeddings, plus a bias.
+    """Scores items by the inner product of a user state with the item embeddings.
 
     Subclasses set `items` (the embedding layer) and `backbone`, call `_build`, and implement
     `call(batch)`, `embed(history, hidden, training)`, `warm_states(history)`,
@@ -38,10 +38,10 @@ class Recommender(StagedModel):
         self.items = items
         length = config.data.max_history
         self.backbone = backbones.create(config.model.backbone, length, config.model)
-        # A score per item whatever the user: its popularity.
-        self.item_bias = self.add_weight(
-            shape=(self.schema.items,), initializer="zeros", name="item_bias"
-        )
+        if config.model.item_bias:
+            self.item_bias = self.add_weight(
+                shape=(self.schema.items,), initializer="zeros", name="item_bias"
+            )
         self.seed = keras.random.SeedGenerator(seed)
 
     @property
@@ -49,10 +49,15 @@ class Recommender(StagedModel):
         """The item embeddings [V, D]."""
         return self.items.embeddings
 
+    @property
+    def bias(self):
+        """The learned score per item [V], or zeros."""
+        return self.item_bias if self.config.model.item_bias else ops.zeros(self.schema.items)
+
     def score(self, states):
         """states [..., D] -> scores of all items [..., V]; PAD and OOV are never recommended."""
         table = ops.cast(self.table, states.dtype)
-        scores = ops.cast(ops.matmul(states, ops.transpose(table)), "float32") + self.item_bias
+        scores = ops.cast(ops.matmul(states, ops.transpose(table)), "float32") + self.bias
         return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, -1e9)
 
     def recommend(self, batch, k):
@@ -105,7 +110,7 @@ class Recommender(StagedModel):
         # Padding costs nothing: only the positions that count are scored.
         at = ops.nonzero(ops.reshape(known, (-1,)))[0]
         flat = lambda x: ops.take(ops.reshape(x, (-1, *x.shape[2:])), at, axis=0)
-        found = (flat(states), self.table, self.item_bias, flat(labels), flat(known))
+        found = (flat(states), self.table, self.bias, flat(labels), flat(known))
         if settings.softmax == "chunked":
             return chunked_next_item(*found)
         return sampled_next_item(*found, *zipf(settings.negatives, self.schema.items, self.seed))
