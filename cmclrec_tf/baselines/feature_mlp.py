@@ -76,9 +76,7 @@ class FeatureMLP(keras.Model):
 
     def recommend(self, batch, k):
         """batch -> ids of the K best items [B, K], those of the history left out."""
-        history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-        scores = self(batch["features"], training=False)
-        return ranking.top_k(ranking.shut_out(scores, history), k)[1]
+        return ranking.recommended(self(batch["features"], training=False), batch, k)
 
     def get_config(self):
         return {"schema": self.schema.to_dict(), "settings": dataclasses.asdict(self.settings)}

@@ -5,7 +5,7 @@ from keras import ops
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import ranking
-from cmclrec_tf.schema import PAD, TRAIN
+from cmclrec_tf.schema import TRAIN
 
 
 class Popularity:
@@ -32,6 +32,7 @@ class Popularity:
 
     def recommend(self, batch, k):
         """batch -> ids [B, K], most popular first."""
-        history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-        scores = ops.broadcast_to(self.scores, (history.shape[0], len(self.scores)))
-        return ranking.top_k(ranking.shut_out(scores, history), k)[1]
+        rows = batch["history"].shape[0]
+        return ranking.recommended(
+            ops.broadcast_to(self.scores, (rows, len(self.scores))), batch, k
+        )

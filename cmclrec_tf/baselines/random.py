@@ -1,10 +1,8 @@
 """The floor under the floors: items drawn by lot."""
 
 import numpy as np
-from keras import ops
 
 from cmclrec_tf.models import ranking
-from cmclrec_tf.schema import PAD
 
 
 class Random:
@@ -24,6 +22,4 @@ class Random:
         """batch -> ids [B, K], in random order."""
         keys = np.asarray(batch["user_key"])
         draws = [np.random.default_rng([self.seed, key]).random(self.items) for key in keys]
-        scores = np.stack(draws).astype(np.float32)  # [B, V]
-        history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-        return ranking.top_k(ranking.shut_out(scores, history), k)[1]
+        return ranking.recommended(np.stack(draws).astype(np.float32), batch, k)

@@ -6,7 +6,7 @@ from keras import ops
 
 from cmclrec_tf import augment
 from cmclrec_tf.losses.next_item import soft_next_item
-from cmclrec_tf.models.cross_modal import CrossModalMapper
+from cmclrec_tf.models.cross_modal import CrossModalMapper, newest
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import FIRST_ID, PAD
@@ -115,13 +115,9 @@ class CMCLRec(Recommender):
 
     def _cold_answers(self, batch):
         """What a cold row is trained on: shares of the items [B, V], the newest weighing most."""
-        decay = self.config.finetune.cold_decay
-        target = batch["target"][:, :1]
-        if not decay:
-            return _shares(target, ops.ones_like(target, dtype="float32"), self.schema.items)
-        items = ops.concatenate([batch["history"], target], axis=1)  # [B, L+1]
+        items = ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)  # [B, L+1]
         age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
-        weights = ops.broadcast_to(decay**age, ops.shape(items))
+        weights = ops.broadcast_to(self.config.finetune.cold_decay**age, ops.shape(items))
         return _shares(items, weights, self.schema.items)
 
     def _simulate_with_dropout(self, features):
@@ -165,11 +161,6 @@ class CMCLRec(Recommender):
         else:
             callbacks = [setter, *keras.tree.flatten(callbacks or [])]
         return super().fit(*args, callbacks=callbacks, **kwargs)
-
-
-def newest(x, n):
-    """The newest n positions of x [B, L, ...], n <= L."""
-    return x[:, ops.shape(x)[1] - n :]
 
 
 def without_history(batch, flagged):

@@ -15,6 +15,17 @@ from cmclrec_tf.models.staged import policy_of, saved_policy
 from cmclrec_tf.schema import PAD, Schema
 
 
+def item_embedding(schema, width):
+    """A new table of item embeddings, as a layer: ids [...] -> [..., D]."""
+    normal = keras.initializers.RandomNormal(stddev=0.02)
+    return keras.layers.Embedding(schema.items, width, normal, name="items")
+
+
+def newest(x, n):
+    """The newest n positions of x [B, L, ...], n <= L."""
+    return x[:, ops.shape(x)[1] - n :]
+
+
 def embed(items, history, hidden=None, vector=None):
     """Raw item embeddings of history ids [B, L], `vector` [D] where they are hidden: [B, L, D]."""
     x = items(history)
@@ -36,9 +47,7 @@ class CrossModalMapper(keras.Model):
         self.schema, self.config, self.length = schema, config, length
         width, fields = config.width, len(schema.features)
         causal = config.positions == "every"
-        self.items = keras.layers.Embedding(
-            schema.items, width, keras.initializers.RandomNormal(stddev=0.02), name="items"
-        )
+        self.items = item_embedding(schema, width)
         self.tokens = FeatureTokens(schema.features, width, name="tokens")
         self.psi_f = FeatureEncoder(fields, width, name="psi_f")
         self.psi_s = SequenceEncoder(

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cmclrec_tf.models.cross_modal import embed
+from cmclrec_tf.models.cross_modal import embed, item_embedding
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import PAD
 
@@ -28,13 +28,7 @@ class PlainRecommender(Recommender):
 
     def __init__(self, schema, config, **kwargs):
         super().__init__(schema, config, LOSSES, **kwargs)
-        items = keras.layers.Embedding(
-            schema.items,
-            config.model.width,
-            keras.initializers.RandomNormal(stddev=0.02),
-            name="items",
-        )
-        self._build(items, config.seed)
+        self._build(item_embedding(schema, config.model.width), config.seed)
 
     def call(self, batch, training=None):
         """batch -> the user states g_{L-1} [B, D]."""

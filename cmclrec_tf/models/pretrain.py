@@ -7,7 +7,7 @@ from cmclrec_tf import augment
 from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.mmd import mmd
 from cmclrec_tf.losses.reconstruction import reconstruction
-from cmclrec_tf.models.cross_modal import CrossModalMapper
+from cmclrec_tf.models.cross_modal import CrossModalMapper, newest
 from cmclrec_tf.models.staged import StagedModel
 from cmclrec_tf.schema import PAD
 
@@ -57,11 +57,12 @@ def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=Non
     fixed = ops.stop_gradient if config.targets == "fixed" else lambda x: x
     how = {"weights": warm, "reduction": config.reduction}
     # Decoders speak of all L positions; a batch may have been cut to its longest history.
-    newest = lambda tokens: tokens[:, ops.shape(tokens)[1] - ops.shape(history)[1] :]
-    l_s = reconstruction(newest(mapper.auto_s.decode(p_s)), fixed(t_s), real, **how)
+    length = ops.shape(history)[1]
+    decoded = newest(mapper.auto_s.decode(p_s), length)
+    l_s = reconstruction(decoded, fixed(t_s), real, **how)
     l_f = reconstruction(mapper.auto_f.decode(p_f), fixed(t_f), **how)
     gap = mmd(p_s, p_f, warm)
-    translation = reconstruction(newest(simulated), fixed(t_s), real, **how)
+    translation = reconstruction(newest(simulated, length), fixed(t_s), real, **how)
 
     l_c2l = l_s + l_f + config.cross * (gap + translation)  # Eqs. (9), (11)
     return {

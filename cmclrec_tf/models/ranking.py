@@ -27,6 +27,12 @@ def top_k(scores, k):
     return values, ops.where(values > LOWEST / 2, ids, PAD)
 
 
+def recommended(scores, batch, k):
+    """scores [B, V] -> ids of the K best items [B, K]; a warm row's history is left out."""
+    history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
+    return top_k(shut_out(scores, history), k)[1]
+
+
 def ndcg_of_one(scores, target, k):
     """NDCG@K of a single relevant item per user, without making lists.
 

@@ -11,7 +11,6 @@ from cmclrec_tf.schema import FIRST_ID, PAD
 
 METRICS = ("ndcg_warm", "ndcg_cold", "ndcg")
 
-
 # Share of a history's items that a bidirectional backbone has to guess.
 HIDDEN_SHARE = 0.2
 
@@ -19,7 +18,7 @@ HIDDEN_SHARE = 0.2
 class Recommender(StagedModel):
     """Scores items by the inner product of a user state with the item embeddings.
 
-    Subclasses set `items` (the embedding layer) and `backbone`, call `_build`, and implement
+    Subclasses call `_build`, which sets `items` (the embedding layer) and `backbone`, and implement
     `call(batch)`, `embed(history, hidden, training)`, `warm_states(history)`,
     `cold_states(features)` and `losses_of`.
 
@@ -57,14 +56,14 @@ class Recommender(StagedModel):
     def score(self, states):
         """states [..., D] -> scores of all items [..., V]; PAD and OOV are never recommended."""
         table = ops.cast(self.table, states.dtype)
-        scores = ops.cast(ops.matmul(states, ops.transpose(table)), "float32") + self.bias
+        scores = ops.cast(ops.matmul(states, ops.transpose(table)), "float32")
+        if self.config.model.item_bias:
+            scores = scores + self.item_bias
         return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, -1e9)
 
     def recommend(self, batch, k):
         """batch -> ids of the K best items [B, K], those of the history left out."""
-        scores = self.score(self(batch, training=False))
-        history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-        return ranking.top_k(ranking.shut_out(scores, history), k)[1]
+        return ranking.recommended(self.score(self(batch, training=False)), batch, k)
 
     def history_loss(self, g, history, target, rows, training=None):
         """Eq. (14) of users with a history, on the last position or on every one.
