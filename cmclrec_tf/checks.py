@@ -1,4 +1,6 @@
-"""Checks of a config's fields, by which it is refused when built."""
+"""What a config is checked by when it is built, and how it is built of plain values."""
+
+import dataclasses
 
 from cmclrec_tf.errors import InputError
 
@@ -32,3 +34,38 @@ def one_of(config, field, choices):
     """The field is one of the choices."""
     value = getattr(config, field)
     check(value in choices, field, value, f"it must be one of {list(choices)}")
+
+
+def built(cls, values, where):
+    """A dataclass of nested dicts; an unknown key or a wrong type is an `InputError`."""
+    if not isinstance(values, dict):
+        raise InputError(f"{where}={values!r}", "it must be a mapping", "Correct it in the config.")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            raise InputError(
+                f"{where}.{key}", f"the keys of {where} are {list(fields)}", "Correct the key."
+            )
+    found = {}
+    for key, value in values.items():
+        default = fields[key].default
+        nested = dataclasses.is_dataclass(default)
+        if not nested:
+            _typed(default, value, f"{where}.{key}")
+        found[key] = built(type(default), value, key) if nested else value
+    return cls(**found)
+
+
+def _typed(default, value, where):
+    kind = type(default)
+    fits = (
+        isinstance(value, (int, float)) and not isinstance(value, bool)
+        if kind is float
+        else isinstance(value, (list, tuple))
+        if kind is tuple
+        else type(value) is kind
+    )
+    if not fits:
+        raise InputError(
+            f"{where}={value!r}", f"it must be of type {kind.__name__}", "Correct it in the config."
+        )

@@ -17,6 +17,8 @@ class DataConfig:
     Attributes:
         max_history: newest items kept of a user's history (L).
         min_events: users with fewer events are dropped.
+        split: who is held out: `users`, some of them cold; or, with `leave-one-out`, the last two
+            items of every user, which leaves nobody cold: for backbones beside published numbers.
         target: what a cold user is judged on: the `last` item, or `all` the removed ones.
         salt: key of the user hash that draws the splits; another salt is another draw.
         test_share: share of users held out for test, half of them warm and half cold.
@@ -25,6 +27,7 @@ class DataConfig:
 
     max_history: int = 50
     min_events: int = 5
+    split: str = "users"
     target: str = "last"
     salt: str = "0"
     test_share: float = 0.3
@@ -36,6 +39,13 @@ class DataConfig:
             self.min_events >= 2, "min_events", self.min_events, "a history and a target need 2"
         )
         checks.share(self, "test_share", "val_share")
+        checks.one_of(self, "split", ("users", "leave-one-out"))
+        checks.check(
+            self.split == "users" or self.min_events >= 4,
+            "min_events",
+            self.min_events,
+            "leave-one-out holds out 2 items, and a history and a target need 2",
+        )
         checks.one_of(self, "target", ("last", "all"))
 
 
@@ -86,6 +96,7 @@ class PretrainConfig:
     """Stage 1 (Eq. 15).
 
     Attributes:
+        epoch_steps: as in stage 2.
         alpha, beta: weights of the contrastive losses of features (Eq. 3) and histories (Eq. 4).
         cross: lambda of Eq. 11.
         temperature: tau of Eqs. 3 and 4.
@@ -95,6 +106,7 @@ class PretrainConfig:
     """
 
     epochs: int = 8
+    epoch_steps: int = 1
     batch_size: int = 128
     learning_rate: float = 1e-3
     alpha: float = 0.5
@@ -107,7 +119,8 @@ class PretrainConfig:
 
     def __post_init__(self):
         checks.not_negative(self, "epochs", "alpha", "beta", "cross")
-        checks.positive(self, "batch_size", "learning_rate", "temperature", "mask_share")
+        checks.positive(self, "epoch_steps", "batch_size", "learning_rate", "temperature")
+        checks.positive(self, "mask_share")
         checks.check(
             self.mask_share <= 0.5, "mask_share", self.mask_share, "disjoint views need <= 0.5"
         )
@@ -131,6 +144,7 @@ class FinetuneConfig:
             trained on; the warm way gets no gradient from it.
         feature_dropout: chance that a field of a cold row is masked.
         weight_decay: of the field embeddings and the feature side of the mapper.
+        epoch_steps: batches that an epoch has at least; fewer users are gone through several times.
         patience: epochs without a better validation NDCG before training stops.
         softmax: how the every-position loss of Eq. 14 is computed: over the `full` catalogue at
             once, exact but `chunked`, or `sampled` with a correction.
@@ -148,12 +162,14 @@ class FinetuneConfig:
     distill: float = 0.5
     feature_dropout: float = 0.4
     weight_decay: float = 0.05
+    epoch_steps: int = 100
     patience: int = 5
     softmax: str = "sampled"
     negatives: int = 1024
 
     def __post_init__(self):
-        checks.positive(self, "epochs", "batch_size", "learning_rate", "patience", "negatives")
+        checks.positive(self, "epochs", "epoch_steps", "batch_size", "learning_rate", "patience")
+        checks.positive(self, "negatives")
         checks.not_negative(self, "eta", "cold_weight", "weight_decay")
         checks.share(self, "cold_share", "feature_dropout", "distill")
         checks.check(
@@ -225,7 +241,7 @@ class Config:
     @classmethod
     def from_dict(cls, values):
         """Builds a config from nested dicts; an unknown key is an `InputError`."""
-        return _build(cls, values or {}, "config")
+        return checks.built(cls, values or {}, "config")
 
     def to_yaml(self):
         values = self.to_dict()
@@ -260,37 +276,3 @@ def _parse(text, source):
         return Config.from_dict(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise InputError(source, f"it must be YAML ({error})", "Correct the file.") from error
-
-
-def _build(cls, values, where):
-    if not isinstance(values, dict):
-        raise InputError(f"{where}={values!r}", "it must be a mapping", "Correct it in the config.")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    for key in values:
-        if key not in fields:
-            raise InputError(
-                f"{where}.{key}", f"the keys of {where} are {list(fields)}", "Correct the key."
-            )
-    built = {}
-    for key, value in values.items():
-        default = fields[key].default
-        nested = dataclasses.is_dataclass(default)
-        if not nested:
-            _typed(default, value, f"{where}.{key}")
-        built[key] = _build(type(default), value, key) if nested else value
-    return cls(**built)
-
-
-def _typed(default, value, where):
-    kind = type(default)
-    fits = (
-        isinstance(value, (int, float)) and not isinstance(value, bool)
-        if kind is float
-        else isinstance(value, (list, tuple))
-        if kind is tuple
-        else type(value) is kind
-    )
-    if not fits:
-        raise InputError(
-            f"{where}={value!r}", f"it must be of type {kind.__name__}", "Correct it in the config."
-        )

@@ -174,9 +174,11 @@ def _fit(
         callbacks.append(Projector(folder, dataset.vocabularies))
     if checkpoints:
         callbacks.append(SaveEpochs(checkpoints, stopping, resumed))
+    steps = dataset.steps(TRAIN, settings.batch_size)
+    passes = -(-settings.epoch_steps // steps)
     fitted = model.fit(
-        dataset.stream(TRAIN, settings.batch_size, config.seed, first_epoch=first),
-        steps_per_epoch=dataset.steps(TRAIN, settings.batch_size),
+        dataset.stream(TRAIN, settings.batch_size, config.seed, first_epoch=first * passes),
+        steps_per_epoch=steps * passes,
         validation_data=dataset.batches(VAL, EVAL_BATCH) if monitor else None,
         initial_epoch=first,
         epochs=settings.epochs,

@@ -16,6 +16,11 @@ from pipeline.datasets import check, fetch, load_spec
 from pipeline.transforms.record import RECORD_VERSION
 
 
+def label(dataset, data):
+    """The dataset's name, and behind it the split where it is not the usual one."""
+    return dataset if data.split == "users" else f"{dataset}-{data.split}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Given:
     """Prepared datasets that exist already.
@@ -58,7 +63,7 @@ class Made:
         Raises:
             PrepareError: the pipeline failed; what it said is on standard error.
         """
-        folder = self._root / "prepared" / f"{self.spec.name}-salt{run}"
+        folder = self._root / "prepared" / f"{label(self.spec.name, data)}-salt{run}"
         stamp = folder.with_name(f"{folder.name}.json")
         state = json.dumps(self._state(data), sort_keys=True)
         if folder.is_dir() and stamp.is_file() and stamp.read_text() == state:

@@ -9,7 +9,7 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TEST
 from experiments import store, table
-from experiments.prepared import Given, Made
+from experiments.prepared import Given, Made, label
 from experiments.rows import rows
 from pipeline.folders import make_folder
 
@@ -60,6 +60,7 @@ def run(
         datasets = Made(dataset, data_dir, root)
         name = datasets.spec.name
     chosen = rows(models, name, _given(preset, config_path))
+    name = label(name, chosen[0].config.data)
     out = pathlib.Path(out or pathlib.Path(root) / "experiments" / "quality" / name)
     make_folder(out, "Give another folder by --out.")
     left = _Progress(runs, chosen)

@@ -6,6 +6,7 @@ import numpy as np
 
 from cmclrec_tf.evaluation.significance import paired_t, sign_flip
 from cmclrec_tf.schema import COLD, OVERALL, WARM
+from experiments.store import VALUES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,12 @@ QUALITY = tuple(
     Column(label, metric, segment, f"{key}{suffix}@20")
     for label, segment, suffix in (*_SEGMENTS, ("overall", OVERALL, ""))
     for metric, key in (("Recall@20", "recall"), ("NDCG@20", "ndcg"))
+)
+# Without cold users, at the cut of published tables too.
+LEAVE_ONE_OUT = tuple(
+    Column("all users", f"{metric}@{k}", WARM, f"{key}@{k}")
+    for k in (10, 20)
+    for metric, key in (("Recall", "recall"), ("NDCG", "ndcg"))
 )
 # Lists do not depend on what is judged relevant.
 LISTS = tuple(
@@ -75,10 +82,11 @@ class Results:
         metrics: `{row: [what `store.read` gives, a run each]}`.
         users: `{row: [what `store.read_users` gives, a run each]}`.
         ours: names of CMCLRec's rows.
+        columns: of the table of quality.
     """
 
-    def __init__(self, metrics, users, ours):
-        self.metrics, self.users = metrics, users
+    def __init__(self, metrics, users, ours, columns=QUALITY):
+        self.metrics, self.users, self.columns = metrics, users, columns
         self.names = list(metrics)
         self.ours = [name for name in self.names if name in ours]
         self.others = [name for name in self.names if name not in ours]
@@ -101,10 +109,11 @@ class Results:
         return max(names, key=lambda name: self.mean(name, column))
 
     def comparisons(self):
-        """A `Comparison` for each of CMCLRec's rows and each column of QUALITY."""
+        """A `Comparison` for each of CMCLRec's rows and each column that users have."""
         if not self.others:
             return []
-        return [self._compare(name, column) for name in self.ours for column in QUALITY]
+        columns = [column for column in self.columns if column.key in VALUES]
+        return [self._compare(name, column) for name in self.ours for column in columns]
 
     def against(self, name, other, column):
         """The `Comparison` of two rows that are named."""

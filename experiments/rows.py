@@ -122,7 +122,7 @@ def _presets():
 
 def _check_one_population(found):
     """All rows of a run read one prepared dataset, so they must agree on who is in it."""
-    fields = ("min_events", "test_share", "val_share")
+    fields = ("split", "min_events", "test_share", "val_share")
     first = found[0]
     for row in found[1:]:
         for field in fields:

@@ -6,7 +6,7 @@ import math
 import pathlib
 
 from experiments import store
-from experiments.results import LISTS, QUALITY, Results
+from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Results
 from experiments.targets import checks
 
 
@@ -38,6 +38,7 @@ def write(out, dataset, rows, runs):
         {name: [store.read(folder) for folder in found] for name, found in folders.items()},
         {name: [store.read_users(folder) for folder in found] for name, found in folders.items()},
         {row.name for row in rows if row.is_cmclrec},
+        QUALITY if rows[0].config.data.split == "users" else LEAVE_ONE_OUT,
     )
     text = _text(results, dataset, runs)
     markdown, table = pathlib.Path(out) / "quality.md", pathlib.Path(out) / "quality.csv"
@@ -47,12 +48,18 @@ def write(out, dataset, rows, runs):
     return Written(text, markdown, table)
 
 
+_JUDGED = (
+    "Full ranking of the catalogue. Warm users are judged on their last item; cold ones on the "
+    "last, and beside it on all that was removed. Overall counts every user once, by the last."
+)
+_LEFT_OUT = "Full ranking of the catalogue. Every user is judged on the last item; nobody is cold."
+
+
 def _text(results, dataset, runs):
     parts = [
         f"# {dataset}: mean and standard deviation of {runs} runs",
-        "Full ranking of the catalogue. Warm users are judged on their last item; cold ones on the "
-        "last, and beside it on all that was removed. Overall counts every user once, by the last.",
-        _values(results, QUALITY, _share),
+        _JUDGED if results.columns == QUALITY else _LEFT_OUT,
+        _values(results, results.columns, _share),
         "## Lists",
         "Items that the lists of a segment hold together, and their mean similarity (1: one list "
         "for everybody).",
@@ -133,7 +140,7 @@ def _lines(results, runs):
     """A line a row, column and run, and then the means."""
     yield ["model", "segment", "metric", "run", "value"]
     for name in results.names:
-        for column in (*QUALITY, *LISTS):
+        for column in (*results.columns, *LISTS):
             head = [name, column.label, column.metric]
             for number, value in enumerate(results.values(name, column)):
                 yield [*head, number, repr(float(value))]

@@ -8,7 +8,7 @@ _POPULATIONS = ((TRAIN, WARM), (VAL, WARM), (TEST, WARM), (TEST, COLD))
 
 
 def users_by_split(counts):
-    """`{split: number of users}` of the counters of `UserRecords`."""
+    """`{split: number of records}` of the counters of `UserRecords`."""
     users = dict.fromkeys(SPLITS, 0)
     for split, segment in _POPULATIONS:
         users[split] += counts.get(counters.kept(split, segment), 0)
@@ -51,6 +51,8 @@ def check_population(counts, spec, data):
             "Lower data.min_events or give more events.",
         )
     for split, segment in _POPULATIONS:
+        if segment == COLD and data.split != "users":
+            continue
         if not counts.get(counters.kept(split, segment)):
             raise InputError(
                 f"{kept} users ({few} more have fewer than {data.min_events} events)",

@@ -7,14 +7,14 @@ from cmclrec_tf.schema import SEGMENT, SPLITS, TRAIN
 from pipeline.transforms import counters
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_rows import SPAN
-from pipeline.transforms.record import build_record, events_needed
+from pipeline.transforms.record import build_records, events_needed
 from pipeline.transforms.tables import ReadInteractions, ReadUsers
 
 
 class UserRecords(beam.PTransform):
     """Reads a dataset's tables as `{split: collection of user records}`.
 
-    A record is `{field: list}`, see `record.build_record`. Users with too few events, and users of
+    A record is `{field: list}`, see `record.build_records`. Users with too few events, and users of
     the users' table without any event, are dropped; users with events who are not in the users'
     table are kept without user features. All are counted, see `counters`.
 
@@ -66,9 +66,9 @@ class _ToRecord(beam.DoFn):
             _count(counters.FEW_EVENTS)
         else:
             features = self._features(users)
-            split, record = build_record(user_id, events, features, self._data)
-            self._count_kept(split, record)
-            yield beam.pvalue.TaggedOutput(split, record)
+            for split, record in build_records(user_id, events, features, self._data):
+                self._count_kept(split, record)
+                yield beam.pvalue.TaggedOutput(split, record)
 
     def _features(self, users):
         if users:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.results import LISTS, QUALITY, Results
+from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Results
 from experiments.targets import checks
 
 COLUMN = {(column.label, column.metric): column for column in (*QUALITY, *LISTS)}
@@ -114,3 +114,17 @@ def test_one_run_has_no_deviation():
     results = _results(popularity=0.1)
     results.metrics["popularity"] = results.metrics["popularity"][:1]
     assert math.isnan(results.deviation("popularity", COLUMN["warm", "NDCG@20"]))
+
+
+def _alone(ndcg):
+    warm = {"recall@10": 0.3, "ndcg@10": ndcg, "recall@20": 0.4, "ndcg@20": 0.2}
+    return Results({"sasrec": [{"segments": {"warm": warm}}]}, {}, set(), LEAVE_ONE_OUT)
+
+
+def test_a_backbone_alone_is_held_against_published_numbers():
+    met = [met for _, met in checks(_alone(0.171), "movielens-1m-leave-one-out")]
+    assert met == [True, True]
+    assert dict(checks(_alone(0.169), "movielens-1m-leave-one-out")) == {
+        "sasrec: Recall@10 at least 0.30: 0.3000": True,
+        "sasrec: NDCG@10 at least 0.17: 0.1690": False,
+    }
