@@ -33,6 +33,7 @@ class Backbone(keras.layers.Layer):
     """
 
     causal = True
+    mask_vector = None
 
     def __init__(self, length, config, **kwargs):
         super().__init__(**kwargs)

@@ -75,7 +75,7 @@ class CMCLRec(Recommender):
 
     def embed(self, history, hidden=None, training=None):
         """history ids [B, L], hidden bool [B, L] -> T_s [B, L, D], without the hidden items."""
-        vector = getattr(self.backbone, "mask_vector", None)
+        vector = self.backbone.mask_vector
         return self.mapper.history_side(history, hidden, vector, training=training)
 
     def warm_states(self, history):

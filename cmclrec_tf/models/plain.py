@@ -37,7 +37,7 @@ class PlainRecommender(Recommender):
 
     def embed(self, history, hidden=None, training=None):
         """history ids [B, L], hidden bool [B, L] -> what the backbone sees [B, L, D]."""
-        return embed(self.items, history, hidden, getattr(self.backbone, "mask_vector", None))
+        return embed(self.items, history, hidden, self.backbone.mask_vector)
 
     def encode(self, history, training=None):
         """history ids [B, L] -> G [B, L, D]."""
