@@ -106,7 +106,7 @@ class PretrainConfig:
     """
 
     epochs: int = 8
-    epoch_steps: int = 1
+    epoch_steps: int = 100
     batch_size: int = 128
     learning_rate: float = 1e-3
     alpha: float = 0.5

@@ -21,9 +21,10 @@ FEATURES = (
 TINY = {
     "data": {"max_history": 8},
     "model": {"width": 16, "latent": 8, "blocks": 1, "heads": 2, "dropout": 0.0},
-    "pretrain": {"epochs": 4, "batch_size": 32, "learning_rate": 0.005},
+    "pretrain": {"epochs": 4, "epoch_steps": 1, "batch_size": 32, "learning_rate": 0.005},
     "finetune": {
         "epochs": 12,
+        "epoch_steps": 1,
         "batch_size": 32,
         "learning_rate": 0.01,
         "feature_dropout": 0.2,

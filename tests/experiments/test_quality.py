@@ -19,8 +19,8 @@ from experiments.rows import DEFAULT_ROWS
 CONFIG = {
     "data": {"max_history": 6},
     "model": {"width": 8, "latent": 4, "blocks": 1, "heads": 1},
-    "pretrain": {"epochs": 1, "batch_size": 64},
-    "finetune": {"epochs": 1, "batch_size": 64, "learning_rate": 0.01},
+    "pretrain": {"epochs": 1, "epoch_steps": 1, "batch_size": 64},
+    "finetune": {"epochs": 1, "epoch_steps": 1, "batch_size": 64, "learning_rate": 0.01},
 }
 MODELS = DEFAULT_ROWS
 RUNS = 2
