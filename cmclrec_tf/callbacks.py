@@ -43,6 +43,20 @@ class Progress(keras.callbacks.Callback):
         self.bar.close()
 
 
+class Averaged(keras.callbacks.SwapEMAWeights):
+    """Between epochs the model holds the optimizer's moving averages instead of its weights.
+
+    So early stopping keeps the averages, and a checkpoint holds the two in each other's place.
+
+    Args:
+        resumed: whether the fit starts from such a checkpoint.
+    """
+
+    def __init__(self, resumed=False):
+        super().__init__(swap_on_epoch=True)
+        self._ema_weights_in_model = resumed
+
+
 class SaveEpochs(keras.callbacks.Callback):
     """Writes a checkpoint after every epoch; stands behind `stopping` in the list.
 

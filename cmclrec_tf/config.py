@@ -146,6 +146,8 @@ class FinetuneConfig:
         weight_decay: of the field embeddings and the feature side of the mapper.
         epoch_steps: batches that an epoch has at least; fewer users are gone through several times.
         patience: epochs without a better validation NDCG before training stops.
+        ema: momentum of the moving average of the weights over the batches, which is what is judged
+            and kept; 0: the weights themselves.
         softmax: how the every-position loss of Eq. 14 is computed: over the `full` catalogue at
             once, exact but `chunked`, or `sampled` with a correction.
         negatives: sampled items a batch, shared by its positions.
@@ -164,6 +166,7 @@ class FinetuneConfig:
     weight_decay: float = 0.05
     epoch_steps: int = 100
     patience: int = 5
+    ema: float = 0.99
     softmax: str = "sampled"
     negatives: int = 1024
 
@@ -171,10 +174,11 @@ class FinetuneConfig:
         checks.positive(self, "epochs", "epoch_steps", "batch_size", "learning_rate", "patience")
         checks.positive(self, "negatives")
         checks.not_negative(self, "eta", "cold_weight", "weight_decay")
-        checks.share(self, "cold_share", "feature_dropout", "distill")
+        checks.share(self, "cold_share", "feature_dropout", "ema")
         checks.check(
             0 <= self.cold_decay <= 1, "cold_decay", self.cold_decay, "it must be in [0, 1]"
         )
+        checks.check(0 <= self.distill <= 1, "distill", self.distill, "it must be in [0, 1]")
         checks.one_of(self, "cold_rows", ("both", "flagged"))
         checks.one_of(self, "softmax", ("full", "chunked", "sampled"))
 

@@ -5,7 +5,7 @@ import pathlib
 
 import keras
 
-from cmclrec_tf.callbacks import Progress, Projector, SaveEpochs
+from cmclrec_tf.callbacks import Averaged, Progress, Projector, SaveEpochs
 from cmclrec_tf.checkpoints import Checkpoints, model_state, restore_model
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError, ReadableError
@@ -96,6 +96,7 @@ def train_plain(dataset, config=None, log_dir=None, checkpoint_dir=None):
         "plain",
         part="finetune",
         monitor="val_ndcg_warm",
+        optimizer=averaged_adam,
         log_dir=log_dir,
         checkpoint_dir=checkpoint_dir,
     )
@@ -108,7 +109,9 @@ def decay_feature_side(model, settings):
         model: a built `CMCLRec`.
         settings: `FinetuneConfig`.
     """
-    adam = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+    adam = keras.optimizers.AdamW(
+        settings.learning_rate, weight_decay=settings.weight_decay, **_averaging(settings)
+    )
     feature_side = (model.mapper.tokens, model.mapper.auto_f.encoder)
     decayed = {id(v) for layer in feature_side for v in layer.trainable_variables}
     adam.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in decayed])
@@ -118,6 +121,15 @@ def decay_feature_side(model, settings):
 def plain_adam(model, settings):
     """Adam; `model` and `settings` as every maker of an optimizer takes them."""
     return keras.optimizers.Adam(settings.learning_rate)
+
+
+def averaged_adam(model, settings):
+    """Adam that keeps a moving average of the weights."""
+    return keras.optimizers.Adam(settings.learning_rate, **_averaging(settings))
+
+
+def _averaging(settings):
+    return {"use_ema": bool(settings.ema), "ema_momentum": settings.ema}
 
 
 def _fit(
@@ -166,7 +178,9 @@ def _fit(
         monitor, mode="max", patience=settings.patience, restore_best_weights=True
     )
     shown = ["loss", *(f"{BEST}{segment}" for segment in ("_warm", "_cold") if monitor)]
-    callbacks = [Progress(stage, *shown), *filter(None, [stopping])]
+    # The averages come first: the others are to see them in the place of the weights.
+    averaged = Averaged(resumed=bool(resumed)) if model.optimizer.use_ema else None
+    callbacks = [*filter(None, [averaged]), Progress(stage, *shown), *filter(None, [stopping])]
     callbacks.append(keras.callbacks.TerminateOnNaN())
     if log_dir is not None:
         folder = pathlib.Path(log_dir) / stage

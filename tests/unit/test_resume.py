@@ -20,12 +20,13 @@ from cmclrec_tf.training import train
 from tests.conftest import FEATURES, TINY
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Dropout draws from seeds' states of its own; a large patience keeps early stopping's state alive.
+# Dropout draws from seeds' states of its own; the averages are swapped; a large patience keeps early stopping's state alive.
 RESUMED = {
     **TINY,
     "model": {**TINY["model"], "dropout": 0.1},
     "pretrain": {**TINY["pretrain"], "epochs": 4},
-    "finetune": {**TINY["finetune"], "epochs": 5},
+    # Two passes an epoch.
+    "finetune": {**TINY["finetune"], "epochs": 5, "epoch_steps": 4},
 }
 # Killed in the middle of an epoch of the stage, once its second epoch has been saved.
 TRAINING = """
