@@ -46,6 +46,8 @@ def quality(dataset, data_dir, preset, config_path, runs, models, root, out, pre
     the name of a backbone (it alone, without the mapper; `sasrec` by default),
     the name of a preset (CMCLRec by that config; `paper` and `default` by default).
 
+    Behind a colon a row's config can be changed: default:finetune.ema=0+model.simulated=4
+
     A row's config is the preset <row>-<dataset> where there is one, else the preset <row>; a
     backbone without a preset takes that of `default`.
     """

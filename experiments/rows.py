@@ -1,7 +1,10 @@
 """The rows of a table: what each name trains."""
 
 import dataclasses
+import functools
 import importlib.resources
+
+import yaml
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
@@ -75,7 +78,8 @@ def rows(names, dataset, given=None):
     """The rows by their names.
 
     Args:
-        names: of the rows; DEFAULT_ROWS when None.
+        names: of the rows; DEFAULT_ROWS when None. Behind a colon a name can change its config:
+            `default:finetune.ema=0+model.simulated=4`.
         dataset: the dataset's name, by which a preset of its own is looked for.
         given: one `Config` for every row; without it each row has its preset.
 
@@ -83,14 +87,45 @@ def rows(names, dataset, given=None):
         list of `Row`.
 
     Raises:
-        InputError: a name that is no row, a name twice, or configs that split users differently.
+        InputError: a name that is no row, a name twice, a change that no config takes, or configs
+            that split users differently.
     """
     names = list(names or DEFAULT_ROWS)
     if len(set(names)) < len(names):
         raise InputError(f"models {names}", "each is named once", "Drop the repeated one.")
-    found = [_row(name, dataset, given) for name in names]
+    found = [_changed_row(name, dataset, given) for name in names]
     _check_one_population(found)
     return found
+
+
+def _changed_row(name, dataset, given):
+    """The row of a name and of the changes behind it."""
+    base, _, changes = name.partition(":")
+    row = _row(base, dataset, given)
+    if not changes:
+        return row
+    if row.kind == "floor":
+        raise InputError(f"model {name!r}", f"{base} takes no config", "Drop what follows the :.")
+    values = row.config.to_dict()
+    for change in changes.split("+"):
+        path, equals, value = change.partition("=")
+        *parts, field = path.split(".")
+        place = functools.reduce(lambda found, part: found.get(part, {}), parts, values)
+        if not equals or not isinstance(place, dict) or field not in place:
+            raise InputError(
+                f"model {name!r}",
+                f"{change!r} must be a field of the config and a value, as finetune.ema=0",
+                "Correct --models.",
+            )
+        place[field] = _value(value)
+    return dataclasses.replace(row, name=name, config=Config.from_dict(values))
+
+
+def _value(text):
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # of a type that no field has but one of text
 
 
 def _row(name, dataset, given):

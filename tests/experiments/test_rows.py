@@ -26,6 +26,31 @@ def test_a_preset_of_the_dataset_wins(monkeypatch):
     assert asked == ["default-toy", "default-toy", "paper", "default-toy"]
 
 
+def test_a_row_with_changes():
+    name = "default:finetune.ema=0+model.history_path=mapped"
+    row, plain = rows([name, "sasrec:finetune.ema=0.5"], "my-data")
+    config = Config.from_dict({"finetune": {"ema": 0}, "model": {"history_path": "mapped"}})
+    assert (row.name, row.kind, row.config) == (name, "cmclrec", config)
+    assert plain.kind == "backbone" and plain.config.finetune.ema == 0.5
+    assert Config.preset("default").finetune.ema != 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("default:finetune.emu=0", "finetune.emu=0"),
+        ("default:ema=0", "ema=0"),
+        ("default:finetune.ema", "finetune.ema"),
+        ("default:finetune.ema.x=1", "finetune.ema.x=1"),
+        ("default:finetune.ema=2", "ema=2"),
+        ("popularity:seed=1", "takes no config"),
+    ],
+)
+def test_a_change_that_no_config_takes(name, said):
+    with pytest.raises(InputError, match=said):
+        rows([name], "my-data")
+
+
 def test_a_run_is_a_salt_and_a_seed():
     (row,) = rows(["paper"], "my-data")
     config = row.for_run(3).config

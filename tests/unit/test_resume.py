@@ -20,7 +20,7 @@ from cmclrec_tf.training import train
 from tests.conftest import FEATURES, TINY
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Dropout draws from seeds' states of its own; the averages are swapped; a large patience keeps early stopping's state alive.
+# Dropout draws from seeds' states of its own; a large patience keeps early stopping's state alive.
 RESUMED = {
     **TINY,
     "model": {**TINY["model"], "dropout": 0.1},
