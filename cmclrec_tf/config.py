@@ -9,6 +9,9 @@ import yaml
 from cmclrec_tf import checks
 from cmclrec_tf.errors import InputError
 
+# The mapper with parts taken away: section 4.4 of the paper.
+ABLATIONS = ("NoDA", "NoCL", "None")
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -58,6 +61,8 @@ class ModelConfig:
         width: D. latent: Z, width of the autoencoders' code.
         blocks, heads, dropout: of the backbone.
         encoder_blocks: transformer blocks of the history encoder Psi_s.
+        mapper: `full`, or with parts taken away as in section 4.4: `NoDA` (no augmentation),
+            `NoCL` (no cross-modal module), `None` (neither).
         positions: train the backbone on the `last` position or on `every` one; `every` makes the
             history side of the mapper causal, so that no position sees its own label.
         history_path: T_s is the mapper's output (`mapped`), or that plus the raw item embeddings
@@ -75,6 +80,7 @@ class ModelConfig:
     heads: int = 2
     dropout: float = 0.2
     encoder_blocks: int = 1
+    mapper: str = "full"
     positions: str = "every"
     history_path: str = "residual"
     simulated: int = 8
@@ -87,6 +93,7 @@ class ModelConfig:
         )
         checks.not_negative(self, "simulated")
         checks.share(self, "dropout")
+        checks.one_of(self, "mapper", ("full", *ABLATIONS))
         checks.one_of(self, "positions", ("last", "every"))
         checks.one_of(self, "history_path", ("mapped", "residual"))
 

@@ -112,8 +112,8 @@ def decay_feature_side(model, settings):
     adam = keras.optimizers.AdamW(
         settings.learning_rate, weight_decay=settings.weight_decay, **_averaging(settings)
     )
-    feature_side = (model.mapper.tokens, model.mapper.auto_f.encoder)
-    decayed = {id(v) for layer in feature_side for v in layer.trainable_variables}
+    layers = model.mapper.feature_layers
+    decayed = {id(v) for layer in layers for v in layer.trainable_variables}
     adam.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in decayed])
     return adam
 

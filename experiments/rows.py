@@ -6,7 +6,7 @@ import importlib.resources
 
 import yaml
 
-from cmclrec_tf.config import Config
+from cmclrec_tf.config import ABLATIONS, Config
 from cmclrec_tf.errors import InputError
 
 FLOORS = ("random", "popularity", "popularity-last", "features-mlp", "features-mlp-last")
@@ -140,6 +140,10 @@ def _row(name, dataset, given):
         config = given or Config.preset(own or default)
         model = dataclasses.replace(config.model, backbone=name)
         return Row(name, "backbone", dataclasses.replace(config, model=model))
+    if name in ABLATIONS:
+        config = given or Config.preset(own or default)
+        model = dataclasses.replace(config.model, mapper=name)
+        return Row(name, "cmclrec", dataclasses.replace(config, model=model))
     if own is None:
         raise InputError(
             f"model {name!r}",

@@ -2,13 +2,13 @@
 
 import dataclasses
 
+from cmclrec_tf.config import ABLATIONS
 from cmclrec_tf.schema import COLD, OVERALL
 from experiments.results import LISTS, QUALITY
 
 ROW = "default"
 BACKBONE = "sasrec"
 POPULARITY = "popularity"
-ABLATIONS = ("NoDA", "NoCL", "None")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,8 @@ from keras import ops
 
 from cmclrec_tf import augment
 from cmclrec_tf.losses.next_item import soft_next_item
-from cmclrec_tf.models.cross_modal import CrossModalMapper, newest
+from cmclrec_tf.models import ablations
+from cmclrec_tf.models.cross_modal import newest
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import FIRST_ID, PAD
@@ -42,8 +43,7 @@ class CMCLRec(Recommender):
 
     def __init__(self, schema, config, mapper=None, **kwargs):
         super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
-        length = config.data.max_history
-        self.mapper = mapper or CrossModalMapper(schema, config.model, length, name="mapper")
+        self.mapper = mapper or ablations.create(schema, config.model, config.data.max_history)
         self._build(self.mapper.items, config.seed + 1)
         # Which users are flagged cold changes with the epoch, the same way in every run.
         self.epoch = self.add_weight(

@@ -36,36 +36,52 @@ def embed(items, history, hidden=None, vector=None):
 class CrossModalMapper(keras.Model):
     """Learns T_s (history side), T_f (feature side) and the way T_s' = D_s(E_f(T_f)) between them.
 
+    `objectives` names the parts of the stage 1 loss that train it, see `pretrain.pretrain_losses`.
+
     Args:
         schema: `Schema` with vocabulary sizes.
         config: `ModelConfig`.
         length: L, the number of history positions.
     """
 
+    objectives = ("contrast", "cross_modal")
+
     def __init__(self, schema, config, length, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.schema, self.config, self.length = schema, config, length
-        width, fields = config.width, len(schema.features)
-        causal = config.positions == "every"
-        self.items = item_embedding(schema, width)
-        self.tokens = FeatureTokens(schema.features, width, name="tokens")
-        self.psi_f = FeatureEncoder(fields, width, name="psi_f")
+        self.items = item_embedding(schema, config.width)
+        self.tokens = FeatureTokens(schema.features, config.width, name="tokens")
+        self._add_augmentation(config, causal=config.positions == "every")
+        self._add_cross_modal(config, causal=config.positions == "every")
+
+    def _add_augmentation(self, config, causal):
+        """The encoders Psi that Eqs. (1)-(4) train."""
+        self.psi_f = FeatureEncoder(len(self.schema.features), config.width, name="psi_f")
         self.psi_s = SequenceEncoder(
-            length,
-            width,
+            self.length,
+            config.width,
             config.encoder_blocks,
             config.heads,
             config.dropout,
             causal,
             name="psi_s",
         )
+
+    def _add_cross_modal(self, config, causal):
+        """The attentions and autoencoders of Eqs. (5)-(8)."""
+        width, fields = config.width, len(self.schema.features)
         self.attention_f = SelfAttention(width, name="attention_f")
         self.attention_s = SelfAttention(width, causal, name="attention_s")
         self.auto_f = Autoencoder(fields, width, config.latent, name="auto_f")
-        self.auto_s = Autoencoder(length, width, config.latent, name="auto_s")
+        self.auto_s = Autoencoder(self.length, width, config.latent, name="auto_s")
         # Their halves are called one by one, which builds nothing.
         self.auto_f.build((None, fields, width))
-        self.auto_s.build((None, length, width))
+        self.auto_s.build((None, self.length, width))
+
+    @property
+    def feature_layers(self):
+        """The layers that read a user's features first, which overfit first."""
+        return self.tokens, self.auto_f.encoder
 
     def encode_features(self, features, masked=None):
         """features, masked bool [B, M] -> h_f [B, M, D], Eq. (2)."""
@@ -90,12 +106,16 @@ class CrossModalMapper(keras.Model):
             vector: [D], what stands for them on the residual path.
         """
         mask = history != PAD
-        t_s = self.attention_s(self.encode_history(history, hidden, training=training), mask)
+        t_s = self.attend(self.encode_history(history, hidden, training=training), mask)
         if self.config.history_path == "residual":
             t_s = t_s + embed(self.items, history, hidden, vector) * ops.cast(
                 mask[:, :, None], t_s.dtype
             )
         return t_s
+
+    def attend(self, h_s, mask):
+        """h_s [B, L, D] -> what the mapper makes of it [B, L, D], Eqs. (5)-(7)."""
+        return self.attention_s(h_s, mask)
 
     def simulate(self, t_f):
         """T_f [B, M, D] -> the simulated history T_s' = D_s(E_f(T_f)) [B, L, D]."""

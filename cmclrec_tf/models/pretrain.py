@@ -7,7 +7,8 @@ from cmclrec_tf import augment
 from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.mmd import mmd
 from cmclrec_tf.losses.reconstruction import reconstruction
-from cmclrec_tf.models.cross_modal import CrossModalMapper, newest
+from cmclrec_tf.models import ablations
+from cmclrec_tf.models.cross_modal import newest
 from cmclrec_tf.models.staged import StagedModel
 from cmclrec_tf.schema import PAD
 
@@ -36,6 +37,28 @@ def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=Non
     Returns:
         {name: scalar}, the weighted sum of Eq. (15) under `loss/pretrain`.
     """
+    parts = {
+        "contrast": lambda: _contrast(mapper, batch, config, seed, warm, training),
+        "cross_modal": lambda: _cross_modal(mapper, batch, mapped, config, warm),
+        "translation": lambda: _translation(batch, mapped, config, warm),
+    }
+    losses = {}
+    for name in mapper.objectives:
+        losses |= parts[name]()
+    weights = {
+        "loss/features": config.alpha,
+        "loss/sequences": config.beta,
+        "loss/reconstruction_history": 1.0,
+        "loss/reconstruction_features": 1.0,
+        "loss/mmd": config.cross,  # Eqs. (9), (11)
+        "loss/translation": config.cross,
+    }
+    total = sum(weights[name] * loss for name, loss in losses.items())
+    return {**losses, "loss/pretrain": total}  # Eq. (15)
+
+
+def _contrast(mapper, batch, config, seed, warm, training):
+    """Eqs. (3) and (4)."""
     history, features = batch["history"], batch["features"]
     rows, fields = ops.shape(history)[0], len(mapper.schema.features)
 
@@ -43,37 +66,46 @@ def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=Non
     masks = ops.concatenate(augment.disjoint_field_masks(rows, fields, config.mask_share, seed))
     h_f = mapper.encode_features({n: _twice(v) for n, v in features.items()}, masks)
     view_f = ops.split(ops.mean(h_f, axis=1), 2)  # 2 x [B, D]
-    contrast_f = info_nce(*view_f, config.temperature, batch["profile_key"], warm)
 
     (ids1, masked1), (ids2, masked2) = augment.history_views(history, seed)
     ids, masked = ops.concatenate([ids1, ids2]), ops.concatenate([masked1, masked2])
     h_s = mapper.encode_history(ids, masked, training=training)
     view_s = ops.split(masked_mean(h_s, ids != PAD), 2)  # 2 x [B, D]
-    contrast_s = info_nce(*view_s, config.temperature, batch["user_key"], warm)
+    return {
+        "loss/features": info_nce(*view_f, config.temperature, batch["profile_key"], warm),
+        "loss/sequences": info_nce(*view_s, config.temperature, batch["user_key"], warm),
+    }
 
-    real = history != PAD
-    t_s, t_f, simulated = mapped
+
+def _cross_modal(mapper, batch, mapped, config, warm):
+    """Eqs. (8) and (9)."""
+    t_s, t_f, _ = mapped
+    real = batch["history"] != PAD
     p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)  # [B, Z]
-    fixed = ops.stop_gradient if config.targets == "fixed" else lambda x: x
+    fixed = _fixed(config)
     how = {"weights": warm, "reduction": config.reduction}
     # Decoders speak of all L positions; a batch may have been cut to its longest history.
-    length = ops.shape(history)[1]
-    decoded = newest(mapper.auto_s.decode(p_s), length)
-    l_s = reconstruction(decoded, fixed(t_s), real, **how)
-    l_f = reconstruction(mapper.auto_f.decode(p_f), fixed(t_f), **how)
-    gap = mmd(p_s, p_f, warm)
-    translation = reconstruction(newest(simulated, length), fixed(t_s), real, **how)
-
-    l_c2l = l_s + l_f + config.cross * (gap + translation)  # Eqs. (9), (11)
+    decoded = newest(mapper.auto_s.decode(p_s), ops.shape(real)[1])
+    decoded_f = mapper.auto_f.decode(p_f)
     return {
-        "loss/features": contrast_f,
-        "loss/sequences": contrast_s,
-        "loss/reconstruction_history": l_s,
-        "loss/reconstruction_features": l_f,
-        "loss/mmd": gap,
-        "loss/translation": translation,
-        "loss/pretrain": config.alpha * contrast_f + config.beta * contrast_s + l_c2l,  # Eq. (15)
+        "loss/reconstruction_history": reconstruction(decoded, fixed(t_s), real, **how),
+        "loss/reconstruction_features": reconstruction(decoded_f, fixed(t_f), **how),
+        "loss/mmd": mmd(p_s, p_f, warm),
+        **_translation(batch, mapped, config, warm),
     }
+
+
+def _translation(batch, mapped, config, warm):
+    """The second half of Eq. (9): T_s' against T_s."""
+    t_s, _, simulated = mapped
+    real = batch["history"] != PAD
+    simulated = newest(simulated, ops.shape(real)[1])
+    how = {"weights": warm, "reduction": config.reduction}
+    return {"loss/translation": reconstruction(simulated, _fixed(config)(t_s), real, **how)}
+
+
+def _fixed(config):
+    return ops.stop_gradient if config.targets == "fixed" else lambda x: x
 
 
 def _twice(x):
@@ -103,7 +135,7 @@ class Pretrain(StagedModel):
     def __init__(self, schema, config, **kwargs):
         super().__init__(("loss", *LOSSES), **kwargs)
         self.schema, self.config = schema, config
-        self.mapper = CrossModalMapper(schema, config.model, config.data.max_history, name="mapper")
+        self.mapper = ablations.create(schema, config.model, config.data.max_history)
         self.seed = keras.random.SeedGenerator(config.seed)
 
     def call(self, batch, training=None):

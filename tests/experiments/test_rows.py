@@ -75,3 +75,9 @@ def test_rows_that_judge_other_users_are_refused(monkeypatch):
     monkeypatch.setattr(Config, "preset", configs.get)
     with pytest.raises(InputError, match="min_events=9 of paper"):
         rows(["default", "paper"], "my-data")
+
+
+def test_an_ablation_is_the_default_with_another_mapper():
+    (row,) = rows(["NoDA"], "my-data")
+    assert row.is_cmclrec and row.config.model.mapper == "NoDA"
+    assert row.config == Config.from_dict({"model": {"mapper": "NoDA"}})

@@ -1,0 +1,91 @@
+"""The mapper with parts taken away: what is left, and that it trains and is kept."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from cmclrec_tf.config import ABLATIONS
+from cmclrec_tf.models import CMCLRec, Pretrain, ablations
+from cmclrec_tf.training import train
+
+CONTRAST = {"loss/features", "loss/sequences"}
+TRANSLATION = {"loss/translation"}
+REST = {"loss/reconstruction_history", "loss/reconstruction_features", "loss/mmd"}
+
+
+def changed(config, name, **model):
+    return dataclasses.replace(
+        config, model=dataclasses.replace(config.model, mapper=name, **model)
+    )
+
+
+@pytest.fixture
+def batch(dataset):
+    return next(iter(dataset.batches("train", 32)))
+
+
+def mapper_of(name, dataset, config, batch, **model):
+    config = changed(config, name, **model)
+    mapper = ablations.create(dataset.schema, config.model, config.data.max_history)
+    mapper(batch)
+    return mapper
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("full", CONTRAST | REST | TRANSLATION),
+        ("NoDA", REST | TRANSLATION),
+        ("NoCL", CONTRAST | TRANSLATION),
+        ("None", TRANSLATION),
+    ],
+)
+def test_the_losses_that_are_left(name, expected, dataset, config, batch):
+    model = Pretrain(dataset.schema, changed(config, name))
+    losses = model.losses_of(batch)
+    assert set(losses) == expected | {"loss/pretrain", "loss"}
+    assert float(losses["loss"]) > 0
+
+
+def test_without_augmentation_attention_sees_raw_embeddings(dataset, config, batch):
+    mapper = mapper_of("NoDA", dataset, config, batch, history_path="mapped")
+    history = batch["history"]
+    real = np.asarray(history) != 0
+    expected = mapper.attention_s(mapper.items(history) * real[:, :, None], real)
+    np.testing.assert_allclose(mapper.history_side(history), expected, atol=1e-6)
+    tokens = mapper.tokens(batch["features"])
+    np.testing.assert_allclose(mapper.encode_features(batch["features"]), tokens)
+
+
+@pytest.mark.parametrize("name", ["NoCL", "None"])
+def test_without_cross_modal_learning_the_map_is_linear(name, dataset, config, batch):
+    mapper = mapper_of(name, dataset, config, batch)
+    a, b = keras.random.normal((2, *mapper.feature_side(batch["features"]).shape), seed=1)
+    step = mapper.simulate(a + b) - mapper.simulate(b)
+    np.testing.assert_allclose(step, mapper.simulate(a) - mapper.simulate(0 * a), atol=1e-5)
+
+
+def test_with_neither_a_history_is_its_items(dataset, config, batch):
+    for path in ("mapped", "residual"):
+        mapper = mapper_of("None", dataset, config, batch, history_path=path)
+        real = np.asarray(batch["history"])[:, :, None] != 0
+        expected = mapper.items(batch["history"]) * real
+        np.testing.assert_allclose(mapper.history_side(batch["history"]), expected)
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_trained_and_kept(name, dataset, config, batch, tmp_path):
+    short = dataclasses.replace(
+        changed(config, name),
+        pretrain=dataclasses.replace(config.pretrain, epochs=1),
+        finetune=dataclasses.replace(config.finetune, epochs=1),
+    )
+    model = train(dataset, short)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(again, CMCLRec) and type(again.mapper) is ablations.MAPPERS[name]
+    cold = {**batch, "is_cold": np.ones(32, bool), "history": 0 * batch["history"]}
+    for asked in (batch, cold):
+        np.testing.assert_allclose(again(asked), model(asked), atol=1e-6)
