@@ -33,8 +33,10 @@ class Row:
 
     def settings(self):
         """Everything that decides what the row trains, as plain values."""
-        if self.kind != "floor":
+        if self.kind == "cmclrec":
             return {"row": self.name, "kind": self.kind, "config": self.config.to_dict()}
+        if self.kind == "backbone":
+            return {"row": self.name, "kind": self.kind, "config": _of_a_backbone(self.config)}
         own = dataclasses.asdict(self._mlp()) if self.name.startswith("features-mlp") else {}
         return {"row": self.name, "seed": self.config.seed, **own}
 
@@ -96,6 +98,31 @@ def rows(names, dataset, given=None):
     found = [_changed_row(name, dataset, given) for name in names]
     _check_one_population(found)
     return found
+
+
+# Parts of the config, and fields of them, that no backbone alone reads.
+_WITHOUT = ("pretrain", "serve")
+_OF_THE_MAPPER = {
+    "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
+    "finetune": (
+        "eta",
+        "cold_rows",
+        "cold_share",
+        "cold_weight",
+        "cold_decay",
+        "distill",
+        "feature_dropout",
+        "weight_decay",
+    ),
+}
+
+
+def _of_a_backbone(config):
+    """The config without what the mapper alone reads: a change of it trains no backbone again."""
+    values = {part: value for part, value in config.to_dict().items() if part not in _WITHOUT}
+    for part, fields in _OF_THE_MAPPER.items():
+        values[part] = {name: v for name, v in values[part].items() if name not in fields}
+    return values
 
 
 def _changed_row(name, dataset, given):

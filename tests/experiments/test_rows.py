@@ -70,6 +70,25 @@ def test_settings_tell_apart_what_trains_apart():
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ("finetune.distill=0.1", False),
+        ("model.mapper=NoDA", False),
+        ("pretrain.epochs=3", False),
+        ("finetune.ema=0.5", True),
+        ("model.width=32", True),
+        ("data.max_history=9", True),
+    ],
+)
+def test_a_backbone_is_trained_again_by_what_it_reads(change, again):
+    settings = []
+    for name in ("sasrec", f"sasrec:{change}"):
+        (row,) = rows([name], "my-data")
+        settings.append({**row.for_run(0).settings(), "row": None})
+    assert (settings[0] != settings[1]) == again
+
+
 def test_rows_that_judge_other_users_are_refused(monkeypatch):
     configs = {"default": Config(), "paper": Config.from_dict({"data": {"min_events": 9}})}
     monkeypatch.setattr(Config, "preset", configs.get)
