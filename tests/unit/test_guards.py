@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmclrec_tf.evaluation import evaluate
 from cmclrec_tf.models import CMCLRec, Pretrain
 from cmclrec_tf.models.pretrain import pretrain_losses
 
@@ -122,3 +123,22 @@ def test_users_who_cannot_be_told_apart_are_no_negatives(dataset, config, batch)
     losses = pretrain_losses(model.mapper, same, mapped, config.pretrain, seed)
     assert float(losses["loss/features"]) == pytest.approx(0.0, abs=1e-6)
     assert float(losses["loss/sequences"]) > 0.1
+
+
+def cold_lists(model, dataset):
+    """Coverage and mean similarity of the cold test users' five best items."""
+    rows = evaluate(model, dataset, ks=(5,)).rows["cold"]
+    return rows["coverage@5"], rows["jaccard@5"]
+
+
+def test_cold_lists_follow_the_profile_and_their_collapse_shows(model, dataset, config, batch):
+    coverage, jaccard = cold_lists(model, dataset)
+    assert coverage > 5 and jaccard < 0.9
+    broken = CMCLRec(dataset.schema, config)
+    broken(batch)
+    broken.set_weights(model.get_weights())
+    assert cold_lists(broken, dataset) == (coverage, pytest.approx(jaccard))
+    # A profile that no longer reaches the simulated history gives everybody one list.
+    for weight in broken.mapper.auto_f.trainable_weights:
+        weight.assign(weight * 0)
+    assert cold_lists(broken, dataset) == (5, pytest.approx(1.0))
