@@ -113,7 +113,7 @@ class PretrainConfig:
     """
 
     epochs: int = 8
-    epoch_steps: int = 100
+    epoch_steps: int = 50
     batch_size: int = 128
     learning_rate: float = 1e-3
     alpha: float = 0.5

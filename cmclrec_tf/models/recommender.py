@@ -9,7 +9,7 @@ from cmclrec_tf.models import ranking
 from cmclrec_tf.models.staged import StagedModel
 from cmclrec_tf.schema import FIRST_ID, PAD
 
-METRICS = ("ndcg_warm", "ndcg_cold", "ndcg")
+METRICS = ("ndcg_warm", "ndcg_cold")
 
 # Share of a history's items that a bidirectional backbone has to guess.
 HIDDEN_SHARE = 0.2
@@ -114,6 +114,12 @@ class Recommender(StagedModel):
             return chunked_next_item(*found)
         return sampled_next_item(*found, *zipf(settings.negatives, self.schema.items, self.seed))
 
+    def test_step(self, data):
+        found = super().test_step(data)
+        # The geometric mean: a tenth more for one segment makes up for a tenth less for the other,
+        # however far apart the two are.
+        return {**found, "ndcg": ops.sqrt(found["ndcg_warm"] * found["ndcg_cold"])}
+
     def validation_of(self, batch):
         """NDCG and loss of every validation user, asked once with the history and once without."""
         target, history = batch["target"][:, 0], batch["history"]
@@ -127,7 +133,6 @@ class Recommender(StagedModel):
             values[f"loss/{segment}"] = next_item(scores, target)
             scores = ranking.shut_out(scores, seen)
             values[f"ndcg_{segment}"] = ranking.ndcg_of_one(scores, target, self.config.evaluate.k)
-        values["ndcg"] = (values["ndcg_warm"] + values["ndcg_cold"]) / 2
         values["loss"] = (values["loss/warm"] + values["loss/cold"]) / 2
         return values
 

@@ -61,7 +61,7 @@ def test_backup_and_restore_goes_on_at_the_epoch(stage, dataset, config, tmp_pat
 
 
 def test_early_stopping_on_the_mean_of_both_segments(dataset, config):
-    """`val_ndcg` is the mean of its two sides; the best epoch's weights come back."""
+    """`val_ndcg` is the geometric mean of its two sides; the best epoch's weights come back."""
     model = build(CMCLRec, dataset, config)
     best = keras.callbacks.EarlyStopping(
         "val_ndcg", mode="max", patience=1, min_delta=1.0, restore_best_weights=True
@@ -79,7 +79,7 @@ def test_early_stopping_on_the_mean_of_both_segments(dataset, config):
     ).history
     # No NDCG grows by 1, so patience ends the training after the second epoch.
     assert len(logs["val_ndcg"]) == 2
-    sides = np.add(logs["val_ndcg_warm"], logs["val_ndcg_cold"]) / 2
+    sides = np.sqrt(np.multiply(logs["val_ndcg_warm"], logs["val_ndcg_cold"]))
     np.testing.assert_allclose(logs["val_ndcg"], sides, rtol=1e-5)
     for one, two in zip(first[0], model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
