@@ -4,6 +4,7 @@ import functools
 
 import click
 
+from cmclrec_tf.errors import InputError
 from pipeline import configs
 from pipeline.folders import make_folder
 
@@ -122,7 +123,6 @@ def quickstart(dataset, data_dir, preset, config_path, root, port):
 
 def _config(preset, path):
     from cmclrec_tf.config import Config
-    from cmclrec_tf.errors import InputError
 
     if preset and path:
         raise InputError(
@@ -136,6 +136,12 @@ def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN):
 
     # What is wrong with the input is known before TFX is loaded.
     config = _config(preset, config_path)
+    if config.data.split != "users":
+        raise InputError(
+            f"data.split={config.data.split!r}",
+            "the gate judges cold users, and only the split by users has some",
+            "Use `cmclrec prepare` or `cmclrec experiment quality` for this split.",
+        )
     spec = load_spec(dataset)
     data_dir = fetch(spec, data_dir)
     check(spec, data_dir)

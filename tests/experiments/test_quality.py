@@ -181,6 +181,22 @@ def test_what_is_kept_of_a_model(shown, setting):
     assert kept["segments"]["cold"]["users"] == 14
 
 
+def test_leave_one_out_has_a_table_of_its_own(setting, tmp_path):
+    config, out = tmp_path / "config.yaml", tmp_path / "out"
+    config.write_text(yaml.safe_dump({"data": {"max_history": 6, "split": "leave-one-out"}}))
+    chosen = ("--config", config, "--out", out, "--models", "random,popularity")
+    text = _quality(setting, *map(str, chosen))
+    assert "# toy-leave-one-out" in text and "cold last" not in text
+    found = {}
+    with open(out / "quality.csv", newline="") as file:
+        for model, segment, metric, run, value in csv.reader(file):
+            found[model, segment, metric, run] = value
+    for run in range(RUNS):
+        table = pq.read_table(out / f"run{run}" / "popularity" / "users.parquet").to_pandas()
+        hit = table["rank"].between(1, 10)[~table["is_cold"]].mean()
+        assert float(found["popularity", "all users", "Recall@10", str(run)]) == pytest.approx(hit)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [

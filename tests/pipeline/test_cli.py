@@ -38,6 +38,8 @@ def test_bad_input(command, clusters, tmp_path):
     config = tmp_path / "bad.yaml"
     config.write_text("finetune: {epochs: 0}")
     assert "it must be positive" in _error(command, *clusters, "--config", config, *root)
+    config.write_text("data: {split: leave-one-out}")
+    assert "the gate judges cold users" in _error(command, *clusters, "--config", config, *root)
     lost = [*clusters[:2], "--data-dir", tmp_path]
     assert "needs this file" in _error(command, *lost, *root)
     assert not (tmp_path / "var").exists()
