@@ -33,10 +33,9 @@ class Row:
 
     def settings(self):
         """Everything that decides what the row trains, as plain values."""
-        if self.kind == "cmclrec":
-            return {"row": self.name, "kind": self.kind, "config": self.config.to_dict()}
-        if self.kind == "backbone":
-            return {"row": self.name, "kind": self.kind, "config": _of_a_backbone(self.config)}
+        if self.kind != "floor":
+            config = _trained_by(self.config, self.kind)
+            return {"row": self.name, "kind": self.kind, "config": config}
         own = dataclasses.asdict(self._mlp()) if self.name.startswith("features-mlp") else {}
         return {"row": self.name, "seed": self.config.seed, **own}
 
@@ -100,8 +99,7 @@ def rows(names, dataset, given=None):
     return found
 
 
-# Parts of the config, and fields of them, that no backbone alone reads.
-_WITHOUT = ("pretrain", "serve")
+# Fields of the config that no backbone alone reads.
 _OF_THE_MAPPER = {
     "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
     "finetune": (
@@ -117,11 +115,16 @@ _OF_THE_MAPPER = {
 }
 
 
-def _of_a_backbone(config):
-    """The config without what the mapper alone reads: a change of it trains no backbone again."""
-    values = {part: value for part, value in config.to_dict().items() if part not in _WITHOUT}
-    for part, fields in _OF_THE_MAPPER.items():
-        values[part] = {name: v for name, v in values[part].items() if name not in fields}
+def _trained_by(config, kind):
+    """What the training of a kind of row reads of a config: a change of the rest trains nothing."""
+    values = config.to_dict()
+    del values["serve"]
+    # The K of the NDCG that training stops by; the others are the gate's.
+    values["evaluate"] = {"k": config.evaluate.k}
+    if kind == "backbone":
+        del values["pretrain"]
+        for part, fields in _OF_THE_MAPPER.items():
+            values[part] = {name: v for name, v in values[part].items() if name not in fields}
     return values
 
 
@@ -137,7 +140,7 @@ def _changed_row(name, dataset, given):
     for change in changes.split("+"):
         path, equals, value = change.partition("=")
         *parts, field = path.split(".")
-        place = functools.reduce(lambda found, part: found.get(part, {}), parts, values)
+        place = functools.reduce(_inside, parts, values)
         if not equals or not isinstance(place, dict) or field not in place:
             raise InputError(
                 f"model {name!r}",
@@ -146,6 +149,10 @@ def _changed_row(name, dataset, given):
             )
         place[field] = _value(value)
     return dataclasses.replace(row, name=name, config=Config.from_dict(values))
+
+
+def _inside(found, part):
+    return found.get(part) if isinstance(found, dict) else None
 
 
 def _value(text):
