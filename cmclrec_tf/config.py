@@ -206,7 +206,7 @@ class EvaluateConfig:
     ks: tuple[int, ...] = (5, 10, 20, 50)
     min_warm_ndcg: float = 0.01
     min_cold_ndcg: float = 0.01
-    min_cold_coverage: int = 25
+    min_cold_coverage: int = 40
 
     def __post_init__(self):
         object.__setattr__(self, "ks", tuple(self.ks))
