@@ -25,6 +25,7 @@ TINY = {
     "finetune": {
         "epochs": 12,
         "epoch_steps": 1,
+        "ema": 0.5,
         "batch_size": 32,
         "learning_rate": 0.01,
         "feature_dropout": 0.2,

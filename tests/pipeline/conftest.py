@@ -21,7 +21,7 @@ CONFIG = Config(
     data=DataConfig(max_history=10),
     model=ModelConfig(width=16, latent=16, blocks=1, heads=1, dropout=0.1),
     pretrain=PretrainConfig(epochs=3, epoch_steps=1, batch_size=32),
-    finetune=FinetuneConfig(epochs=12, epoch_steps=1, batch_size=32, patience=12),
+    finetune=FinetuneConfig(epochs=12, epoch_steps=1, ema=0.0, batch_size=32, patience=12),
     evaluate=EvaluateConfig(
         k=5, ks=(5, 10), min_warm_ndcg=0.05, min_cold_ndcg=0.05, min_cold_coverage=8
     ),

@@ -30,7 +30,7 @@ CONFIG = Config(
     data=DataConfig(max_history=6),
     model=ModelConfig(width=8, latent=8, blocks=1, heads=1),
     pretrain=PretrainConfig(epochs=1, epoch_steps=1, batch_size=16),
-    finetune=FinetuneConfig(epochs=1, epoch_steps=1, batch_size=16),
+    finetune=FinetuneConfig(epochs=1, epoch_steps=1, ema=0.0, batch_size=16),
     serve=ServeConfig(list_length=5),
 )
 
