@@ -158,7 +158,9 @@ def _fit(
     part = part or stage
     settings = getattr(config, part)
     model(next(iter(dataset.batches(TRAIN, settings.batch_size, shuffle=False))))
-    model.compile(optimizer(model, settings))
+    # Under mixed precision Keras wraps it, and the wrapper does not tell of averages.
+    adam = optimizer(model, settings)
+    model.compile(adam)
     # Slots made now spare a second trace of the train step, and can be restored.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
@@ -179,7 +181,7 @@ def _fit(
     )
     shown = ["loss", *(f"{BEST}{segment}" for segment in ("_warm", "_cold") if monitor)]
     # The averages come first: the others are to see them in the place of the weights.
-    averaged = Averaged(resumed=bool(resumed)) if model.optimizer.use_ema else None
+    averaged = Averaged(resumed=bool(resumed)) if adam.use_ema else None
     callbacks = [*filter(None, [averaged]), Progress(stage, *shown), *filter(None, [stopping])]
     callbacks.append(keras.callbacks.TerminateOnNaN())
     if log_dir is not None:

@@ -64,6 +64,21 @@ def test_the_papers_settings_fit_in_a_graph_that_compiles(dataset, records):
     assert evaluate(model, dataset, ks=(5,)).rows["overall"]["users"] == 32
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_the_averages_are_what_is_kept(dataset, config, policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        short = changed(config, pretrain={"epochs": 0}, finetune={"epochs": 1, "ema": 0.9})
+        model = train(dataset, short)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    averages = [v for v in optimizer.variables if "average" in v.path]
+    assert len(averages) == len(model.trainable_variables)
+    for average, weight in zip(averages, model.trainable_variables, strict=True):
+        np.testing.assert_allclose(average, weight, atol=1e-7)
+
+
 def test_mixed_precision_learns_with_large_numbers(tmp_path):
     """Incomes or timestamps do not fit into float16 before they are standardised."""
     users = [{**u, "age": (u["age"] or 35.0) * 1e4} for u in cluster_users("u", 64, 1)]
