@@ -30,6 +30,13 @@ def share(config, *fields):
         check(0 <= value < 1, field, value, "it must be in [0, 1)")
 
 
+def proportion(config, *fields):
+    """Each of the fields is in [0, 1]."""
+    for field in fields:
+        value = getattr(config, field)
+        check(0 <= value <= 1, field, value, "it must be in [0, 1]")
+
+
 def one_of(config, field, choices):
     """The field is one of the choices."""
     value = getattr(config, field)

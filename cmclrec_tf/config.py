@@ -126,8 +126,9 @@ class PretrainConfig:
 
     def __post_init__(self):
         checks.not_negative(self, "epochs", "alpha", "beta", "cross")
-        checks.positive(self, "epoch_steps", "batch_size", "learning_rate", "temperature")
-        checks.positive(self, "mask_share")
+        checks.positive(
+            self, "epoch_steps", "batch_size", "learning_rate", "temperature", "mask_share"
+        )
         checks.check(
             self.mask_share <= 0.5, "mask_share", self.mask_share, "disjoint views need <= 0.5"
         )
@@ -178,14 +179,12 @@ class FinetuneConfig:
     negatives: int = 1024
 
     def __post_init__(self):
-        checks.positive(self, "epochs", "epoch_steps", "batch_size", "learning_rate", "patience")
-        checks.positive(self, "negatives")
+        checks.positive(
+            self, "epochs", "epoch_steps", "batch_size", "learning_rate", "patience", "negatives"
+        )
         checks.not_negative(self, "eta", "cold_weight", "weight_decay")
         checks.share(self, "cold_share", "feature_dropout", "ema")
-        checks.check(
-            0 <= self.cold_decay <= 1, "cold_decay", self.cold_decay, "it must be in [0, 1]"
-        )
-        checks.check(0 <= self.distill <= 1, "distill", self.distill, "it must be in [0, 1]")
+        checks.proportion(self, "cold_decay", "distill")
         checks.one_of(self, "cold_rows", ("both", "flagged"))
         checks.one_of(self, "softmax", ("full", "chunked", "sampled"))
 

@@ -62,13 +62,10 @@ class NoCrossModal(CrossModalMapper):
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
-class LinearMapper(NoCrossModal):
+class LinearMapper(NoAugmentation, NoCrossModal):
     """None: a linear map from raw tokens to raw item embeddings; neither module."""
 
     objectives = ("translation",)
-
-    _add_augmentation = NoAugmentation._add_augmentation
-    encode_features = NoAugmentation.encode_features
 
     def history_side(self, history, hidden=None, vector=None, training=None):
         """history ids [B, L] -> item embeddings [B, L, D], `vector` where hidden."""
