@@ -7,6 +7,7 @@ import pathlib
 import yaml
 
 from cmclrec_tf import checks
+from cmclrec_tf.baselines.settings import BaselineConfig
 from cmclrec_tf.errors import InputError
 
 # The mapper with parts taken away: section 4.4 of the paper.
@@ -238,6 +239,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    baseline: BaselineConfig = BaselineConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     serve: ServeConfig = ServeConfig()
     seed: int = 0

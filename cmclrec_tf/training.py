@@ -5,6 +5,7 @@ import pathlib
 
 import keras
 
+from cmclrec_tf import baselines
 from cmclrec_tf.callbacks import Averaged, Progress, Projector, SaveEpochs
 from cmclrec_tf.checkpoints import Checkpoints, model_state, restore_model
 from cmclrec_tf.config import Config
@@ -96,6 +97,32 @@ def train_plain(dataset, config=None, log_dir=None, checkpoint_dir=None):
         "plain",
         part="finetune",
         monitor="val_ndcg_warm",
+        optimizer=averaged_adam,
+        log_dir=log_dir,
+        checkpoint_dir=checkpoint_dir,
+    )
+
+
+def train_baseline(name, dataset, config=None, log_dir=None, checkpoint_dir=None):
+    """Fits a baseline of another paper, by the settings of `finetune` and `baseline`.
+
+    Args, errors: see `train`; `name` is one of `baselines.names()`.
+
+    Returns:
+        The trained `baselines.base.Baseline`, on the weights of the best validation NDCG of both
+        segments.
+    """
+    config, dataset = checked(dataset, config)
+    keras.utils.set_random_seed(config.seed)
+    model = baselines.create(name, dataset.schema, config)
+    model.prepare(dataset)
+    return _fit(
+        model,
+        dataset,
+        config,
+        name,
+        part="finetune",
+        monitor=BEST,
         optimizer=averaged_adam,
         log_dir=log_dir,
         checkpoint_dir=checkpoint_dir,

@@ -6,6 +6,7 @@ import importlib.resources
 
 import yaml
 
+from cmclrec_tf import baselines
 from cmclrec_tf.config import ABLATIONS, Config
 from cmclrec_tf.errors import InputError
 
@@ -19,7 +20,8 @@ class Row:
 
     Attributes:
         name: of the row.
-        kind: `floor`, `backbone` (alone, without the mapper) or `cmclrec`.
+        kind: `floor`, `baseline` (of another paper), `backbone` (alone, without the mapper) or
+            `cmclrec`.
         config: of its training; a floor uses its `data` and `seed`.
     """
 
@@ -52,6 +54,9 @@ class Row:
             return self._floor(dataset.with_history(self.config.data.max_history))
         from cmclrec_tf import training
 
+        if self.kind == "baseline":
+            base, _, _ = self.name.partition(":")
+            return training.train_baseline(base, dataset, self.config, log_dir=log_dir)
         fit = training.train if self.is_cmclrec else training.train_plain
         return fit(dataset, self.config, log_dir=log_dir)
 
@@ -99,7 +104,7 @@ def rows(names, dataset, given=None):
     return found
 
 
-# Fields of the config that no backbone alone reads.
+# Fields of the config that no backbone alone reads, and no baseline either.
 _OF_THE_MAPPER = {
     "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
     "finetune": (
@@ -121,6 +126,8 @@ def _trained_by(config, kind):
     del values["serve"]
     # The K of the NDCG that training stops by; the others are the gate's.
     values["evaluate"] = {"k": config.evaluate.k}
+    if kind != "baseline":
+        del values["baseline"]
     if kind == "backbone":
         del values["pretrain"]
         for part, fields in _OF_THE_MAPPER.items():
@@ -170,6 +177,8 @@ def _row(name, dataset, given):
     default = next(p for p in (f"default-{dataset}", "default") if p in presets)
     if name in FLOORS:
         return Row(name, "floor", given or Config.preset(default))
+    if name in baselines.names():
+        return Row(name, "baseline", given or Config.preset(own or default))
     if name in base.names():
         config = given or Config.preset(own or default)
         model = dataclasses.replace(config.model, backbone=name)
@@ -181,8 +190,8 @@ def _row(name, dataset, given):
     if own is None:
         raise InputError(
             f"model {name!r}",
-            f"it must be one of {list(FLOORS)}, a backbone of {base.names()} or a preset of "
-            f"{presets}",
+            f"it must be one of {list(FLOORS)}, a baseline of {baselines.names()}, a backbone of "
+            f"{base.names()} or a preset of {presets}",
             "Correct --models.",
         )
     return Row(name, "cmclrec", given or Config.preset(own))

@@ -1,0 +1,20 @@
+"""What CMCLRec is compared with: floors, and cold-start recommenders of other papers."""
+
+import importlib
+
+_HOMES = {
+    "deep-music": ("deep_music", "DeepMusic"),
+    "dropout-net": ("dropout_net", "DropoutNet"),
+    "heater": ("heater", "Heater"),
+}
+
+
+def names():
+    """The trained baselines of other papers, sorted."""
+    return sorted(_HOMES)
+
+
+def create(name, schema, config):
+    """The untrained baseline of a name out of `names()`; a `base.Baseline`."""
+    module, cls = _HOMES[name]
+    return getattr(importlib.import_module(f"cmclrec_tf.baselines.{module}"), cls)(schema, config)

@@ -65,6 +65,10 @@ class Recommender(StagedModel):
         """batch -> ids of the K best items [B, K], those of the history left out."""
         return ranking.recommended(self.score(self(batch, training=False)), batch, k)
 
+    def both_ways(self, batch):
+        """The states [B, D] of every user as a warm one, and as a cold one."""
+        return self.warm_states(batch["history"]), self.cold_states(batch["features"])
+
     def history_loss(self, g, history, target, rows, training=None):
         """Eq. (14) of users with a history, on the last position or on every one.
 
@@ -123,10 +127,8 @@ class Recommender(StagedModel):
     def validation_of(self, batch):
         """NDCG and loss of every validation user, asked once with the history and once without."""
         target, history = batch["target"][:, 0], batch["history"]
-        asked = {
-            "warm": (self.warm_states(history), history),
-            "cold": (self.cold_states(batch["features"]), ops.zeros_like(history)),
-        }
+        warm, cold = self.both_ways(batch)
+        asked = {"warm": (warm, history), "cold": (cold, ops.zeros_like(history))}
         values = {}
         for segment, (states, seen) in asked.items():
             scores = self.score(states)

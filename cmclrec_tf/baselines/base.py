@@ -1,0 +1,105 @@
+"""The contract of the baselines of other papers: a recommender behind the same fit."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from cmclrec_tf import augment
+from cmclrec_tf.layers.feature_encoder import FeatureTokens
+from cmclrec_tf.models.recommender import Recommender
+from cmclrec_tf.schema import PAD
+
+VALIDATION = ("loss", "loss/warm", "loss/cold")
+
+
+class Baseline(Recommender):
+    """A cold-start recommender of another paper.
+
+    It is trained by the settings of `finetune`, with `model.width` and those of `baseline` beside
+    them, validated on both segments and judged as every recommender of this package is. Subclasses
+    set `items`, or override `table`; they implement `user_states` and `losses_of`, and `prepare`
+    where the fit starts from something that is learned before.
+
+    Args:
+        schema: `Schema` with vocabulary sizes.
+        config: `Config`.
+        losses: names of what `losses_of` returns beside `loss`; a class attribute.
+    """
+
+    losses = ()
+
+    def __init__(self, schema, config, **kwargs):
+        # A bias of the items is CMCLRec's own option.
+        model = dataclasses.replace(config.model, item_bias=False)
+        config = dataclasses.replace(config, model=model)
+        super().__init__(schema, config, (*VALIDATION, *self.losses), **kwargs)
+        self.seed = keras.random.SeedGenerator(config.seed)
+        self.tokens = FeatureTokens(schema.features, config.model.width, name="tokens")
+
+    def prepare(self, dataset):
+        """Learns from a `PreparedDataset` what the fit starts from; called once, before it."""
+
+    def user_states(self, history, features, is_cold, training=None):
+        """history [B, L], features, is_cold bool [B] -> user states [B, D].
+
+        Nothing of the history of a row that is cold may get through.
+        """
+        raise NotImplementedError
+
+    def call(self, batch, training=None):
+        """batch -> the user states [B, D]."""
+        is_cold = batch["is_cold"]
+        history = ops.where(is_cold[:, None], PAD, batch["history"])
+        return self.user_states(history, batch["features"], is_cold, training)
+
+    def warm_states(self, history):
+        """history ids [B, L] -> user states [B, D] of users of whom no feature is known."""
+        rows = ops.shape(history)[0]
+        return self.user_states(
+            history, missing(self.schema, rows), ops.zeros((rows,), "bool"), training=False
+        )
+
+    def cold_states(self, features):
+        """user features -> user states [B, D]."""
+        rows = ops.shape(next(iter(features.values())))[0]
+        history = ops.full((rows, 1), PAD, "int32")
+        return self.user_states(history, features, ops.ones((rows,), "bool"), training=False)
+
+    def both_ways(self, batch):
+        rows = ops.shape(batch["history"])[0]
+        warm = self.user_states(
+            batch["history"], batch["features"], ops.zeros((rows,), "bool"), training=False
+        )
+        return warm, self.cold_states(batch["features"])
+
+    def build_from_config(self, config):
+        """Makes all weights, so that saved ones find their place: by the call of one user."""
+        history = ops.full((1, self.config.data.max_history), PAD, "int32")
+        is_cold = ops.zeros((1,), "bool")
+        self({"history": history, "features": missing(self.schema, 1), "is_cold": is_cold})
+
+    def flat_tokens(self, features, training=None):
+        """The tokens of all fields in one row, [B, M * D]; in training some fields are masked."""
+        rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
+        rate = self.config.finetune.feature_dropout
+        masked = None
+        if training and rate:
+            masked = augment.drop_fields(rows, fields, rate, self.seed)
+        return ops.reshape(self.tokens(features, masked), (rows, fields * self.config.model.width))
+
+
+def missing(schema, rows):
+    """User features of `rows` users of whom nothing is known."""
+    return {
+        f.name: ops.full((rows, 1), float("nan"), "float32")
+        if f.is_numeric
+        else ops.full((rows, 1), PAD, "int32")
+        for f in schema.features
+    }
+
+
+def mlp(hidden, width, name):
+    """One hidden layer: [B, n] -> [B, width]."""
+    layers = [keras.layers.Dense(hidden, activation="gelu"), keras.layers.Dense(width)]
+    return keras.Sequential(layers, name=name)
