@@ -43,6 +43,8 @@ def quality(dataset, data_dir, preset, config_path, runs, models, root, out, pre
 
     \b
     Rows: random, popularity, popularity-last, features-mlp, features-mlp-last,
+    features-knn, features-knn-last,
+    the name of another paper's baseline (docs/evaluation.md; none by default),
     the name of a backbone (it alone, without the mapper; `sasrec` by default),
     the name of a preset (CMCLRec by that config; `paper` and `default` by default).
 

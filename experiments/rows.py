@@ -10,8 +10,10 @@ from cmclrec_tf import baselines
 from cmclrec_tf.config import ABLATIONS, Config
 from cmclrec_tf.errors import InputError
 
-FLOORS = ("random", "popularity", "popularity-last", "features-mlp", "features-mlp-last")
-DEFAULT_ROWS = (*FLOORS, "sasrec", "paper", "default")
+_MLP, _KNN = "features-mlp", "features-knn"
+_FLOORS = ("random", "popularity", "popularity-last", _MLP, f"{_MLP}-last")
+FLOORS = (*_FLOORS, _KNN, f"{_KNN}-last")
+DEFAULT_ROWS = (*_FLOORS, "sasrec", "paper", "default")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Row:
         if self.kind != "floor":
             config = _trained_by(self.config, self.kind)
             return {"row": self.name, "kind": self.kind, "config": config}
-        own = dataclasses.asdict(self._mlp()) if self.name.startswith("features-mlp") else {}
+        own = dataclasses.asdict(self._mlp()) if self.name.startswith(_MLP) else {}
         return {"row": self.name, "seed": self.config.seed, **own}
 
     def for_run(self, run):
@@ -61,6 +63,7 @@ class Row:
         return fit(dataset, self.config, log_dir=log_dir)
 
     def _floor(self, dataset):
+        from cmclrec_tf.baselines.feature_knn import FeatureKNN
         from cmclrec_tf.baselines.feature_mlp import train_feature_mlp
         from cmclrec_tf.baselines.popularity import Popularity
         from cmclrec_tf.baselines.random import Random
@@ -69,6 +72,8 @@ class Row:
             return Random(dataset, self.config.seed)
         if self.name.startswith("popularity"):
             return Popularity(dataset, self._events())
+        if self.name.startswith(_KNN):
+            return FeatureKNN(dataset, self._events(), seed=self.config.seed)
         return train_feature_mlp(dataset, self._mlp())
 
     def _mlp(self):

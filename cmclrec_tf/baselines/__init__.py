@@ -3,9 +3,13 @@
 import importlib
 
 _HOMES = {
+    "clcrec": ("clcrec", "CLCRec"),
     "deep-music": ("deep_music", "DeepMusic"),
     "dropout-net": ("dropout_net", "DropoutNet"),
     "heater": ("heater", "Heater"),
+    "melu": ("melu", "MeLU"),
+    "pdma": ("pdma", "PDMA"),
+    "sdcrec": ("sdcrec", "SDCRec"),
 }
 
 

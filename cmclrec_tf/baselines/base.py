@@ -8,7 +8,7 @@ from keras import ops
 from cmclrec_tf import augment
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
 from cmclrec_tf.models.recommender import Recommender
-from cmclrec_tf.schema import PAD
+from cmclrec_tf.schema import FIRST_ID, PAD
 
 VALIDATION = ("loss", "loss/warm", "loss/cold")
 
@@ -79,6 +79,37 @@ class Baseline(Recommender):
         is_cold = ops.zeros((1,), "bool")
         self({"history": history, "features": missing(self.schema, 1), "is_cold": is_cold})
 
+    def average(self, history):
+        """The mean embedding of a history's known items: [B, L] -> [B, D]; 0 without any."""
+        known = ops.cast(history >= FIRST_ID, "float32")[:, :, None]
+        return ops.sum(self.items(history) * known, axis=1) / ops.maximum(ops.sum(known, axis=1), 1)
+
+    def left_out(self, batch, training=None):
+        """One item of a user's events, drawn by lot in training, and all the others.
+
+        Returns:
+            ids [B, L + 1] of the events with PAD in the place of the one, and that one, int [B].
+        """
+        items = events(batch)
+        chance = ops.cast(items >= FIRST_ID, "float32")
+        if training:
+            chance *= keras.random.uniform(ops.shape(items), 0.5, 1.0, seed=self.seed)
+        else:
+            chance *= ops.arange(1, ops.shape(items)[1] + 1, dtype="float32")  # the newest
+        drawn = ops.arange(ops.shape(items)[1])[None] == ops.argmax(chance, axis=1)[:, None]
+        return ops.where(drawn, PAD, items), ops.sum(ops.where(drawn, items, 0), axis=1)
+
+    def withheld(self, states):
+        """For which rows of states [B, D] the paper does without the history: bool [B]."""
+        drawn = keras.random.uniform(ops.shape(states)[:1], seed=self.seed)
+        return drawn < self.config.baseline.withheld
+
+    def item_loss(self, states, labels, training=None):
+        """Eq. (14) of states [B, D] and labels int [B], mean over the known ones: a scalar."""
+        return self._mean_loss(
+            states[:, None], labels[:, None], ops.ones(ops.shape(labels), "float32"), training
+        )
+
     def flat_tokens(self, features, training=None):
         """The tokens of all fields in one row, [B, M * D]; in training some fields are masked."""
         rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
@@ -87,6 +118,11 @@ class Baseline(Recommender):
         if training and rate:
             masked = augment.drop_fields(rows, fields, rate, self.seed)
         return ops.reshape(self.tokens(features, masked), (rows, fields * self.config.model.width))
+
+
+def events(batch):
+    """history and target of every row, [B, L + 1]."""
+    return ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
 
 
 def missing(schema, rows):

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from cmclrec_tf.baselines.base import mlp
-from cmclrec_tf.baselines.factors import FactorBaseline, events
+from cmclrec_tf.baselines.base import events, mlp
+from cmclrec_tf.baselines.factors import FactorBaseline
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from cmclrec_tf.baselines.base import Baseline
+from cmclrec_tf.baselines.base import Baseline, events
 from cmclrec_tf.losses.next_item import zipf
 from cmclrec_tf.schema import FIRST_ID, TRAIN
 
@@ -113,11 +113,6 @@ class FactorBaseline(Baseline):
     def prepare(self, dataset):
         self.preferences.learn(dataset, self.config.seed)
 
-    def withheld(self, preference):
-        """Which users of a batch have to do without their preference vectors [B, D]: bool [B]."""
-        drawn = keras.random.uniform(ops.shape(preference)[:1], seed=self.seed)
-        return drawn < self.config.baseline.withheld
-
     def call(self, batch, training=None):
         if self.item_network and not self.item_network.built:
             self.item_network.build((None, self.config.model.width))
@@ -133,11 +128,6 @@ class FactorBaseline(Baseline):
         v = ops.take(self.preferences.table, ids, axis=0)
         wanted = ops.matmul(preference, ops.transpose(v))
         return ops.mean((ops.matmul(states, ops.transpose(self.item_network(v))) - wanted) ** 2)
-
-
-def events(batch):
-    """history and target of every row, [B, L + 1]."""
-    return ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
 
 
 def _events(dataset):

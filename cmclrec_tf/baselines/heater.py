@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from cmclrec_tf.baselines.factors import FactorBaseline, events
+from cmclrec_tf.baselines.base import events
+from cmclrec_tf.baselines.factors import FactorBaseline
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")

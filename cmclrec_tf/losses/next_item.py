@@ -148,9 +148,13 @@ def zipf(n, size, seed):
     Returns:
         int32 [n] ids, and log P [V]; PAD and OOV have none and are never drawn.
     """
+    return zipf_at(keras.random.uniform((n,), seed=seed), size)
+
+
+def zipf_at(shares, size):
+    """`zipf` at given shares of the law, [n] in [0, 1), instead of drawn ones."""
     items = size - FIRST_ID
-    drawn = keras.random.uniform((n,), seed=seed)
-    rank = ops.floor(ops.exp(drawn * math.log(items + 1.0)) - 1.0)
+    rank = ops.floor(ops.exp(shares * math.log(items + 1.0)) - 1.0)
     ids = ops.cast(ops.clip(rank, 0, items - 1), "int32") + FIRST_ID
     r = np.arange(items)
     log_p = np.log(np.log1p(1.0 / (r + 1)) / math.log(items + 1.0))

@@ -20,7 +20,7 @@ RNG = np.random.default_rng(11)
 SETTINGS = {
     **TINY,
     "finetune": {**TINY["finetune"], "epochs": 12, "epoch_steps": 6, "negatives": 32},
-    "baseline": {"hidden": 16, "sweeps": 4},
+    "baseline": {"hidden": 16, "sweeps": 4, "graph_users": 64},
 }
 FACTORS = ("deep-music", "dropout-net", "heater")
 

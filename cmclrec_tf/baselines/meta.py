@@ -1,0 +1,52 @@
+"""What the baselines that adapt to a user by gradient steps share."""
+
+import math
+
+import tensorflow as tf
+from keras import ops
+
+from cmclrec_tf.losses.next_item import zipf_at
+from cmclrec_tf.schema import FIRST_ID
+
+
+def adapted(values, loss_of, steps, rate):
+    """Gradient steps on a loss, through which a gradient can go.
+
+    Args:
+        values: list of tensors [B, ...], a user's own in each row.
+        loss_of: values -> losses [B]; no user's loss depends on another's values.
+        steps, rate: how many, and how far.
+
+    Returns:
+        The values after the steps.
+    """
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            loss = tf.reduce_sum(loss_of(values))
+        values = [v - rate * g for v, g in zip(values, tape.gradient(loss, values), strict=True)]
+    return values
+
+
+def log_loss(own, others, items, ids, log_q):
+    """Softmax cross-entropy of each item among sampled ones, mean over a user's known items.
+
+    Args:
+        own: [B, m], scores of `items`. others: [B, n], scores of `ids`.
+        items: int [B, m]; below FIRST_ID there is none.
+        ids, log_q: int [n], and log of the chance of every item in a draw [V], see `zipf`.
+
+    Returns:
+        [B]; 0 for a user without known items.
+    """
+    others = others - ops.take(log_q, ids) - math.log(ids.shape[0])
+    others = ops.where(items[:, :, None] == ids, -1e9, others[:, None])  # [B, m, n]
+    scores = ops.concatenate([own[:, :, None], others], axis=2)
+    known = ops.cast(items >= FIRST_ID, "float32")
+    loss = (ops.logsumexp(scores, axis=2) - own) * known
+    return ops.sum(loss, axis=1) / ops.maximum(ops.sum(known, axis=1), 1.0)
+
+
+def spread(n, size):
+    """As `zipf`, without lots: at equal steps of the law, so the same items for everybody."""
+    return zipf_at((ops.arange(n, dtype="float32") + 0.5) / n, size)

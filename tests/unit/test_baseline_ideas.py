@@ -1,0 +1,309 @@
+"""The defining idea of each adapting or contrasting baseline, in NumPy."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmclrec_tf import baselines
+from cmclrec_tf.baselines import meta
+from cmclrec_tf.baselines.feature_knn import FeatureKNN
+from cmclrec_tf.baselines.neighbours import Neighbours
+from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.evaluation import evaluate
+from cmclrec_tf.schema import MULTI, NUMERIC, Feature
+from tests.conftest import TINY
+
+RNG = np.random.default_rng(13)
+LOG_Q = np.log(np.array([1, 1, 8, 4, 2, 1], "float32") / 15)
+
+
+@pytest.fixture
+def batch(dataset):
+    return next(iter(dataset.batches("train", 32, shuffle=False)))
+
+
+def made(name, dataset, batch, **baseline):
+    config = Config.from_dict(
+        {**TINY, "baseline": {"hidden": 16, "graph_users": 64, "negatives": 12, **baseline}}
+    )
+    model = baselines.create(name, dataset.schema, config)
+    model.prepare(dataset)
+    model(batch)
+    return model
+
+
+def log_sum(x):
+    return np.log(np.exp(x).sum())
+
+
+def test_the_sampled_loss_of_several_items():
+    own, others = RNG.normal(size=(2, 2)), RNG.normal(size=(2, 3))
+    items, ids = np.array([[2, 3], [4, 0]]), np.array([2, 5, 3])
+    corrected = others - LOG_Q[ids] - np.log(3)
+    expected = [
+        np.mean(
+            [
+                # The item itself is no negative.
+                log_sum(np.append(own[0, 0], corrected[0, [1, 2]])) - own[0, 0],
+                log_sum(np.append(own[0, 1], corrected[0, [0, 1]])) - own[0, 1],
+            ]
+        ),
+        log_sum(np.append(own[1, 0], corrected[1])) - own[1, 0],
+    ]
+    tensors = [tf.constant(x, tf.float32) for x in (own, others)]
+    found = meta.log_loss(*tensors, tf.constant(items), tf.constant(ids), LOG_Q)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_steps_are_a_users_own_and_let_gradients_through():
+    start, target = tf.Variable([[1.0], [2.0]]), tf.constant([[0.0], [5.0]])
+    with tf.GradientTape() as tape:
+        values = [tf.identity(start)]
+        (found,) = meta.adapted(
+            values, lambda v: tf.reduce_sum((v[0] - target) ** 2, axis=1), steps=2, rate=0.1
+        )
+    # v - .2 (v - t) twice: what is left of the distance is .8 ** 2 of it.
+    np.testing.assert_allclose(found, [[0.64], [5 - 3 * 0.64]], rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(found, start), [[0.64], [0.64]], rtol=1e-5)
+
+
+def test_the_same_negatives_for_everybody_follow_the_law():
+    ids, log_q = (np.asarray(x) for x in meta.spread(50, 102))
+    assert ids.min() == 2 and (np.diff(ids) >= 0).all() and ids.max() < 102
+    assert np.exp(log_q[2:]).sum() == pytest.approx(1, rel=1e-4)
+    half = np.searchsorted(np.cumsum(np.exp(log_q[2:])), 0.5)
+    assert (ids - 2 <= half).mean() == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_item_that_is_left_out(dataset, batch):
+    model = made("clcrec", dataset, batch)
+    events = np.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
+    context, item = (np.asarray(x) for x in model.left_out(batch))
+    np.testing.assert_array_equal(item, events[:, -1])
+    np.testing.assert_array_equal(context[:, :-1], events[:, :-1])
+    places = set()
+    for _ in range(20):
+        context, item = (np.asarray(x) for x in model.left_out(batch, training=True))
+        assert (item > 1).all()
+        gone = context != events
+        assert (gone.sum(axis=1) == 1).all()
+        np.testing.assert_array_equal(events[gone], item)
+        places |= set(gone.argmax(axis=1))
+    assert len(places) > 5
+
+
+def test_clcrec_weighs_two_contrasts(dataset, batch):
+    model = made("clcrec", dataset, batch, withheld=0.0, contrast=0.25)
+    history = np.asarray(batch["history"])
+    table, e = np.asarray(model.table), np.zeros((32, 16))
+    for row, ids in zip(e, history, strict=True):
+        row[:] = table[ids[ids > 1]].mean(axis=0)
+    np.testing.assert_allclose(model.warm_states(history), e, atol=1e-5)
+    scores = e @ table[2:].T
+    labels = np.asarray(batch["target"])[:, 0]
+    items = np.mean([log_sum(s) - s[t - 2] for s, t in zip(scores, labels, strict=True)])
+    content = np.asarray(model.cold_states(batch["features"]))
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (content, e)]
+    alike = unit[0] @ unit[1].T / model.config.baseline.temperature
+    keys = np.asarray(batch["profile_key"])
+    contrast = []
+    for k in range(32):
+        rivals = (keys != keys[k]) | (np.arange(32) == k)
+        contrast.append(log_sum(alike[k, rivals]) - alike[k, k])
+    found = {name: float(value) for name, value in model.losses_of(batch).items()}
+    assert found["loss/items"] == pytest.approx(items, rel=1e-4)
+    assert found["loss/contrast"] == pytest.approx(np.mean(contrast), rel=1e-3)
+    total = 0.75 * found["loss/items"] + 0.25 * found["loss/contrast"]
+    assert found["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_melu_adapts_its_decision_layers_to_a_history(dataset, batch):
+    model = made("melu", dataset, batch, inner_rate=0.02)
+    cold = model.cold_states(batch["features"])
+    warm = model({**batch, "is_cold": np.zeros(32, bool)})
+    for weight, found in zip(model.decision, model._parted(cold)[1], strict=True):
+        np.testing.assert_allclose(found[7], weight, atol=1e-6)
+    user, layers = model._parted(warm)
+    np.testing.assert_allclose(user, model._parted(cold)[0], atol=1e-6)
+    assert max(np.abs(a[0] - b).max() for a, b in zip(layers, model.decision, strict=True)) > 1e-5
+    # A step down the slope: the adapted layers like the history better.
+    negatives = meta.spread(12, dataset.schema.items)
+    history = batch["history"]
+    before, after = (
+        model._loss(model._parted(s)[1], user, history, negatives) for s in (cold, warm)
+    )
+    assert (np.asarray(after) < np.asarray(before)).all()
+
+
+def test_melus_scores_are_those_of_its_network(dataset, batch):
+    model = made("melu", dataset, batch)
+    states = model({**batch, "is_cold": np.zeros(32, bool)})
+    user, layers = model._parted(states)
+    w1, b1, w2, b2, w3, b3 = (np.asarray(w)[3] for w in layers)
+    x = np.concatenate([np.asarray(user)[3], np.asarray(model.table)[9]])
+    h = np.maximum(np.maximum(x @ w1 + b1, 0) @ w2 + b2, 0)
+    assert float(model.score(states)[3, 9]) == pytest.approx((h @ w3 + b3)[0], abs=1e-5)
+
+
+def test_melu_learns_its_starting_point_through_the_adaptation(dataset, batch):
+    gradients = []
+    for rate in (1e-9, 0.5):
+        model = made("melu", dataset, batch, inner_rate=rate)
+        weights = [some_weights(w.shape) for w in model.decision]
+        for variable, value in zip(model.decision, weights, strict=True):
+            variable.assign(value)
+        with tf.GradientTape() as tape:
+            loss = model.losses_of(batch)["loss"]
+        gradients.append(tape.gradient(loss, model.decision[0].value))
+    assert np.abs(gradients[0] - gradients[1]).max() > 1e-6
+
+
+def some_weights(shape):
+    return np.random.default_rng(1).normal(0, 0.3, shape)
+
+
+def test_pdma_adds_what_the_history_has_beside_the_common_patterns(dataset, batch):
+    model = made("pdma", dataset, batch, inner_rate=0.5, patterns=4)
+    common = np.asarray(model.cold_states(batch["features"]))
+    hidden = model.hidden(model.flat_tokens(batch["features"]))
+    match = np.asarray(model.match(hidden))
+    shares = np.exp(match) / np.exp(match).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(common, shares @ np.asarray(model.patterns.kernel), atol=1e-5)
+    states = np.asarray(model({**batch, "is_cold": np.zeros(32, bool)}))
+    table, history = np.asarray(model.table), np.asarray(batch["history"])
+    ids, log_q = (np.asarray(x) for x in meta.spread(12, dataset.schema.items))
+    expected = common.copy()
+    for row, state in enumerate(common):
+        known, slope = history[row][history[row] > 1], 0
+        for item in known:
+            rivals = ids[ids != item]
+            v = table[np.append(item, rivals)]
+            scores = v @ state - np.append(0, log_q[rivals] + np.log(12))
+            share = np.exp(scores) / np.exp(scores).sum()
+            slope += (share @ v - table[item]) / len(known)
+        expected[row] -= 0.5 * slope
+    np.testing.assert_allclose(states, expected, atol=1e-5)
+
+
+def test_pdma_exchanges_fields_between_train_users(dataset, batch):
+    model = made("pdma", dataset, batch, exchanged=0.5)
+    found = model._augmented(batch["features"])
+    shares = []
+    for name, values in batch["features"].items():
+        own, other = np.asarray(values), np.roll(values, 1, axis=0)
+        got = np.asarray(found[name])
+        kept, changed = ((got == x) | (np.isnan(got) & np.isnan(x)) for x in (own, other))
+        assert (kept.all(axis=1) | changed.all(axis=1)).all()
+        shares.append((~kept.all(axis=1)).mean())
+    assert 0.1 < np.mean(shares) < 0.6
+
+
+FIELDS = (
+    Feature("team", size=9),
+    Feature("tags", MULTI, size=9),
+    Feature("age", NUMERIC, mean=30.0, scale=10.0),
+)
+
+
+def neighbours_of(users, most):
+    layer = Neighbours(FIELDS, len(users), 3, most)
+    layer.keys.assign([u[0] for u in users])
+    layer.events.assign([u[1] for u in users])
+    for at, field in enumerate(("team", "tags", "age"), start=2):
+        values = np.array([np.resize(u[at], (8,)) if field == "tags" else [u[at]] for u in users])
+        layer.fields[field].assign(values)
+    return layer
+
+
+def test_neighbours_agree_in_most_fields():
+    users = [
+        (1, [0, 2, 3], 4, [5, 0], 30.0),
+        (2, [0, 4, 5], 4, [6, 7], 40.0),
+        (3, [6, 7, 8], 3, [0, 0], np.nan),
+        (4, [0, 0, 9], 1, [1, 1], 90.0),
+    ]
+    layer = neighbours_of(users, 3)
+    asked = {"team": [[4]], "tags": [[7, 5]], "age": [[20.0]]}
+
+    def as_read(values):
+        return {n: np.array(v, "float32" if n == "age" else "int32") for n, v in values.items()}
+
+    similarity, events = layer(as_read(asked))
+    expected = [2 + np.exp(-1), 2 + np.exp(-2), np.exp(-7)]
+    np.testing.assert_allclose(similarity, [expected], rtol=1e-5)
+    np.testing.assert_array_equal(events, [[[0, 2, 3], [0, 4, 5], [0, 0, 9]]])
+    # Nobody is a neighbour of their own, and an unknown value (1) is like nothing.
+    similarity, events = layer(as_read(asked), np.array([1]))
+    np.testing.assert_array_equal(events[0, 0], [0, 4, 5])
+    nothing = {"team": [[1]], "tags": [[0, 1]], "age": [[np.nan]]}
+    similarity, events = layer(as_read(nothing))
+    assert not np.any(similarity) and not np.any(events)
+
+
+def test_neighbours_are_train_users(dataset):
+    layer = Neighbours(dataset.schema.features, 120, 9, 5)
+    layer.learn(dataset)
+    known = {
+        key: tuple(row)
+        for b in dataset.batches("train", 32)
+        for key, row in zip(
+            b["user_key"].numpy(), np.concatenate([b["history"], b["target"]], 1), strict=True
+        )
+    }
+    kept = dict(zip(np.asarray(layer.keys), map(tuple, np.asarray(layer.events)), strict=True))
+    assert kept.pop(-1) == (0,) * 9  # 96 users in 120 places
+    assert kept == known
+
+
+def test_sdcrec_asks_the_neighbours_that_fit_the_item(dataset, batch):
+    model = made("sdcrec", dataset, batch, neighbours=3)
+    states = model({**batch, "is_cold": np.zeros(32, bool)})
+    table, w = np.asarray(model.table), np.asarray(model.relation.kernel)
+    _, events = model.graph({name: value[:1] for name, value in batch["features"].items()})
+    lists = [np.asarray(batch["history"])[0], *np.asarray(events)[0]]
+    n = np.stack([table[ids[ids > 1]].mean(axis=0) for ids in lists])
+    match = np.exp(n @ w @ table.T / 4.0)
+    expected = (match / match.sum(axis=0) * (n @ table.T)).sum(axis=0)
+    np.testing.assert_allclose(np.asarray(model.score(states))[0, 2:], expected[2:], atol=1e-5)
+    # Without a history the neighbours alone.
+    cold = np.asarray(model.score(model.cold_states(batch["features"])))[0, 2:]
+    expected = (match[1:] / match[1:].sum(axis=0) * (n @ table.T)[1:]).sum(axis=0)
+    np.testing.assert_allclose(cold, expected[2:], atol=1e-5)
+
+
+def test_more_neighbours_than_users_are_kept():
+    with pytest.raises(InputError, match="neighbours=9"):
+        Config.from_dict({"baseline": {"neighbours": 9, "graph_users": 8}})
+
+
+@pytest.mark.parametrize("events", ["all", "last"])
+def test_feature_knn_counts_what_neighbours_took(dataset, batch, events):
+    model = FeatureKNN(dataset, events, neighbours=7)
+    asked = {**batch, "is_cold": np.ones(32, bool)}
+    found = np.asarray(model.recommend(asked, 5))
+    similarity, items = (np.asarray(x)[4] for x in model.neighbours(batch["features"]))
+    scores = np.zeros(dataset.schema.items)
+    for s, row in zip(similarity, items[:, -1:] if events == "last" else items, strict=True):
+        for item in row[row > 1]:
+            scores[item] += s
+    np.testing.assert_allclose(scores[found[4]], np.sort(scores)[::-1][:5], rtol=1e-5)
+    own = evaluate(model, dataset, ks=(5,)).rows["cold"]
+    assert own["recall@5"] > 0.3 and own["jaccard@5"] < 0.8
+
+
+def test_feature_knn_with_another_word(dataset):
+    with pytest.raises(InputError, match="events='first'"):
+        FeatureKNN(dataset, "first")
+
+
+def test_withheld_is_a_share(dataset, batch):
+    model = made("clcrec", dataset, batch)
+    shares = []
+    for share in (0.0, 0.3, 1.0):
+        own = dataclasses.replace(model.config.baseline, withheld=share)
+        model.config = dataclasses.replace(model.config, baseline=own)
+        shares.append(np.mean([np.asarray(model.withheld(np.zeros((500, 2)))).mean()]))
+    assert shares[0] == 0 and shares[2] == 1 and shares[1] == pytest.approx(0.3, abs=0.08)
