@@ -58,18 +58,16 @@ class SDCRec(Baseline):
 
         Args: see `Baseline`; keys: of the users, who are no neighbours of their own.
         """
-        width = self.config.model.width
+        width, most = self.config.model.width, self.config.baseline.neighbours
         _, items = self.graph(features, keys)  # [B, K, n]
-        rows, most, length = ops.shape(items)
-        around = self.average(ops.reshape(items, (rows * most, length)))
-        vectors = ops.concatenate(
-            [self.average(history)[:, None], ops.reshape(around, (rows, most, width))], axis=1
-        )
+        around = self.average(ops.reshape(items, (-1, items.shape[2])))
+        around = ops.reshape(around, (-1, most, width))
+        vectors = ops.concatenate([self.average(history)[:, None], around], axis=1)
         there = ops.concatenate(
             [ops.any(history >= FIRST_ID, 1)[:, None], ops.any(items >= FIRST_ID, 2)], axis=1
         )
         state = ops.concatenate([vectors, ops.cast(there, vectors.dtype)[:, :, None]], axis=2)
-        return ops.reshape(state, (rows, (most + 1) * (width + 1)))
+        return ops.reshape(state, (-1, (most + 1) * (width + 1)))
 
     def score(self, states):
         scores = self._scores(states, ops.convert_to_tensor(self.table))
