@@ -7,64 +7,96 @@ RUNS = 5
 
 @click.group()
 def experiment():
-    """Compare models over several draws of the users."""
-
-
-@experiment.command()
-@click.option(
-    "--dataset", required=True, help="A dataset's name, or the path of a dataset spec in YAML."
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(),
-    help="Folder that holds the raw files; without it they are fetched and cached.",
-)
-@click.option("--preset", help="A preset for every row, instead of each row's own.")
-@click.option("--config", "config_path", type=click.Path(), help="A config in YAML, likewise.")
-@click.option("--runs", default=RUNS, show_default=True, type=click.IntRange(1))
-@click.option("--models", help="Rows to compute, by name, with commas between; all by default.")
-@click.option("--root", type=click.Path(), default="var", show_default=True)
-@click.option(
-    "--out",
-    type=click.Path(),
-    help="Folder of the results; by default <root>/experiments/quality/<dataset>.",
-)
-@click.option(
-    "--prepared",
-    metavar="PATTERN",
-    help="Prepared datasets that exist, such as 'folder/salt{run}'; nothing is prepared then.",
-)
-def quality(dataset, data_dir, preset, config_path, runs, models, root, out, prepared):
-    """Train and evaluate every model on RUNS draws, and compare them.
+    """Compare models over several draws of the users.
 
     Run r draws the users with the salt r and trains with the seed r. Its dataset is prepared with
     data.target=all in <root>/prepared/<dataset>-salt<r>. What a run of a model leaves is kept under
-    --out, and is not computed again while its config and its dataset stay the same.
+    --out, whichever table asked for it, and is not computed again while its config and its dataset
+    stay the same.
 
     \b
-    Rows: random, popularity, popularity-last, features-mlp, features-mlp-last,
+    Rows that --models takes:
+    random, popularity, popularity-last, features-mlp, features-mlp-last,
     features-knn, features-knn-last,
-    the name of another paper's baseline (docs/evaluation.md; none by default),
-    the name of a backbone (it alone, without the mapper; `sasrec` by default),
-    the name of a preset (CMCLRec by that config; `paper` and `default` by default).
+    the name of another paper's baseline: clcrec, deep-music, dropout-net, ...
+    the name of a backbone: it alone, without the mapper,
+    the name of a preset: CMCLRec by that config,
+    NoDA, NoCL, None: CMCLRec with parts of the mapper taken away.
 
     Behind a colon a row's config can be changed: default:finetune.ema=0+model.simulated=4
 
-    A row's config is the preset <row>-<dataset> where there is one, else the preset <row>; a
-    backbone without a preset takes that of `default`.
+    A row's config is the preset <row>-<dataset> where there is one, else the preset <row>; what
+    has no preset takes that of `default`.
     """
-    from experiments.quality import run
 
-    done = run(
-        dataset,
-        data_dir=data_dir,
-        preset=preset,
-        config_path=config_path,
-        runs=runs,
-        models=models and [name.strip() for name in models.split(",")],
-        root=root,
-        out=out,
-        prepared=prepared,
-    )
-    click.echo(done.text)
-    click.echo(f"\n{done.markdown}\n{done.csv}")
+
+_OPTIONS = (
+    click.option(
+        "--dataset", required=True, help="A dataset's name, or the path of a dataset spec in YAML."
+    ),
+    click.option(
+        "--data-dir",
+        type=click.Path(),
+        help="Folder that holds the raw files; without it they are fetched and cached.",
+    ),
+    click.option("--preset", help="A preset for every row, instead of each row's own."),
+    click.option("--config", "config_path", type=click.Path(), help="A config in YAML, likewise."),
+    click.option("--runs", default=RUNS, show_default=True, type=click.IntRange(1)),
+    click.option("--models", help="Other rows, by name, with commas between."),
+    click.option("--root", type=click.Path(), default="var", show_default=True),
+    click.option(
+        "--out",
+        type=click.Path(),
+        help="Folder of the results; by default <root>/experiments/<dataset>.",
+    ),
+    click.option(
+        "--prepared",
+        metavar="PATTERN",
+        help="Prepared datasets that exist, such as 'folder/salt{run}'; nothing is prepared then.",
+    ),
+)
+
+
+def _table(name):
+    """Makes a command of a function without a body: the table of that name, by its docstring."""
+
+    def add(described):
+        def command(dataset, models, **options):
+            from experiments import tables
+            from experiments.quality import run
+
+            done = run(
+                dataset,
+                getattr(tables, name.upper()),
+                models=models and [row.strip() for row in models.split(",")],
+                **options,
+            )
+            click.echo(done.text)
+            click.echo(f"\n{done.markdown}\n{done.csv}")
+
+        command.__doc__ = described.__doc__
+        for option in reversed(_OPTIONS):
+            command = option(command)
+        return experiment.command(name)(command)
+
+    return add
+
+
+@_table("quality")
+def quality():
+    """Floors, the plain backbone and CMCLRec by the presets `paper` and `default`."""
+
+
+@_table("table1")
+def table1():
+    """CMCLRec beside the cold-start recommenders of other papers (the paper's Table 1)."""
+
+
+@_table("table2")
+def table2():
+    """CMCLRec with parts of the mapper taken away (the paper's Table 2)."""
+
+
+@_table("backbones")
+def backbones():
+    """Each backbone alone, and with the mapper in front of it."""

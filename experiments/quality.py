@@ -1,4 +1,4 @@
-"""Every model on every run, one after the other; what is done already is not done again."""
+"""Every row of a table on every run, one after the other; what is done is not done again."""
 
 import dataclasses
 import pathlib
@@ -11,6 +11,7 @@ from cmclrec_tf.schema import TEST
 from experiments import store, table
 from experiments.prepared import Given, Made, label
 from experiments.rows import rows
+from experiments.tables import QUALITY
 from pipeline.folders import make_folder
 
 
@@ -32,6 +33,7 @@ class Done:
 
 def run(
     dataset,
+    kind=QUALITY,
     *,
     data_dir=None,
     preset=None,
@@ -44,7 +46,9 @@ def run(
 ):
     """Trains and evaluates every row on every run, and writes the tables.
 
-    Args: as the options of `cmclrec experiment quality`, see `experiments/cli.py`.
+    Args:
+        kind: `tables.Table`; `models` are its rows unless they are given.
+        The others are the options of `cmclrec experiment`, see `experiments/cli.py`.
 
     Returns:
         `Done`.
@@ -59,14 +63,14 @@ def run(
     else:
         datasets = Made(dataset, data_dir, root)
         name = datasets.spec.name
-    chosen = rows(models, name, _given(preset, config_path))
+    chosen = rows(models or kind.rows, name, _given(preset, config_path))
     name = label(name, chosen[0].config.data)
-    out = pathlib.Path(out or pathlib.Path(root) / "experiments" / "quality" / name)
+    out = pathlib.Path(out or pathlib.Path(root) / "experiments" / name)
     make_folder(out, "Give another folder by --out.")
     left = _Progress(runs, chosen)
     for number in range(runs):
         _run(datasets, out, number, chosen, left)
-    done = table.write(out, name, chosen, runs)
+    done = table.write(kind, out, name, chosen, runs)
     return Done(done.text, done.markdown, done.csv, left.trained)
 
 

@@ -112,8 +112,12 @@ class Results:
         """A `Comparison` for each of CMCLRec's rows and each column that users have."""
         if not self.others:
             return []
-        columns = [column for column in self.columns if column.key in VALUES]
-        return [self._compare(name, column) for name in self.ours for column in columns]
+        return [self._compare(name, column) for name in self.ours for column in self._of_users()]
+
+    def paired(self, pairs):
+        """A `Comparison` for each pair of names that the table has, and each column of users."""
+        there = [pair for pair in pairs if set(pair) <= set(self.names)]
+        return [self.against(*pair, column) for pair in there for column in self._of_users()]
 
     def against(self, name, other, column):
         """The `Comparison` of two rows that are named."""
@@ -122,6 +126,9 @@ class Results:
         below = self.mean(other, column)
         ratio = self.mean(name, column) / below if below else float("inf")
         return Comparison(name, other, column, ratio, p_t, p_flip)
+
+    def _of_users(self):
+        return [column for column in self.columns if column.key in VALUES]
 
     def _compare(self, name, column):
         return self.against(name, self.best(column, self.others), column)

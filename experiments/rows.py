@@ -89,7 +89,7 @@ def rows(names, dataset, given=None):
     """The rows by their names.
 
     Args:
-        names: of the rows; DEFAULT_ROWS when None. Behind a colon a name can change its config:
+        names: of the rows. Behind a colon a name can change its config:
             `default:finetune.ema=0+model.simulated=4`.
         dataset: the dataset's name, by which a preset of its own is looked for.
         given: one `Config` for every row; without it each row has its preset.
@@ -101,7 +101,7 @@ def rows(names, dataset, given=None):
         InputError: a name that is no row, a name twice, a change that no config takes, or configs
             that split users differently.
     """
-    names = list(names or DEFAULT_ROWS)
+    names = list(names)
     if len(set(names)) < len(names):
         raise InputError(f"models {names}", "each is named once", "Drop the repeated one.")
     found = [_changed_row(name, dataset, given) for name in names]

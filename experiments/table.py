@@ -6,6 +6,7 @@ import math
 import pathlib
 
 from experiments import store
+from experiments.published import COLUMNS, NOTE
 from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Results
 from experiments.targets import checks
 
@@ -19,10 +20,11 @@ class Written:
     csv: pathlib.Path
 
 
-def write(out, dataset, rows, runs):
+def write(kind, out, dataset, rows, runs):
     """Makes the tables of what the runs left, and writes them.
 
     Args:
+        kind: `tables.Table`, which names the files.
         out: folder of the experiment.
         dataset: its name.
         rows: the `Row`s.
@@ -40,8 +42,8 @@ def write(out, dataset, rows, runs):
         {row.name for row in rows if row.is_cmclrec},
         QUALITY if rows[0].config.data.split == "users" else LEAVE_ONE_OUT,
     )
-    text = _text(results, dataset, runs)
-    markdown, table = pathlib.Path(out) / "quality.md", pathlib.Path(out) / "quality.csv"
+    text = _text(kind, results, dataset, runs)
+    markdown, table = (pathlib.Path(out) / f"{kind.name}.{ending}" for ending in ("md", "csv"))
     markdown.write_text(text + "\n")
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows(_lines(results, runs))
@@ -55,7 +57,7 @@ _JUDGED = (
 _LEFT_OUT = "Full ranking of the catalogue. Every user is judged on the last item; nobody is cold."
 
 
-def _text(results, dataset, runs):
+def _text(kind, results, dataset, runs):
     parts = [
         f"# {dataset}: mean and standard deviation of {runs} runs",
         _JUDGED if results.columns == QUALITY else _LEFT_OUT,
@@ -64,10 +66,12 @@ def _text(results, dataset, runs):
         "Items that the lists of a segment hold together, and their mean similarity (1: one list "
         "for everybody).",
         _values(results, LISTS, _plain),
-        *_compared(results.comparisons()),
+        *_compared(results.comparisons(), AGAINST_BEST),
+        *_compared(results.paired(kind.pairs), PAIRS),
         *_checked(checks(results, dataset)),
         "## Budgets",
         _budgets(results),
+        *_published(kind.published),
     ]
     return "\n\n".join(parts)
 
@@ -89,15 +93,20 @@ def _cell(results, name, column, show):
     return text if math.isnan(deviation) else f"{text} ± {show(deviation)}"
 
 
-def _compared(comparisons):
+AGAINST_BEST = ("Against the strongest row that is not CMCLRec", "strongest")
+PAIRS = ("Row against row", "against")
+
+
+def _compared(comparisons, words):
     if not comparisons:
         return
-    yield "## Against the strongest row that is not CMCLRec"
+    title, head = words
+    yield f"## {title}"
     yield (
         "Ratio of the means; p of Student's paired t test and of random sign flips, over the users "
         "of all runs together."
     )
-    heads = ["model", "column", "strongest", "ratio", "p (t)", "p (signs)"]
+    heads = ["model", "column", head, "ratio", "p (t)", "p (signs)"]
     lines = [
         [
             c.row,
@@ -134,6 +143,14 @@ def _epochs(settings):
     config = settings["config"]
     stage1 = f"{config['pretrain']['epochs']} + " if settings["kind"] == "cmclrec" else ""
     return f"{stage1}{config['finetune']['epochs']}", str(config["finetune"]["patience"])
+
+
+def _published(printed):
+    if printed:
+        yield f"## As published: {printed.title}"
+        yield NOTE
+        lines = [[name, *map(_share, values)] for name, values in printed.values.items()]
+        yield _markdown(["method", *COLUMNS], lines)
 
 
 def _lines(results, runs):

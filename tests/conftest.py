@@ -1,5 +1,6 @@
 """A hand-made data set with a known answer, and one tiny model trained on it for all tests."""
 
+import contextlib
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -56,6 +57,24 @@ def cluster_users(prefix, n, seed, segment="warm"):
             }
         )
     return users
+
+
+@contextlib.contextmanager
+def eagerly():
+    """A few steps take less time than tracing them, which other tests do."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eager():
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="session")

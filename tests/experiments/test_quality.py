@@ -1,26 +1,29 @@
 """The whole experiment on hand-made data, and its table recomputed from what each user got."""
 
 import csv
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 import yaml
 from click.testing import CliRunner
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
+from experiments import tables
 from experiments.cli import experiment
 from experiments.rows import DEFAULT_ROWS
+from tests.conftest import eagerly
 
 CONFIG = {
     "data": {"max_history": 6},
     "model": {"width": 8, "latent": 4, "blocks": 1, "heads": 1},
     "pretrain": {"epochs": 1, "epoch_steps": 1, "batch_size": 64},
     "finetune": {"epochs": 1, "epoch_steps": 1, "batch_size": 64, "learning_rate": 0.01},
+    "baseline": {"hidden": 8, "sweeps": 1, "negatives": 16, "graph_users": 64},
 }
 MODELS = DEFAULT_ROWS
 RUNS = 2
@@ -59,17 +62,16 @@ def setting(tmp_path_factory):
     return folder
 
 
-def _quality(folder, *more):
+def _quality(folder, *more, table="quality"):
     given = {
         "--dataset": "toy",
         "--prepared": folder / "salt{run}",
         "--config": folder / "config.yaml",
         "--runs": RUNS,
         "--out": folder / "out",
-        "--models": ",".join(MODELS),
     }
     arguments = [str(part) for pair in given.items() for part in pair]
-    result = CliRunner().invoke(experiment, ["quality", *arguments, *more])
+    result = CliRunner().invoke(experiment, [table, *arguments, *more])
     if result.exception:
         raise result.exception
     return result.output
@@ -77,12 +79,8 @@ def _quality(folder, *more):
 
 @pytest.fixture(scope="module")
 def shown(setting):
-    # So few steps take less time than tracing and compiling them, which other tests do.
-    tf.config.run_functions_eagerly(True)
-    try:
+    with eagerly():
         return _quality(setting)
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +193,43 @@ def test_leave_one_out_has_a_table_of_its_own(setting, tmp_path):
         table = pq.read_table(out / f"run{run}" / "popularity" / "users.parquet").to_pandas()
         hit = table["rank"].between(1, 10)[~table["is_cold"]].mean()
         assert float(found["popularity", "all users", "Recall@10", str(run)]) == pytest.approx(hit)
+
+
+_GRU = "gru4rec,default:model.backbone=gru4rec"
+
+
+@pytest.mark.parametrize(
+    ("table", "models", "there", "pair", "printed"),
+    [
+        # The floors but the two neighbour ones, sasrec and default are there from the first table.
+        ("table1", None, 7, None, "| Heater     | .0392"),
+        ("table2", None, 1, ("default", "NoCL"), "| NoCL    | .0476"),
+        ("backbones", f"sasrec,default,{_GRU}", 2, tuple(_GRU.split(",")[::-1]), None),
+    ],
+)
+def test_other_tables(shown, setting, tmp_path, table, models, there, pair, printed):
+    shutil.copytree(setting / "out", tmp_path / "out")
+    given = ["--out", str(tmp_path / "out"), *(["--models", models] if models else [])]
+    with eagerly():
+        text = _quality(setting, *given, table=table)
+    assert text.count("there already") == there * RUNS
+    names = models.split(",") if models else getattr(tables, table.upper()).rows
+    with open(tmp_path / "out" / f"{table}.csv", newline="") as file:
+        lines = list(csv.reader(file))
+    found = {tuple(line[:4]): line[4] for line in lines}
+    for name in names:
+        assert 0 <= float(found[name, "cold last", "Recall@20", "mean"]) <= 1
+    if pair:
+        means = [float(found[name, "warm", "NDCG@20", "mean"]) for name in pair]
+        part = text.split("## Row against row")[1]
+        (line,) = (
+            x
+            for x in part.splitlines()
+            if x.startswith(f"| {pair[0]} ") and "warm N" in x and f"| {pair[1]} " in x
+        )
+        assert line.split("|")[4].strip() == f"{means[0] / means[1]:.3f}"
+    assert ("## As published" in text) == bool(printed)
+    assert not printed or printed in text.split("## As published")[1]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from experiments.rows import DEFAULT_ROWS, rows
 
 
 def test_each_row_has_its_own_preset():
-    found = {row.name: row for row in rows(None, "my-data")}
+    found = {row.name: row for row in rows(DEFAULT_ROWS, "my-data")}
     assert tuple(found) == DEFAULT_ROWS
     assert found["paper"].config == Config.preset("paper")
     assert found["default"].config == found["sasrec"].config == Config.preset("default")

@@ -76,6 +76,7 @@ def test_with_neither_a_history_is_its_items(dataset, config, batch):
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.usefixtures("eager")
 def test_trained_and_kept(name, dataset, config, batch, tmp_path):
     short = dataclasses.replace(
         changed(config, name),

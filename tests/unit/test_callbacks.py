@@ -13,6 +13,7 @@ from cmclrec_tf.callbacks import Progress, Projector
 from cmclrec_tf.models import CMCLRec, Pretrain
 from tests.conftest import FEATURES
 
+pytestmark = pytest.mark.usefixtures("eager")
 STAGES = (Pretrain, CMCLRec)
 
 

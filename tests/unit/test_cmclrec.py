@@ -209,6 +209,7 @@ def test_equation_16_adds_the_stage_1_loss(dataset, config, batch):
     assert got["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_one_train_step_moves_mapper_and_backbone(dataset, config, batch):
     model = build(dataset, config, batch, finetune={"eta": 0.1})
     model.compile(keras.optimizers.Adam(0.01))
@@ -268,6 +269,7 @@ def test_keras_file_round_trip(model, dataset, tmp_path):
     assert again.config == model.config and again.schema == model.schema
 
 
+@pytest.mark.usefixtures("eager")
 def test_same_seed_same_weights(dataset, config):
     from cmclrec_tf.training import train
 

@@ -19,6 +19,7 @@ MODELS = {
         lambda schema, config: CrossModalMapper(schema, config.model, config.data.max_history),
     ),
 }
+pytestmark = pytest.mark.usefixtures("eager")
 STAGED = [name for name in MODELS if name != "CrossModalMapper"]
 
 

@@ -26,6 +26,7 @@ def test_tensorboard_logs_both_stages(model, tmp_path_factory):
     assert all(list(folder.rglob("events.out.tfevents.*")) for folder in folders)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_diverging_run_is_an_error_and_no_model(dataset, config):
     wild = changed(config, pretrain={"epochs": 0}, finetune={"learning_rate": 1e30, "epochs": 2})
     with pytest.raises(TrainingError, match="Lower finetune.learning_rate"):
@@ -65,6 +66,7 @@ def test_the_papers_settings_fit_in_a_graph_that_compiles(dataset, records):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.usefixtures("eager")
 def test_the_averages_are_what_is_kept(dataset, config, policy):
     keras.mixed_precision.set_global_policy(policy)
     try:
