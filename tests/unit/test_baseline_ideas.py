@@ -1,7 +1,5 @@
 """The defining idea of each adapting or contrasting baseline, in NumPy."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -297,13 +295,3 @@ def test_feature_knn_counts_what_neighbours_took(dataset, batch, events):
 def test_feature_knn_with_another_word(dataset):
     with pytest.raises(InputError, match="events='first'"):
         FeatureKNN(dataset, "first")
-
-
-def test_withheld_is_a_share(dataset, batch):
-    model = made("clcrec", dataset, batch)
-    shares = []
-    for share in (0.0, 0.3, 1.0):
-        own = dataclasses.replace(model.config.baseline, withheld=share)
-        model.config = dataclasses.replace(model.config, baseline=own)
-        shares.append(np.mean([np.asarray(model.withheld(np.zeros((500, 2)))).mean()]))
-    assert shares[0] == 0 and shares[2] == 1 and shares[1] == pytest.approx(0.3, abs=0.08)

@@ -22,7 +22,6 @@ SETTINGS = {
     "finetune": {**TINY["finetune"], "epochs": 12, "epoch_steps": 6, "negatives": 32},
     "baseline": {"hidden": 16, "sweeps": 4, "graph_users": 64},
 }
-FACTORS = ("deep-music", "dropout-net", "heater")
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +156,13 @@ def test_withheld_users_are_cold_users(dataset, settings):
         )
         model.losses_of(batch, training=True)
         np.testing.assert_allclose(seen[0], model.cold_states(batch["features"]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.3, 0.22, 0.38), (1.0, 1, 1)])
+def test_withheld_is_a_share(dataset, settings, share, low, high):
+    own = dataclasses.replace(settings.baseline, withheld=share)
+    model = _new("clcrec", dataset, dataclasses.replace(settings, baseline=own))
+    assert low <= np.asarray(model.withheld(np.zeros((500, 2)))).mean() <= high
 
 
 def test_heater_mixes_experts():
