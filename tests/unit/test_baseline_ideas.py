@@ -1,5 +1,6 @@
 """The defining idea of each adapting or contrasting baseline, in NumPy."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,6 +28,7 @@ def made(name, dataset, batch, **baseline):
     config = Config.from_dict(
         {**TINY, "baseline": {"hidden": 16, "graph_users": 64, "negatives": 12, **baseline}}
     )
+    keras.utils.set_random_seed(0)
     model = baselines.create(name, dataset.schema, config)
     model.prepare(dataset)
     model(batch)
