@@ -109,7 +109,7 @@ def rows(names, dataset, given=None):
     return found
 
 
-# Fields of the config that no backbone alone reads, and no baseline either.
+# Fields of the config that no backbone alone reads.
 _OF_THE_MAPPER = {
     "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
     "finetune": (

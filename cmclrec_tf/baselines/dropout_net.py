@@ -25,6 +25,7 @@ class DropoutNet(FactorBaseline):
         hidden, width = self.config.baseline.hidden, self.config.model.width
         self.user_network = mlp(hidden, width, "user_network")
         self.item_network = mlp(hidden, width, "item_network")
+        self.item_network.build((None, width))
 
     def user_states(self, history, features, is_cold, training=None):
         # A history without known items has the preference vector 0.

@@ -113,11 +113,6 @@ class FactorBaseline(Baseline):
     def prepare(self, dataset):
         self.preferences.learn(dataset, self.config.seed)
 
-    def call(self, batch, training=None):
-        if self.item_network and not self.item_network.built:
-            self.item_network.build((None, self.config.model.width))
-        return super().call(batch, training)
-
     def score_loss(self, states, preference, batch):
         """mean_ui (state_u . item_network(v_i) - u . v_i)^2 over some of the items.
 

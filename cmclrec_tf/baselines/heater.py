@@ -50,6 +50,7 @@ class Heater(FactorBaseline):
         self.transform = MixtureOfExperts(self.config.baseline.experts, width, name="transform")
         self.user_network = _network(width, "user_network")
         self.item_network = _network(width, "item_network")
+        self.item_network.build((None, width))
 
     def user_states(self, history, features, is_cold, training=None):
         transformed = self.transform(self.flat_tokens(features, training))

@@ -10,7 +10,6 @@ from cmclrec_tf.baselines.base import Baseline
 from cmclrec_tf.baselines.meta import adapted, log_loss, spread
 from cmclrec_tf.losses.next_item import zipf
 from cmclrec_tf.models.cross_modal import item_embedding
-from cmclrec_tf.schema import FIRST_ID
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -63,8 +62,7 @@ class MeLU(Baseline):
             user, layers = self._parted(state[None])
             return _decide(layers, user, table[None])[0]
 
-        scores = tf.map_fn(of_one, states, fn_output_signature=tf.float32)
-        return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, -1e9)
+        return self.without_special(tf.map_fn(of_one, states, fn_output_signature=tf.float32))
 
     def losses_of(self, batch, training=None):
         context, positive = self.left_out(batch, training)

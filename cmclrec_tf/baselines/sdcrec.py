@@ -70,8 +70,7 @@ class SDCRec(Baseline):
         return ops.reshape(state, (-1, (most + 1) * (width + 1)))
 
     def score(self, states):
-        scores = self._scores(states, ops.convert_to_tensor(self.table))
-        return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, -1e9)
+        return self.without_special(self._scores(states, ops.convert_to_tensor(self.table)))
 
     def losses_of(self, batch, training=None):
         settings = self.config.baseline

@@ -59,6 +59,10 @@ class Recommender(StagedModel):
         scores = ops.cast(ops.matmul(states, ops.transpose(table)), "float32")
         if self.config.model.item_bias:
             scores = scores + self.item_bias
+        return self.without_special(scores)
+
+    def without_special(self, scores):
+        """scores [..., V] with those of PAD and OOV very low."""
         return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, -1e9)
 
     def recommend(self, batch, k):
