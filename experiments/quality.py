@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 import sys
 import time
 
@@ -98,19 +99,24 @@ def _run(datasets, out, number, chosen, left):
             left.known(number, row, found["seconds"])
             continue
         left.starts(number, row)
-        report, seconds = _train(row, dataset, folder)
-        store.write(folder, report, digest=digest, settings=row.settings(), seconds=seconds)
+        # A killed training goes on from here, unless it was of another config or dataset.
+        checkpoints = folder / "checkpoints"
+        resumed = (checkpoints / digest).is_dir()
+        report, seconds = _train(row, dataset, folder / "logs", checkpoints / digest)
+        about = {"digest": digest, "settings": row.settings(), "resumed": resumed}
+        store.write(folder, report, **about, seconds=seconds)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         left.ends(row, seconds)
 
 
-def _train(row, dataset, folder):
+def _train(row, dataset, logs, checkpoints):
     import keras
 
     from cmclrec_tf.evaluation import evaluate
 
     keras.backend.clear_session()
     start = time.monotonic()
-    model = row.train(dataset, log_dir=folder / "logs")
+    model = row.train(dataset, log_dir=logs, checkpoint_dir=checkpoints)
     trained = time.monotonic() - start
     report = evaluate(model, dataset, TEST)
     return report, {"train": trained, "evaluate": time.monotonic() - start - trained}

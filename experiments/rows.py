@@ -50,17 +50,23 @@ class Row:
             self, config=dataclasses.replace(self.config, data=data, seed=run)
         )
 
-    def train(self, dataset, log_dir=None):
-        """Trains the row's model; returns what `evaluate` takes."""
+    def train(self, dataset, log_dir=None, checkpoint_dir=None):
+        """Trains the row's model; returns what `evaluate` takes.
+
+        Args:
+            dataset: `PreparedDataset`.
+            log_dir, checkpoint_dir: see `training.train`; floors leave nothing there.
+        """
         if self.kind == "floor":
             return self._floor(dataset.with_history(self.config.data.max_history))
         from cmclrec_tf import training
 
         if self.kind == "baseline":
             base, _, _ = self.name.partition(":")
-            return training.train_baseline(base, dataset, self.config, log_dir=log_dir)
-        fit = training.train if self.is_cmclrec else training.train_plain
-        return fit(dataset, self.config, log_dir=log_dir)
+            fit = functools.partial(training.train_baseline, base)
+        else:
+            fit = training.train if self.is_cmclrec else training.train_plain
+        return fit(dataset, self.config, log_dir=log_dir, checkpoint_dir=checkpoint_dir)
 
     def _floor(self, dataset):
         from cmclrec_tf.baselines.feature_knn import FeatureKNN

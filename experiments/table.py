@@ -133,7 +133,9 @@ def _budgets(results):
     for name in results.names:
         seconds = [run["seconds"]["train"] for run in results.metrics[name]]
         settings = results.metrics[name][0]["settings"]
-        lines.append([name, f"{sum(seconds) / len(seconds):.0f}", *_epochs(settings)])
+        # A resumed training took longer than its last start.
+        least = ">= " if any(run.get("resumed") for run in results.metrics[name]) else ""
+        lines.append([name, f"{least}{sum(seconds) / len(seconds):.0f}", *_epochs(settings)])
     return _markdown(heads, lines)
 
 

@@ -179,6 +179,29 @@ def test_what_is_kept_of_a_model(shown, setting):
     assert kept["segments"]["cold"]["users"] == 14
 
 
+def test_a_killed_training_is_gone_on_with(setting, tmp_path, monkeypatch):
+    chosen = ("--models", "sasrec", "--runs", "1")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with eagerly():
+        _quality(setting, "--out", str(tmp_path / "whole"), *chosen)
+        with monkeypatch.context() as patch:
+            patch.setattr("cmclrec_tf.evaluation.evaluate", killed)
+            with pytest.raises((KeyboardInterrupt, SystemExit)):
+                _quality(setting, "--out", str(tmp_path / "killed"), *chosen)
+        monkeypatch.setattr("keras.Model.fit", killed)  # nothing is left to train
+        shown = _quality(setting, "--out", str(tmp_path / "killed"), *chosen)
+    whole, again = (
+        yaml.safe_load((tmp_path / name / "run0" / "sasrec" / "metrics.json").read_text())
+        for name in ("whole", "killed")
+    )
+    assert again["segments"] == whole["segments"]
+    assert "| sasrec | >= " in shown.split("## Budgets")[1]
+    assert not list(tmp_path.rglob("checkpoints"))
+
+
 def test_leave_one_out_has_a_table_of_its_own(setting, tmp_path):
     config, out = tmp_path / "config.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump({"data": {"max_history": 6, "split": "leave-one-out"}}))
