@@ -37,7 +37,7 @@ setup(
             "tf-keras>=2.16,<2.17",
         ],
         # Beside `pipeline`, which prepares what is not there yet.
-        "experiments": ["pyarrow"],
+        "experiments": ["pyarrow", "keras-tuner", "scikit-learn", "matplotlib"],
         "dev": ["pytest", "pytest-xdist", "ruff"],
     },
     entry_points={
