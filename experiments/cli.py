@@ -43,11 +43,18 @@ _OPTIONS = (
     click.option("--config", "config_path", type=click.Path(), help="A config in YAML, likewise."),
     click.option("--runs", default=RUNS, show_default=True, type=click.IntRange(1)),
     click.option("--models", help="Other rows, by name, with commas between."),
+    click.option(
+        "--trials",
+        default=0,
+        type=click.IntRange(0),
+        help="Tune every trained row first, with so many trials each, on run 0's validation users.",
+    ),
     click.option("--root", type=click.Path(), default="var", show_default=True),
     click.option(
         "--out",
         type=click.Path(),
-        help="Folder of the results; by default <root>/experiments/<dataset>.",
+        help="Folder of the results; by default <root>/experiments/<dataset>. With --trials they "
+        "lie in tuned-<trials> below it.",
     ),
     click.option(
         "--prepared",

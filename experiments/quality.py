@@ -41,6 +41,7 @@ def run(
     config_path=None,
     runs=5,
     models=None,
+    trials=0,
     root="var",
     out=None,
     prepared=None,
@@ -67,7 +68,11 @@ def run(
     chosen = rows(models or kind.rows, name, _given(preset, config_path))
     name = label(name, chosen[0].config.data)
     out = pathlib.Path(out or pathlib.Path(root) / "experiments" / name)
+    # Tuned rows keep their names, so they have a place of their own.
+    out = out / f"tuned-{trials}" if trials else out
     make_folder(out, "Give another folder by --out.")
+    if trials:
+        chosen = _tuned(datasets, out, chosen, trials)
     left = _Progress(runs, chosen)
     for number in range(runs):
         _run(datasets, out, number, chosen, left)
@@ -83,14 +88,31 @@ def _given(preset, path):
     return Config.from_yaml(path) if path else Config.preset(preset) if preset else None
 
 
-def _run(datasets, out, number, chosen, left):
-    """One run: its dataset, then every row that is not there yet."""
+def _tuned(datasets, out, chosen, trials):
+    """The rows with their best settings, of `trials` each."""
+    from experiments.tuning import tuned
+
+    dataset, _ = _drawn(datasets, 0, chosen)
+    found = []
+    for row in chosen:
+        print(f"tuning {row.name}: {trials} trials", file=sys.stderr, flush=True)
+        found.append(tuned(row, dataset, out, trials))
+    return found
+
+
+def _drawn(datasets, number, chosen):
+    """The dataset of a run, and the rows as they are trained on it."""
     from cmclrec_tf.input import PreparedDataset
 
     run_rows = [row.for_run(number) for row in chosen]
     longest = max(row.config.data.max_history for row in run_rows)
     data = dataclasses.replace(run_rows[0].config.data, max_history=longest)
-    dataset = PreparedDataset.load(datasets.folder(number, data))
+    return PreparedDataset.load(datasets.folder(number, data)), run_rows
+
+
+def _run(datasets, out, number, chosen, left):
+    """One run: its dataset, then every row that is not there yet."""
+    dataset, run_rows = _drawn(datasets, number, chosen)
     for row in run_rows:
         folder = store.place(out, number, row.name)
         digest = store.digest(row.settings(), dataset)
@@ -104,6 +126,7 @@ def _run(datasets, out, number, chosen, left):
         resumed = (checkpoints / digest).is_dir()
         report, seconds = _train(row, dataset, folder / "logs", checkpoints / digest)
         about = {"digest": digest, "settings": row.settings(), "resumed": resumed}
+        about["tuning"] = row.tuning
         store.write(folder, report, **about, seconds=seconds)
         shutil.rmtree(checkpoints, ignore_errors=True)
         left.ends(row, seconds)

@@ -6,9 +6,10 @@ import importlib.resources
 
 import yaml
 
-from cmclrec_tf import baselines
+from cmclrec_tf import baselines, checks
 from cmclrec_tf.config import ABLATIONS, Config
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import VAL
 
 _MLP, _KNN = "features-mlp", "features-knn"
 _FLOORS = ("random", "popularity", "popularity-last", _MLP, f"{_MLP}-last")
@@ -25,22 +26,35 @@ class Row:
         kind: `floor`, `baseline` (of another paper), `backbone` (alone, without the mapper) or
             `cmclrec`.
         config: of its training; a floor uses its `data` and `seed`.
+        mlp: what a feature MLP has of its own, {field of `FeatureMLPConfig`: value}.
+        tuning: what `tuning.tuned` found, None for a row that was not tuned.
     """
 
     name: str
     kind: str
     config: Config
+    mlp: dict = dataclasses.field(default_factory=dict)
+    tuning: dict | None = None
 
     @property
     def is_cmclrec(self):
         return self.kind == "cmclrec"
+
+    @property
+    def base(self):
+        """Its name without the changes behind it."""
+        return self.name.partition(":")[0]
+
+    @property
+    def has_mlp(self):
+        return self.base.startswith(_MLP)
 
     def settings(self):
         """Everything that decides what the row trains, as plain values."""
         if self.kind != "floor":
             config = _trained_by(self.config, self.kind)
             return {"row": self.name, "kind": self.kind, "config": config}
-        own = dataclasses.asdict(self._mlp()) if self.name.startswith(_MLP) else {}
+        own = dataclasses.asdict(self._mlp()) if self.has_mlp else {}
         return {"row": self.name, "seed": self.config.seed, **own}
 
     def for_run(self, run):
@@ -49,6 +63,49 @@ class Row:
         return dataclasses.replace(
             self, config=dataclasses.replace(self.config, data=data, seed=run)
         )
+
+    def setting(self, path):
+        """The value of a setting, such as `finetune.ema`; a feature MLP's have no dots."""
+        if self.has_mlp:
+            return getattr(self._mlp(), path)
+        return functools.reduce(getattr, path.split("."), self.config)
+
+    def changed(self, values):
+        """The row with other settings, {path: value}.
+
+        Raises:
+            InputError: it has no such setting, or the value is out of bounds.
+        """
+        if self.has_mlp:
+            row = dataclasses.replace(self, mlp={**self.mlp, **values})
+            row._mlp()  # refuses what it does not have
+            return row
+        if self.kind == "floor":
+            raise InputError(f"model {self.name!r}", "it takes no config", "Drop what follows :.")
+        nested = self.config.to_dict()
+        for path, value in values.items():
+            *parts, field = path.split(".")
+            place = functools.reduce(_inside, parts, nested)
+            if not isinstance(place, dict) or field not in place:
+                raise _no_setting(self.name, path)
+            place[field] = value
+        return dataclasses.replace(self, config=Config.from_dict(nested))
+
+    def tuned(self, found):
+        """The row with what `tuning.tuned` found."""
+        return dataclasses.replace(self.changed(found["values"]), tuning=found)
+
+    def validate(self, model, dataset):
+        """Validation NDCG of a trained model, by which the row is stopped and tuned: a float."""
+        from cmclrec_tf.baselines.feature_mlp import read_split
+        from cmclrec_tf.training import EVAL_BATCH
+
+        if self.has_mlp:
+            data = read_split(dataset, VAL, self._mlp().events)
+            return float(model.evaluate(*data, return_dict=True, verbose=0)["ndcg"])
+        batches = dataset.with_history(self.config.data.max_history).batches(VAL, EVAL_BATCH)
+        found = model.evaluate(batches, return_dict=True, verbose=0)
+        return float(found["ndcg_warm" if self.kind == "backbone" else "ndcg"])
 
     def train(self, dataset, log_dir=None, checkpoint_dir=None):
         """Trains the row's model; returns what `evaluate` takes.
@@ -62,8 +119,7 @@ class Row:
         from cmclrec_tf import training
 
         if self.kind == "baseline":
-            base, _, _ = self.name.partition(":")
-            fit = functools.partial(training.train_baseline, base)
+            fit = functools.partial(training.train_baseline, self.base)
         else:
             fit = training.train if self.is_cmclrec else training.train_plain
         return fit(dataset, self.config, log_dir=log_dir, checkpoint_dir=checkpoint_dir)
@@ -76,19 +132,20 @@ class Row:
 
         if self.name == "random":
             return Random(dataset, self.config.seed)
-        if self.name.startswith("popularity"):
+        if self.base.startswith("popularity"):
             return Popularity(dataset, self._events())
-        if self.name.startswith(_KNN):
+        if self.base.startswith(_KNN):
             return FeatureKNN(dataset, self._events(), seed=self.config.seed)
         return train_feature_mlp(dataset, self._mlp())
 
     def _mlp(self):
         from cmclrec_tf.baselines.feature_mlp import FeatureMLPConfig
 
-        return FeatureMLPConfig(events=self._events(), seed=self.config.seed)
+        own = {"events": self._events(), "seed": self.config.seed, **self.mlp}
+        return checks.built(FeatureMLPConfig, own, self.base)
 
     def _events(self):
-        return "last" if self.name.endswith("-last") else "all"
+        return "last" if self.base.endswith("-last") else "all"
 
 
 def rows(names, dataset, given=None):
@@ -149,24 +206,24 @@ def _trained_by(config, kind):
 def _changed_row(name, dataset, given):
     """The row of a name and of the changes behind it."""
     base, _, changes = name.partition(":")
-    row = _row(base, dataset, given)
+    row = dataclasses.replace(_row(base, dataset, given), name=name)
     if not changes:
         return row
-    if row.kind == "floor":
-        raise InputError(f"model {name!r}", f"{base} takes no config", "Drop what follows the :.")
-    values = row.config.to_dict()
+    values = {}
     for change in changes.split("+"):
         path, equals, value = change.partition("=")
-        *parts, field = path.split(".")
-        place = functools.reduce(_inside, parts, values)
-        if not equals or not isinstance(place, dict) or field not in place:
-            raise InputError(
-                f"model {name!r}",
-                f"{change!r} must be a field of the config and a value, as finetune.ema=0",
-                "Correct --models.",
-            )
-        place[field] = _value(value)
-    return dataclasses.replace(row, name=name, config=Config.from_dict(values))
+        if not equals:
+            raise _no_setting(name, change)
+        values[path] = _value(value)
+    return row.changed(values)
+
+
+def _no_setting(name, change):
+    return InputError(
+        f"model {name!r}",
+        f"{change!r} must be a field of the config and a value, as finetune.ema=0",
+        "Correct --models.",
+    )
 
 
 def _inside(found, part):

@@ -44,8 +44,8 @@ def write(folder, report, **about):
     Args:
         folder: made if need be.
         report: `cmclrec_tf.evaluation.Report`.
-        about: plain values: digest, settings, seconds, and whether a training that was killed is
-            `resumed`: its seconds are those of the last start.
+        about: plain values: digest, settings, seconds, tuning (`Row.tuning`), and whether a
+            killed training was `resumed`: its seconds are those of the last start.
     """
     import pyarrow
     import pyarrow.parquet

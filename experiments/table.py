@@ -71,6 +71,7 @@ def _text(kind, results, dataset, runs):
         *_checked(checks(results, dataset)),
         "## Budgets",
         _budgets(results),
+        *_tuning(results),
         *_published(kind.published),
     ]
     return "\n\n".join(parts)
@@ -137,6 +138,32 @@ def _budgets(results):
         least = ">= " if any(run.get("resumed") for run in results.metrics[name]) else ""
         lines.append([name, f"{least}{sum(seconds) / len(seconds):.0f}", *_epochs(settings)])
     return _markdown(heads, lines)
+
+
+def _tuning(results):
+    """What was tuned; the budget, trials, is the same for all, as the times are not."""
+    found = {name: results.metrics[name][0].get("tuning") for name in results.names}
+    found = {name: tuning for name, tuning in found.items() if tuning}
+    if not found:
+        return
+    yield "## Tuning"
+    yield (
+        "Random search on the validation users of run 0, the first trial with the settings as they "
+        "are. NDCG is that by which the row is stopped early: of both segments if it serves both."
+    )
+    heads = ["model", "trials", "seconds", "NDCG before", "NDCG tuned", "settings"]
+    lines = [
+        [
+            name,
+            str(tuning["trials"]),
+            f"{tuning['seconds']:.0f}",
+            _share(tuning["val_ndcg_before"]),
+            _share(tuning["val_ndcg"]),
+            ", ".join(f"{path}={value}" for path, value in tuning["values"].items()),
+        ]
+        for name, tuning in found.items()
+    ]
+    yield _markdown(heads, lines)
 
 
 def _epochs(settings):

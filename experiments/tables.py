@@ -33,8 +33,9 @@ def _mapped(backbone):
 
 
 QUALITY = Table("quality", DEFAULT_ROWS)
-_PAPERS = ("deep-music", "dropout-net", "melu", "heater", "pdma", "sdcrec", "clcrec")
-TABLE1 = Table("table1", (*FLOORS, "sasrec", *_PAPERS, OURS), published=BASELINES)
+_PRINTED = ("deep-music", "dropout-net", "melu", "heater", "pdma", "sdcrec")
+_RELATED = ("clcrec", "meta-tl", "meta-embedding", "mwuf")
+TABLE1 = Table("table1", (*FLOORS, "sasrec", *_PRINTED, *_RELATED, OURS), published=BASELINES)
 TABLE2 = Table(
     "table2", (*ABLATIONS, OURS), tuple((OURS, name) for name in ABLATIONS), published=VARIANTS
 )

@@ -8,6 +8,9 @@ _HOMES = {
     "dropout-net": ("dropout_net", "DropoutNet"),
     "heater": ("heater", "Heater"),
     "melu": ("melu", "MeLU"),
+    "meta-embedding": ("meta_embedding", "MetaEmbedding"),
+    "meta-tl": ("meta_tl", "MetaTL"),
+    "mwuf": ("mwuf", "MWUF"),
     "pdma": ("pdma", "PDMA"),
     "sdcrec": ("sdcrec", "SDCRec"),
 }

@@ -99,10 +99,13 @@ class Baseline(Recommender):
         drawn = ops.arange(ops.shape(items)[1])[None] == ops.argmax(chance, axis=1)[:, None]
         return ops.where(drawn, PAD, items), ops.sum(ops.where(drawn, items, 0), axis=1)
 
-    def withheld(self, states):
-        """For which rows of states [B, D] the paper does without the history: bool [B]."""
-        drawn = keras.random.uniform(ops.shape(states)[:1], seed=self.seed)
-        return drawn < self.config.baseline.withheld
+    def withheld(self, batch, training=None):
+        """Rows that do without a history: cold ones, in training a share of all. bool [B]."""
+        cold = batch["is_cold"]
+        if not training:
+            return cold
+        drawn = keras.random.uniform(ops.shape(cold), seed=self.seed)
+        return ops.logical_or(cold, drawn < self.config.baseline.withheld)
 
     def item_loss(self, states, labels, training=None):
         """Eq. (14) of states [B, D] and labels int [B], mean over the known ones: a scalar."""

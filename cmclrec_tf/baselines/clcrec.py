@@ -35,7 +35,7 @@ class CLCRec(Baseline):
         context, positive = self.left_out(batch, training)
         content = self.features(self.flat_tokens(batch["features"], training))
         collaborative = self.average(context)
-        replaced = self.withheld(content)[:, None]
+        replaced = self.withheld(batch, training)[:, None]
         items = self.item_loss(ops.where(replaced, content, collaborative), positive, training)
         contrast = info_nce(content, collaborative, settings.temperature, batch["profile_key"])
         total = (1 - settings.contrast) * items + settings.contrast * contrast

@@ -33,7 +33,7 @@ class DropoutNet(FactorBaseline):
 
     def losses_of(self, batch, training=None):
         u = self.preferences(events(batch))
-        shown = ops.where(self.withheld(u)[:, None], 0.0, u) if training else u
+        shown = ops.where(self.withheld(batch, training)[:, None], 0.0, u)
         states = self._states(shown, batch["features"], training)
         loss = self.score_loss(states, u, batch)
         return {"loss/scores": loss, "loss": loss}

@@ -6,9 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from cmclrec_tf import augment
+from cmclrec_tf import augment, checks
 from cmclrec_tf.callbacks import Progress
-from cmclrec_tf.errors import InputError
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
 from cmclrec_tf.models import ranking
 from cmclrec_tf.schema import FIRST_ID, PAD, TRAIN, VAL, Schema
@@ -41,8 +40,11 @@ class FeatureMLPConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if self.events not in ("all", "last"):
-            raise InputError(f"events={self.events!r}", "it is `all` or `last`", "Choose one.")
+        checks.one_of(self, "events", ("all", "last"))
+        checks.positive(self, "width", "hidden", "learning_rate", "batch_size", "epochs")
+        checks.positive(self, "patience", "k")
+        checks.not_negative(self, "weight_decay", "seed")
+        checks.share(self, "field_dropout", "dropout")
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")

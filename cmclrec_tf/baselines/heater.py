@@ -61,8 +61,8 @@ class Heater(FactorBaseline):
     def losses_of(self, batch, training=None):
         u = self.preferences(events(batch))
         transformed = self.transform(self.flat_tokens(batch["features"], training))
-        replaced = self.withheld(u)[:, None] if training else False
-        states = self.user_network(ops.where(replaced, transformed, u))
+        replaced = self.withheld(batch, training)
+        states = self.user_network(ops.where(replaced[:, None], transformed, u))
         scores = self.score_loss(states, u, batch)
         similarity = ops.mean(ops.sum((transformed - u) ** 2, axis=1))
         total = scores + self.config.baseline.similarity * similarity

@@ -28,11 +28,33 @@ def adapted(values, loss_of, steps, rate):
     return values
 
 
+def stepped(states, items, history, negatives, settings):
+    """States after gradient steps on a history, whose items are ranked among sampled ones.
+
+    Args:
+        states: [B, D]. items: ids [...] -> embeddings [..., D]. history: ids [B, L].
+        negatives: ids [n] and log of the chance of every item in a draw [V], see `zipf`.
+        settings: `BaselineConfig`.
+
+    Returns:
+        The states [B, D] after the steps, and the loss [B] before them.
+    """
+    own, noise = items(history), items(negatives[0])  # [B, L, D], [n, D]
+
+    def loss_of(values):
+        scores = ops.einsum("bd,bld->bl", values[0], own)
+        return log_loss(scores, ops.matmul(values[0], ops.transpose(noise)), history, *negatives)
+
+    after = adapted([states], loss_of, settings.inner_steps, settings.inner_rate)[0]
+    return after, loss_of([states])
+
+
 def log_loss(own, others, items, ids, log_q):
     """Softmax cross-entropy of each item among sampled ones, mean over a user's known items.
 
     Args:
-        own: [B, m], scores of `items`. others: [B, n], scores of `ids`.
+        own: [B, m], scores of `items`.
+        others: [B, n], scores of `ids`, or [B, m, n] where they depend on the item's place.
         items: int [B, m]; below FIRST_ID there is none.
         ids, log_q: int [n], and log of the chance of every item in a draw [V], see `zipf`.
 
@@ -40,7 +62,8 @@ def log_loss(own, others, items, ids, log_q):
         [B]; 0 for a user without known items.
     """
     others = others - ops.take(log_q, ids) - math.log(ids.shape[0])
-    others = ops.where(items[:, :, None] == ids, -1e9, others[:, None])  # [B, m, n]
+    others = others[:, None] if len(others.shape) == 2 else others
+    others = ops.where(items[:, :, None] == ids, -1e9, others)  # [B, m, n]
     scores = ops.concatenate([own[:, :, None], others], axis=2)
     known = ops.cast(items >= FIRST_ID, "float32")
     loss = (ops.logsumexp(scores, axis=2) - own) * known

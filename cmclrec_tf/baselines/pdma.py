@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from cmclrec_tf import augment
-from cmclrec_tf.baselines.base import Baseline
-from cmclrec_tf.baselines.meta import adapted, log_loss, spread
+from cmclrec_tf.baselines.base import Baseline, mlp
+from cmclrec_tf.baselines.meta import spread, stepped
 from cmclrec_tf.losses.next_item import zipf
 from cmclrec_tf.models.cross_modal import item_embedding
 
@@ -36,44 +36,29 @@ class PDMA(Baseline):
         super().__init__(schema, config, **kwargs)
         width, patterns = self.config.model.width, self.config.baseline.patterns
         self.items = item_embedding(schema, width)
-        self.match = keras.layers.Dense(patterns, name="match")
-        self.hidden = keras.layers.Dense(self.config.baseline.hidden, "gelu", name="hidden")
+        self.match = mlp(self.config.baseline.hidden, patterns, "match")
         self.patterns = keras.layers.Dense(width, use_bias=False, name="patterns")
 
     def user_states(self, history, features, is_cold, training=None):
         common = self._common(features, training)
         negatives = spread(self.config.baseline.negatives, self.schema.items)
-        novel = self._novel(common, history, negatives)
-        return common + ops.where(is_cold[:, None], 0.0, novel)
+        both, _ = stepped(common, self.items, history, negatives, self.config.baseline)
+        return ops.where(is_cold[:, None], common, both)
 
     def losses_of(self, batch, training=None):
         context, positive = self.left_out(batch, training)
         features = self._augmented(batch["features"]) if training else batch["features"]
         common = self._common(features, training)
         negatives = zipf(self.config.baseline.negatives, self.schema.items, self.seed)
-        novel = self._novel(common, context, negatives)
+        both, _ = stepped(common, self.items, context, negatives, self.config.baseline)
         # Cold users have no novel part: both states are trained.
-        both = ops.concatenate([common, common + novel])
-        loss = self.item_loss(both, ops.concatenate([positive, positive]), training)
+        states = ops.concatenate([common, both])
+        loss = self.item_loss(states, ops.concatenate([positive, positive]), training)
         return {"loss/query": loss, "loss": loss}
 
     def _common(self, features, training):
-        matched = self.match(self.hidden(self.flat_tokens(features, training)))
+        matched = self.match(self.flat_tokens(features, training))
         return self.patterns(ops.softmax(matched, axis=-1))
-
-    def _novel(self, common, history, negatives):
-        """Gradient steps from 0 on the history's items: [B, D]."""
-        settings, ids = self.config.baseline, negatives[0]
-        own, noise = self.items(history), self.items(ids)  # [B, L, D], [n, D]
-
-        def loss_of(values):
-            states = common + values[0]
-            scores = ops.einsum("bd,bld->bl", states, own)
-            others = ops.matmul(states, ops.transpose(noise))
-            return log_loss(scores, others, history, *negatives)
-
-        start = [ops.zeros_like(common)]
-        return adapted(start, loss_of, settings.inner_steps, settings.inner_rate)[0]
 
     def _augmented(self, features):
         """Some fields of every user are those of another one of the batch."""

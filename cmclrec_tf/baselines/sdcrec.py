@@ -9,7 +9,7 @@ from cmclrec_tf.baselines.neighbours import Neighbours
 from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.next_item import zipf
 from cmclrec_tf.models.cross_modal import item_embedding
-from cmclrec_tf.schema import FIRST_ID
+from cmclrec_tf.schema import FIRST_ID, PAD
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -76,9 +76,9 @@ class SDCRec(Baseline):
         settings = self.config.baseline
         context, positive = self.left_out(batch, training)
         # Some users do without their own history, as all cold ones.
-        hidden = self.withheld(context)[:, None]
+        hidden = self.withheld(batch, training)[:, None]
         states = self.user_states(
-            ops.where(hidden, 0, context), batch["features"], None, training, batch["user_key"]
+            ops.where(hidden, PAD, context), batch["features"], None, training, batch["user_key"]
         )
         ids, log_q = zipf(settings.negatives, self.schema.items, self.seed)
         rows = ops.shape(positive)[0]

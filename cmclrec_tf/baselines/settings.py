@@ -14,15 +14,17 @@ class BaselineConfig:
             and Heater start from, see `factors.PreferenceVectors`.
         hidden: width of hidden layers.
         withheld: share of the train users whose preference vector is withheld in a batch
-            (DropoutNet), or replaced by what features say (Heater,
-            CLCRec, SDCRec).
+            (DropoutNet), or replaced by what features say (Heater, CLCRec, SDCRec) or by the mean
+            one (MWUF).
         experts: how many transformations of the features are mixed (Heater).
         similarity: weight of the distance of transformed features to the preference vector
             (Heater).
         contrast, temperature: weight and tau of the contrast of features and history (CLCRec), or
             of two items of a user (SDCRec).
-        inner_steps, inner_rate: gradient steps to a user's own preferences (MeLU, PDMA).
-        negatives: sampled items that those steps compare with (MeLU, PDMA), and SDCRec's loss.
+        inner_steps, inner_rate: gradient steps to a user's own events (MeLU, MetaEmbedding,
+            MetaTL, PDMA).
+        negatives: sampled items that those steps compare with, and SDCRec's loss.
+        cold_loss: weight of the loss before the steps, against that after them (MetaEmbedding).
         patterns: number of common preferences (PDMA).
         exchanged: share of a train user's fields that are another user's (PDMA).
         graph_users, neighbours: train users that are kept to look for neighbours among, and how
@@ -41,6 +43,7 @@ class BaselineConfig:
     inner_steps: int = 1
     inner_rate: float = 0.1
     negatives: int = 128
+    cold_loss: float = 0.1
     patterns: int = 32
     exchanged: float = 0.2
     graph_users: int = 4096
@@ -57,4 +60,4 @@ class BaselineConfig:
             self.neighbours,
             f"there are graph_users={self.graph_users} to choose from",
         )
-        checks.proportion(self, "withheld", "contrast", "exchanged")
+        checks.proportion(self, "withheld", "contrast", "cold_loss", "exchanged")

@@ -5,6 +5,7 @@ import pytest
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from experiments import rows as module
+from experiments import spaces, tables
 from experiments.rows import DEFAULT_ROWS, rows
 
 
@@ -45,11 +46,32 @@ def test_a_row_with_changes():
         ("default:finetune.ema.x.y=1", "finetune.ema.x.y=1"),
         ("default:finetune.ema=2", "ema=2"),
         ("popularity:seed=1", "takes no config"),
+        ("features-mlp:finetune.ema=0", "finetune.ema"),
+        ("features-mlp-last:dropout=2", "dropout=2"),
     ],
 )
 def test_a_change_that_no_config_takes(name, said):
     with pytest.raises(InputError, match=said):
         rows([name], "my-data")
+
+
+def test_a_feature_mlp_has_settings_of_its_own():
+    plain, changed = rows(["features-mlp-last", "features-mlp-last:dropout=0.5"], "my-data")
+    assert (plain.setting("dropout"), changed.setting("dropout")) == (0.3, 0.5)
+    assert plain.settings() != {**changed.settings(), "row": plain.name}
+    assert changed.setting("events") == "last"
+
+
+@pytest.mark.parametrize("name", [n for n in tables.TABLE1.rows if n not in ("random",)])
+def test_what_is_tuned_is_there_to_tune(name):
+    (row,) = rows([name], "my-data")
+    values = spaces.space(row)
+    assert bool(values) == (row.kind != "floor" or row.has_mlp)
+    for path, choices in values.items():
+        # The first trial is the row as it is.
+        assert row.setting(path) in choices
+        for choice in choices:
+            assert row.changed({path: choice}).setting(path) == choice
 
 
 def test_a_run_is_a_salt_and_a_seed():

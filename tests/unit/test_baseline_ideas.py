@@ -1,11 +1,9 @@
 """The defining idea of each adapting or contrasting baseline, in NumPy."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmclrec_tf import baselines
 from cmclrec_tf.baselines import meta
 from cmclrec_tf.baselines.feature_knn import FeatureKNN
 from cmclrec_tf.baselines.neighbours import Neighbours
@@ -13,7 +11,7 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate
 from cmclrec_tf.schema import MULTI, NUMERIC, Feature
-from tests.conftest import TINY
+from tests.unit.baseline_cases import log_sum, made
 
 RNG = np.random.default_rng(13)
 LOG_Q = np.log(np.array([1, 1, 8, 4, 2, 1], "float32") / 15)
@@ -22,21 +20,6 @@ LOG_Q = np.log(np.array([1, 1, 8, 4, 2, 1], "float32") / 15)
 @pytest.fixture
 def batch(dataset):
     return next(iter(dataset.batches("train", 32, shuffle=False)))
-
-
-def made(name, dataset, batch, **baseline):
-    config = Config.from_dict(
-        {**TINY, "baseline": {"hidden": 16, "graph_users": 64, "negatives": 12, **baseline}}
-    )
-    keras.utils.set_random_seed(0)
-    model = baselines.create(name, dataset.schema, config)
-    model.prepare(dataset)
-    model(batch)
-    return model
-
-
-def log_sum(x):
-    return np.log(np.exp(x).sum())
 
 
 def test_the_sampled_loss_of_several_items():
@@ -168,8 +151,7 @@ def some_weights(shape):
 def test_pdma_adds_what_the_history_has_beside_the_common_patterns(dataset, batch):
     model = made("pdma", dataset, batch, inner_rate=0.5, patterns=4)
     common = np.asarray(model.cold_states(batch["features"]))
-    hidden = model.hidden(model.flat_tokens(batch["features"]))
-    match = np.asarray(model.match(hidden))
+    match = np.asarray(model.match(model.flat_tokens(batch["features"])))
     shares = np.exp(match) / np.exp(match).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(common, shares @ np.asarray(model.patterns.kernel), atol=1e-5)
     states = np.asarray(model({**batch, "is_cold": np.zeros(32, bool)}))

@@ -1,0 +1,53 @@
+"""What is tuned of each row, and between which values."""
+
+_LEARNING = {"finetune.learning_rate": (3e-4, 1e-3, 3e-3)}
+_FEATURES = {"finetune.feature_dropout": (0.2, 0.4, 0.6)}
+_BACKBONE = {**_LEARNING, "model.dropout": (0.1, 0.2, 0.4)}
+_CMCLREC = {
+    **_BACKBONE,
+    **_FEATURES,
+    "finetune.cold_weight": (0.25, 0.5, 1.0),
+    "finetune.cold_decay": (0.5, 0.8, 0.9),
+    "finetune.distill": (0.25, 0.5, 0.75),
+    "finetune.weight_decay": (0.01, 0.05, 0.2),
+}
+_MLP = {
+    "learning_rate": (3e-4, 1e-3, 3e-3),
+    "field_dropout": (0.1, 0.3, 0.5),
+    "dropout": (0.1, 0.3, 0.5),
+    "weight_decay": (0.02, 0.1, 0.5),
+}
+_BASELINE = {**_LEARNING, **_FEATURES}
+_FACTORS = {
+    "baseline.regularisation": (0.3, 1.0, 10.0),
+    "baseline.confidence": (2.0, 10.0, 40.0),
+}
+_WITHHELD = {"baseline.withheld": (0.25, 0.5, 0.75)}
+_STEPS = {"baseline.inner_rate": (0.02, 0.1, 0.5), "baseline.inner_steps": (1, 3)}
+_CONTRAST = {"baseline.contrast": (0.1, 0.5, 0.9), "baseline.temperature": (0.1, 0.2, 0.5)}
+
+_OF_BASELINES = {
+    "clcrec": {**_CONTRAST, **_WITHHELD},
+    "deep-music": _FACTORS,
+    "dropout-net": {**_FACTORS, **_WITHHELD},
+    "heater": {**_FACTORS, **_WITHHELD, "baseline.similarity": (0.1, 1.0, 10.0)},
+    "melu": _STEPS,
+    "meta-embedding": {**_STEPS, "baseline.cold_loss": (0.1, 0.5, 0.9)},
+    "meta-tl": _STEPS,
+    "mwuf": {**_FACTORS, **_WITHHELD},
+    "pdma": {
+        **_STEPS,
+        "baseline.patterns": (16, 32, 64),
+        "baseline.exchanged": (0.0, 0.2, 0.4),
+    },
+    "sdcrec": {**_CONTRAST, **_WITHHELD, "baseline.neighbours": (5, 10, 30)},
+}
+
+
+def space(row):
+    """{path of a setting: its values} of a `rows.Row`; empty where nothing is trained."""
+    if row.kind == "floor":
+        return _MLP if row.has_mlp else {}
+    if row.kind == "baseline":
+        return {**_BASELINE, **_OF_BASELINES[row.base]}
+    return _CMCLREC if row.is_cmclrec else _BACKBONE
