@@ -218,6 +218,18 @@ def test_leave_one_out_has_a_table_of_its_own(setting, tmp_path):
         assert float(found["popularity", "all users", "Recall@10", str(run)]) == pytest.approx(hit)
 
 
+def test_tuned_rows_have_a_table_of_their_own(setting, tmp_path):
+    chosen = ("--models", "random,sasrec", "--runs", "1", "--trials", "2")
+    with eagerly():
+        text = _quality(setting, "--out", str(tmp_path), *chosen)
+    kept = tmp_path / "tuned-2" / "run0" / "sasrec" / "metrics.json"
+    found = yaml.safe_load(kept.read_text())
+    for path, value in found["tuning"]["values"].items():
+        part, field = path.split(".")
+        assert found["settings"]["config"][part][field] == value
+    assert "| sasrec | 2 " in text.split("## Tuning")[1]
+
+
 _GRU = "gru4rec,default:model.backbone=gru4rec"
 
 
