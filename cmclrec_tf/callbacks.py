@@ -125,11 +125,8 @@ class Projector(keras.callbacks.Callback):
         self.write()
 
     def write(self):
-        """Writes `<name>.tsv`, `<name>_names.tsv` and `projector_config.pbtxt`."""
-        from tensorboard.plugins import projector  # on use: slow to import, and only for logs
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = projector.ProjectorConfig()
+        """See `write_projector`; the files bear the names of the vocabularies."""
+        tables = {}
         for weight in self.model.weights:
             found = self.paths.get("/".join(weight.path.split("/")[-2:]))
             if not found:
@@ -137,10 +134,27 @@ class Projector(keras.callbacks.Callback):
             name, path = found
             names = vocabulary.read(path)[: self.most]
             rows = ops.convert_to_numpy(weight)[FIRST_ID : FIRST_ID + len(names)]
-            np.savetxt(self.folder / f"{name}.tsv", rows, fmt="%.6g", delimiter="\t")
-            lines = "".join(text.replace("\t", " ") + "\n" for text in names)
-            (self.folder / f"{name}_names.tsv").write_text(lines, "utf-8")
-            entry = config.embeddings.add()
-            entry.tensor_name, entry.tensor_path = name, f"{name}.tsv"
-            entry.metadata_path = f"{name}_names.tsv"
-        projector.visualize_embeddings(str(self.folder), config)
+            tables[name] = rows, names
+        write_projector(self.folder, tables)
+
+
+def write_projector(folder, tables):
+    """Writes `<name>.tsv`, `<name>_names.tsv` and `projector_config.pbtxt`.
+
+    Args:
+        folder: made if need be; a log folder of TensorBoard.
+        tables: {name: (vectors [n, D], n texts)}.
+    """
+    from tensorboard.plugins import projector  # on use: slow to import, and only for logs
+
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = projector.ProjectorConfig()
+    for name, (rows, names) in tables.items():
+        np.savetxt(folder / f"{name}.tsv", rows, fmt="%.6g", delimiter="\t")
+        lines = "".join(text.replace("\t", " ") + "\n" for text in names)
+        (folder / f"{name}_names.tsv").write_text(lines, "utf-8")
+        entry = config.embeddings.add()
+        entry.tensor_name, entry.tensor_path = name, f"{name}.tsv"
+        entry.metadata_path = f"{name}_names.tsv"
+    projector.visualize_embeddings(str(folder), config)

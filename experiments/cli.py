@@ -30,7 +30,7 @@ def experiment():
     """
 
 
-_OPTIONS = (
+_SHARED = (
     click.option(
         "--dataset", required=True, help="A dataset's name, or the path of a dataset spec in YAML."
     ),
@@ -42,19 +42,11 @@ _OPTIONS = (
     click.option("--preset", help="A preset for every row, instead of each row's own."),
     click.option("--config", "config_path", type=click.Path(), help="A config in YAML, likewise."),
     click.option("--runs", default=RUNS, show_default=True, type=click.IntRange(1)),
-    click.option("--models", help="Other rows, by name, with commas between."),
-    click.option(
-        "--trials",
-        default=0,
-        type=click.IntRange(0),
-        help="Tune every trained row first, with so many trials each, on run 0's validation users.",
-    ),
     click.option("--root", type=click.Path(), default="var", show_default=True),
     click.option(
         "--out",
         type=click.Path(),
-        help="Folder of the results; by default <root>/experiments/<dataset>. With --trials they "
-        "lie in tuned-<trials> below it.",
+        help="Folder of the results; by default <root>/experiments/<dataset>.",
     ),
     click.option(
         "--prepared",
@@ -62,6 +54,33 @@ _OPTIONS = (
         help="Prepared datasets that exist, such as 'folder/salt{run}'; nothing is prepared then.",
     ),
 )
+
+_OF_TABLES = (
+    click.option("--models", help="Other rows, by name, with commas between."),
+    click.option(
+        "--trials",
+        default=0,
+        type=click.IntRange(0),
+        help="Tune every trained row first, with so many trials each, on run 0's validation users; "
+        "the results lie in tuned-<trials> below --out.",
+    ),
+)
+
+
+def _command(options):
+    """Makes a command of the group, with options, of a function."""
+
+    def add(function):
+        for option in reversed(options):
+            function = option(function)
+        return experiment.command(function.__name__)(function)
+
+    return add
+
+
+def _show(done):
+    click.echo(done.text)
+    click.echo(f"\n{done.markdown}\n{done.csv}")
 
 
 def _table(name):
@@ -78,13 +97,10 @@ def _table(name):
                 models=models and [row.strip() for row in models.split(",")],
                 **options,
             )
-            click.echo(done.text)
-            click.echo(f"\n{done.markdown}\n{done.csv}")
+            _show(done)
 
-        command.__doc__ = described.__doc__
-        for option in reversed(_OPTIONS):
-            command = option(command)
-        return experiment.command(name)(command)
+        command.__doc__, command.__name__ = described.__doc__, name
+        return _command((*_SHARED, *_OF_TABLES))(command)
 
     return add
 
@@ -107,3 +123,23 @@ def table2():
 @_table("backbones")
 def backbones():
     """Each backbone alone, and with the mapper in front of it."""
+
+
+@_command(
+    (
+        *_SHARED,
+        click.option("--model", default="default", show_default=True, help="A row of CMCLRec."),
+        click.option(
+            "--users",
+            default=1000,
+            show_default=True,
+            type=click.IntRange(2),
+            help="Test users of each segment at most.",
+        ),
+    )
+)
+def figure2(dataset, **options):
+    """Simulated beside real histories, before and after stage 1 (the paper's Figure 2)."""
+    from experiments.figure2 import run
+
+    _show(run(dataset, **options))

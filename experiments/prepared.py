@@ -10,7 +10,7 @@ import pathlib
 import subprocess
 import sys
 
-from cmclrec_tf.errors import ReadableError
+from cmclrec_tf.errors import InputError, ReadableError
 from pipeline import configs
 from pipeline.datasets import check, fetch, load_spec
 from pipeline.transforms.record import RECORD_VERSION
@@ -95,6 +95,25 @@ class Made:
         done = subprocess.run(command, input=json.dumps(request), text=True, check=False)
         if done.returncode:
             raise PrepareError(f"{folder}: it could not be prepared; see the lines above.")
+
+
+def source(dataset, data_dir=None, root="var", prepared=None, runs=1):
+    """The datasets of the runs, `Given` or `Made`, and the dataset's name.
+
+    Args:
+        prepared: pattern of prepared datasets that exist; with it nothing is made.
+        runs: number of runs.
+        The others: see `Made`.
+
+    Raises:
+        InputError: as `Made` does, or a pattern that gives every run the same dataset.
+    """
+    if not prepared:
+        made = Made(dataset, data_dir, root)
+        return made, made.spec.name
+    if runs > 1 and "{run}" not in prepared:
+        raise InputError(prepared, "it must hold {run}", "Correct --prepared.")
+    return Given(prepared), pathlib.Path(dataset).stem
 
 
 class PrepareError(ReadableError):

@@ -10,7 +10,7 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TEST
 from experiments import store, table
-from experiments.prepared import Given, Made, label
+from experiments.prepared import label, source
 from experiments.rows import rows
 from experiments.tables import QUALITY
 from pipeline.folders import make_folder
@@ -58,16 +58,10 @@ def run(
     Raises:
         InputError: a wrong dataset, model, config or folder.
     """
-    if prepared:
-        if runs > 1 and "{run}" not in prepared:
-            raise InputError(prepared, "it must hold {run}", "Correct --prepared.")
-        datasets, name = Given(prepared), pathlib.Path(dataset).stem
-    else:
-        datasets = Made(dataset, data_dir, root)
-        name = datasets.spec.name
-    chosen = rows(models or kind.rows, name, _given(preset, config_path))
+    datasets, name = source(dataset, data_dir, root, prepared, runs)
+    chosen = rows(models or kind.rows, name, given(preset, config_path))
     name = label(name, chosen[0].config.data)
-    out = pathlib.Path(out or pathlib.Path(root) / "experiments" / name)
+    out = store.results_folder(out, root, name)
     # Tuned rows keep their names, so they have a place of their own.
     out = out / f"tuned-{trials}" if trials else out
     make_folder(out, "Give another folder by --out.")
@@ -80,7 +74,8 @@ def run(
     return Done(done.text, done.markdown, done.csv, left.trained)
 
 
-def _given(preset, path):
+def given(preset, path):
+    """The `Config` of --preset or --config, None without; `InputError` with both."""
     if preset and path:
         raise InputError(
             f"--preset {preset} --config {path}", "only one of them can be given", "Drop one."
@@ -92,7 +87,7 @@ def _tuned(datasets, out, chosen, trials):
     """The rows with their best settings, of `trials` each."""
     from experiments.tuning import tuned
 
-    dataset, _ = _drawn(datasets, 0, chosen)
+    dataset, _ = drawn(datasets, 0, chosen)
     found = []
     for row in chosen:
         print(f"tuning {row.name}: {trials} trials", file=sys.stderr, flush=True)
@@ -100,7 +95,7 @@ def _tuned(datasets, out, chosen, trials):
     return found
 
 
-def _drawn(datasets, number, chosen):
+def drawn(datasets, number, chosen):
     """The dataset of a run, and the rows as they are trained on it."""
     from cmclrec_tf.input import PreparedDataset
 
@@ -112,7 +107,7 @@ def _drawn(datasets, number, chosen):
 
 def _run(datasets, out, number, chosen, left):
     """One run: its dataset, then every row that is not there yet."""
-    dataset, run_rows = _drawn(datasets, number, chosen)
+    dataset, run_rows = drawn(datasets, number, chosen)
     for row in run_rows:
         folder = store.place(out, number, row.name)
         digest = store.digest(row.settings(), dataset)

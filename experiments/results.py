@@ -75,6 +75,11 @@ class Comparison:
         return max(self.p_t, self.p_flip)
 
 
+def deviation(values):
+    """Standard deviation over the runs; NaN for one run."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
 class Results:
     """What all runs of all rows left.
 
@@ -101,8 +106,7 @@ class Results:
 
     def deviation(self, name, column):
         """Standard deviation over the runs; NaN for one run."""
-        values = self.values(name, column)
-        return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        return deviation(self.values(name, column))
 
     def best(self, column, names):
         """The name with the highest mean."""

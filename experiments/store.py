@@ -16,6 +16,11 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "cmclrec-tf")
 VALUES = ("recall@20", "ndcg@20", "recall_all@20", "ndcg_all@20")
 
 
+def results_folder(out, root, name):
+    """Where the results of a dataset lie: `out` if it is given."""
+    return pathlib.Path(out or pathlib.Path(root) / "experiments" / name)
+
+
 def place(out, run, row):
     """Folder of what run number `run` of a row leaves, below the experiment's folder."""
     return pathlib.Path(out) / f"run{run}" / row

@@ -83,11 +83,15 @@ def _values(results, columns, show):
         [name, *(_cell(results, name, column, show) for column in columns)]
         for name in results.names
     ]
-    return _markdown(heads, lines)
+    return markdown_table(heads, lines)
 
 
 def _cell(results, name, column, show):
-    mean, deviation = results.mean(name, column), results.deviation(name, column)
+    return with_deviation(results.mean(name, column), results.deviation(name, column), show)
+
+
+def with_deviation(mean, deviation, show):
+    """Both as one text, `show` making a text of a number; the deviation of one run is NaN."""
     if math.isnan(mean):
         return "-"
     text = show(mean)
@@ -119,7 +123,7 @@ def _compared(comparisons, words):
         ]
         for c in comparisons
     ]
-    yield _markdown(heads, lines)
+    yield markdown_table(heads, lines)
 
 
 def _checked(found):
@@ -137,7 +141,7 @@ def _budgets(results):
         # A resumed training took longer than its last start.
         least = ">= " if any(run.get("resumed") for run in results.metrics[name]) else ""
         lines.append([name, f"{least}{sum(seconds) / len(seconds):.0f}", *_epochs(settings)])
-    return _markdown(heads, lines)
+    return markdown_table(heads, lines)
 
 
 def _tuning(results):
@@ -163,7 +167,7 @@ def _tuning(results):
         ]
         for name, tuning in found.items()
     ]
-    yield _markdown(heads, lines)
+    yield markdown_table(heads, lines)
 
 
 def _epochs(settings):
@@ -179,7 +183,7 @@ def _published(printed):
         yield f"## As published: {printed.title}"
         yield NOTE
         lines = [[name, *map(_share, values)] for name, values in printed.values.items()]
-        yield _markdown(["method", *COLUMNS], lines)
+        yield markdown_table(["method", *COLUMNS], lines)
 
 
 def _lines(results, runs):
@@ -202,7 +206,8 @@ def _plain(value):
     return f"{value:.0f}" if value > 1 else f"{value:.3f}"
 
 
-def _markdown(heads, lines):
+def markdown_table(heads, lines):
+    """A table of texts: its heads, and lines of as many cells."""
     table = [heads, *lines]
     widths = [max(len(line[at]) for line in table) for at in range(len(heads))]
     rule = ["-" * width for width in widths]

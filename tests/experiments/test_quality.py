@@ -12,11 +12,11 @@ import yaml
 from click.testing import CliRunner
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import Feature
 from experiments import tables
 from experiments.cli import experiment
 from experiments.rows import DEFAULT_ROWS
 from tests.conftest import eagerly
+from tests.experiments.toy import prepare
 
 CONFIG = {
     "data": {"max_history": 6},
@@ -29,35 +29,11 @@ MODELS = DEFAULT_ROWS
 RUNS = 2
 
 
-def _users(prefix, n, rng, cold=False):
-    """Users of three groups, who take items of their group's thirty."""
-    users = []
-    for number in range(n):
-        group = int(rng.integers(3))
-        taken = [f"i{group * 30 + item}" for item in rng.choice(30, rng.integers(5, 9), False)]
-        users.append(
-            {
-                "user_id": f"{prefix}{number}",
-                "history": [] if cold else taken[:-1],
-                # What was removed, the last item last.
-                "target": taken if cold else taken[-1:],
-                "segment": "cold" if cold else "warm",
-                "group": f"g{group}",
-            }
-        )
-    return users
-
-
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    from cmclrec_tf.tables import prepare_tables
-
     folder = tmp_path_factory.mktemp("quality")
     for run in range(RUNS):
-        rng = np.random.default_rng(run)
-        test = _users("w", 12, rng) + _users("c", 14, rng, cold=True)
-        splits = {"train": _users("t", 128, rng), "val": _users("v", 24, rng), "test": test}
-        prepare_tables(splits, [Feature("group")], folder / f"salt{run}", 6, "toy")
+        prepare(folder / f"salt{run}", run)
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     return folder
 

@@ -1,0 +1,33 @@
+"""A dataset of a few users, prepared for each run of an experiment."""
+
+import numpy as np
+
+from cmclrec_tf.schema import Feature
+from cmclrec_tf.tables import prepare_tables
+
+
+def prepare(folder, run):
+    """Writes run number `run`'s dataset: histories of 6, 12 warm and 14 cold test users."""
+    rng = np.random.default_rng(run)
+    test = _users("w", 12, rng) + _users("c", 14, rng, cold=True)
+    splits = {"train": _users("t", 128, rng), "val": _users("v", 24, rng), "test": test}
+    prepare_tables(splits, [Feature("group")], folder, 6, "toy")
+
+
+def _users(prefix, n, rng, cold=False):
+    """Users of three groups, who take items of their group's thirty."""
+    users = []
+    for number in range(n):
+        group = int(rng.integers(3))
+        taken = [f"i{group * 30 + item}" for item in rng.choice(30, rng.integers(5, 9), False)]
+        users.append(
+            {
+                "user_id": f"{prefix}{number}",
+                "history": [] if cold else taken[:-1],
+                # What was removed, the last item last.
+                "target": taken if cold else taken[-1:],
+                "segment": "cold" if cold else "warm",
+                "group": f"g{group}",
+            }
+        )
+    return users
