@@ -1,6 +1,9 @@
 """`cmclrec experiment ...`."""
 
+import shlex
+
 import click
+from click.core import ParameterSource
 
 RUNS = 5
 
@@ -78,9 +81,19 @@ def _command(options):
     return add
 
 
+def _typed():
+    """The running command with the options that were given."""
+    context = click.get_current_context()
+    words = ["cmclrec", experiment.name, context.command.name]
+    for option in context.command.params:
+        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            words += [option.opts[0], str(context.params[option.name])]
+    return shlex.join(words)
+
+
 def _show(done):
     click.echo(done.text)
-    click.echo(f"\n{done.markdown}\n{done.csv}")
+    click.echo("\n" + "\n".join(map(str, done.files)))
 
 
 def _table(name):
@@ -95,6 +108,7 @@ def _table(name):
                 dataset,
                 getattr(tables, name.upper()),
                 models=models and [row.strip() for row in models.split(",")],
+                command=_typed(),
                 **options,
             )
             _show(done)
@@ -142,4 +156,4 @@ def figure2(dataset, **options):
     """Simulated beside real histories, before and after stage 1 (the paper's Figure 2)."""
     from experiments.figure2 import run
 
-    _show(run(dataset, **options))
+    _show(run(dataset, command=_typed(), **options))

@@ -31,12 +31,14 @@ def run(
     root="var",
     out=None,
     prepared=None,
+    command=None,
 ):
     """Trains stage 1 on every run, and compares what the mapper makes of test users around it.
 
     Args:
         model: name of a row of CMCLRec, whose stage 1 it is.
         users: of each segment at most, the first of the test split.
+        command: that asked for it, printed with the numbers.
         The others are the options of `cmclrec experiment`, see `experiments/cli.py`.
 
     Returns:
@@ -57,8 +59,8 @@ def run(
         vectors, new = _vectors(own, read, store.place(out, number, f"figure2-{model}"), users)
         found.append(vectors)
         trained += new
-    text, markdown, csv = write(out, name, row, users, found)
-    return Done(text, markdown, csv, trained)
+    done = write(out, name, row, users, found, command)
+    return Done(done.text, done.files, trained)
 
 
 def _check(row):

@@ -7,8 +7,10 @@ import numpy as np
 
 from cmclrec_tf.callbacks import write_projector
 from cmclrec_tf.schema import COLD, WARM
+from experiments import store
+from experiments.plots import figure
 from experiments.results import deviation
-from experiments.table import markdown_table, with_deviation
+from experiments.table import Written, made_by, markdown_table, with_deviation
 
 _SAID = (
     "Vectors are means over the newest {positions} positions: of T_s for warm test users, of the "
@@ -64,7 +66,7 @@ def _mmd(one, other):
     return float(mmd(one, other))
 
 
-def write(out, dataset, row, users, found):
+def write(out, dataset, row, users, found, command=None):
     """Writes figure2.md, .csv, .png, and the projector's files of run 0.
 
     Args:
@@ -73,25 +75,27 @@ def write(out, dataset, row, users, found):
         row: the `Row` whose stage 1 it is.
         users: of each segment at most.
         found: the vectors of each run.
+        command: that made it, for the reader.
 
     Returns:
-        (text, path of the Markdown, path of the CSV).
+        `table.Written`.
     """
     out = pathlib.Path(out)
     values = {
         state: [numbers(vectors, state) for vectors in found] for state in ("before", "after")
     }
-    text = _text(dataset, row, users, values, len(found))
-    markdown, table = out / "figure2.md", out / "figure2.csv"
+    text = _text(dataset, row, users, values, len(found), command)
+    files = tuple(out / f"figure2.{ending}" for ending in ("md", "csv", "png"))
+    markdown, table, picture = files
     markdown.write_text(text + "\n")
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows(_lines(values))
-    _picture(out / "figure2.png", found[0], row.config.seed)
+    _picture(picture, found[0], row.config.seed)
     write_projector(out / "figure2-projector", _tables(found[0]))
-    return text, markdown, table
+    return Written(text, files)
 
 
-def _text(dataset, row, users, values, runs):
+def _text(dataset, row, users, values, runs, command):
     names = list(values["before"][0])
     lines = [
         [name, *(_cell([run[name] for run in runs_of_state]) for runs_of_state in values.values())]
@@ -104,6 +108,7 @@ def _text(dataset, row, users, values, runs):
         _SAID.format(positions=positions, users=users),
         markdown_table(["", "before stage 1", "after stage 1"], lines),
         "figure2.png shows run 0 by t-SNE, figure2-projector the same vectors in TensorBoard.",
+        *made_by(command, runs, store.versions()),
     ]
     return "\n\n".join(parts)
 
@@ -132,14 +137,9 @@ def _tables(vectors):
 
 def _picture(path, vectors, seed):
     """Both states side by side; each has a t-SNE of its own, so axes mean nothing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (state, (rows, texts)) in zip(
-        figure.subplots(1, 2), _tables(vectors).items(), strict=True
-    ):
+    drawn = figure(10, 5)
+    panels = zip(drawn.subplots(1, 2), _tables(vectors).items(), strict=True)
+    for axes, (state, (rows, texts)) in panels:
         places = _two_dimensions(rows, seed)
         for segment, colour, name in ((WARM, "tab:red", "T_s"), (COLD, "tab:blue", "T_s'")):
             chosen = places[np.array(texts) == segment]
@@ -148,7 +148,7 @@ def _picture(path, vectors, seed):
         axes.set_xticks([])
         axes.set_yticks([])
     axes.legend(loc="lower right")
-    figure.savefig(path, dpi=120)
+    drawn.savefig(path, dpi=120)
 
 
 def _two_dimensions(rows, seed):

@@ -22,13 +22,12 @@ class Done:
 
     Attributes:
         text: the tables, for reading.
-        markdown, csv: paths of the tables.
+        files: the tables and the plot.
         trained: number of models that were trained; the others were there already.
     """
 
     text: str
-    markdown: pathlib.Path
-    csv: pathlib.Path
+    files: tuple[pathlib.Path, ...]
     trained: int
 
 
@@ -45,11 +44,13 @@ def run(
     root="var",
     out=None,
     prepared=None,
+    command=None,
 ):
     """Trains and evaluates every row on every run, and writes the tables.
 
     Args:
         kind: `tables.Table`; `models` are its rows unless they are given.
+        command: that asked for it, printed with the tables.
         The others are the options of `cmclrec experiment`, see `experiments/cli.py`.
 
     Returns:
@@ -70,8 +71,8 @@ def run(
     left = _Progress(runs, chosen)
     for number in range(runs):
         _run(datasets, out, number, chosen, left)
-    done = table.write(kind, out, name, chosen, runs)
-    return Done(done.text, done.markdown, done.csv, left.trained)
+    done = table.write(kind, out, name, chosen, runs, command)
+    return Done(done.text, done.files, left.trained)
 
 
 def given(preset, path):

@@ -66,15 +66,16 @@ def write(folder, report, **about):
         **{name: report.users[name] for name in VALUES},
     }
     pyarrow.parquet.write_table(pyarrow.table(columns), folder / USERS)
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    written = {
-        **about,
-        "segments": report.rows,
-        "versions": {"python": platform.python_version(), **versions},
-    }
+    written = {**about, "segments": report.rows, "versions": versions()}
     aside = folder / f".{METRICS}"
     aside.write_text(json.dumps(written, indent=1))
     aside.rename(folder / METRICS)
+
+
+def versions():
+    """{name: version} of what a result is computed with."""
+    libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **libraries}
 
 
 def read(folder):

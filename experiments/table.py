@@ -5,7 +5,7 @@ import dataclasses
 import math
 import pathlib
 
-from experiments import store
+from experiments import plots, store
 from experiments.published import COLUMNS, NOTE
 from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Results
 from experiments.targets import checks
@@ -16,12 +16,11 @@ class Written:
     """The text of the tables, and where they were written."""
 
     text: str
-    markdown: pathlib.Path
-    csv: pathlib.Path
+    files: tuple[pathlib.Path, ...]
 
 
-def write(kind, out, dataset, rows, runs):
-    """Makes the tables of what the runs left, and writes them.
+def write(kind, out, dataset, rows, runs, command=None):
+    """Makes the tables of what the runs left, and writes them as Markdown, CSV and a plot.
 
     Args:
         kind: `tables.Table`, which names the files.
@@ -29,6 +28,7 @@ def write(kind, out, dataset, rows, runs):
         dataset: its name.
         rows: the `Row`s.
         runs: number of runs.
+        command: that made it, for the reader.
 
     Returns:
         `Written`.
@@ -42,12 +42,14 @@ def write(kind, out, dataset, rows, runs):
         {row.name for row in rows if row.is_cmclrec},
         QUALITY if rows[0].config.data.split == "users" else LEAVE_ONE_OUT,
     )
-    text = _text(kind, results, dataset, runs)
-    markdown, table = (pathlib.Path(out) / f"{kind.name}.{ending}" for ending in ("md", "csv"))
+    text = _text(kind, results, dataset, runs, command)
+    files = tuple(pathlib.Path(out) / f"{kind.name}.{ending}" for ending in ("md", "csv", "png"))
+    markdown, table, plot = files
     markdown.write_text(text + "\n")
     with open(table, "w", newline="") as file:
-        csv.writer(file).writerows(_lines(results, runs))
-    return Written(text, markdown, table)
+        csv.writer(file).writerows(_lines(results))
+    plots.bars(plot, results, dataset)
+    return Written(text, files)
 
 
 _JUDGED = (
@@ -57,7 +59,7 @@ _JUDGED = (
 _LEFT_OUT = "Full ranking of the catalogue. Every user is judged on the last item; nobody is cold."
 
 
-def _text(kind, results, dataset, runs):
+def _text(kind, results, dataset, runs, command):
     parts = [
         f"# {dataset}: mean and standard deviation of {runs} runs",
         _JUDGED if results.columns == QUALITY else _LEFT_OUT,
@@ -73,6 +75,7 @@ def _text(kind, results, dataset, runs):
         _budgets(results),
         *_tuning(results),
         *_published(kind.published),
+        *made_by(command, runs, _versions(results)),
     ]
     return "\n\n".join(parts)
 
@@ -186,7 +189,28 @@ def _published(printed):
         yield markdown_table(["method", *COLUMNS], lines)
 
 
-def _lines(results, runs):
+def made_by(command, runs, versions):
+    """What one needs to make a table again: paragraphs.
+
+    Args:
+        command: None leaves it out.
+        versions: {name: version}.
+    """
+    yield "## Made by"
+    if command:
+        yield f"```\n{command}\n```"
+    last = f" to {runs - 1}" if runs > 1 else ""
+    used = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield f"Salts and seeds 0{last}. {used}."
+
+
+def _versions(results):
+    """{name: version}; several where rows were trained with several."""
+    found = [run["versions"] for runs in results.metrics.values() for run in runs]
+    return {name: " and ".join(sorted({each[name] for each in found})) for name in found[0]}
+
+
+def _lines(results):
     """A line a row, column and run, and then the means."""
     yield ["model", "segment", "metric", "run", "value"]
     for name in results.names:

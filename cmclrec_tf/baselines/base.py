@@ -7,6 +7,8 @@ from keras import ops
 
 from cmclrec_tf import augment
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
+from cmclrec_tf.losses.next_item import next_item
+from cmclrec_tf.models import ranking
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import FIRST_ID, PAD
 
@@ -107,11 +109,18 @@ class Baseline(Recommender):
         drawn = keras.random.uniform(ops.shape(cold), seed=self.seed)
         return ops.logical_or(cold, drawn < self.config.baseline.withheld)
 
-    def item_loss(self, states, labels, training=None):
-        """Eq. (14) of states [B, D] and labels int [B], mean over the known ones: a scalar."""
-        return self._mean_loss(
-            states[:, None], labels[:, None], ops.ones(ops.shape(labels), "float32"), training
-        )
+    def item_loss(self, states, labels, seen):
+        """Eq. (14) among the items that a list can hold, mean over the known labels: a scalar.
+
+        A state that is made of items scores them high. As rivals of the label they would teach it
+        that popular items are wrong, so they are left out, as they are of every list.
+
+        Args:
+            states: [B, D]. labels: int [B]. seen: ids [B, n] that the states are made of.
+        """
+        loss = next_item(ranking.shut_out(self.score(states), seen), labels)
+        known = ops.cast(labels >= FIRST_ID, "float32")
+        return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1.0)
 
     def flat_tokens(self, features, training=None):
         """The tokens of all fields in one row, [B, M * D]; in training some fields are masked."""

@@ -36,7 +36,7 @@ class CLCRec(Baseline):
         content = self.features(self.flat_tokens(batch["features"], training))
         collaborative = self.average(context)
         replaced = self.withheld(batch, training)[:, None]
-        items = self.item_loss(ops.where(replaced, content, collaborative), positive, training)
+        items = self.item_loss(ops.where(replaced, content, collaborative), positive, context)
         contrast = info_nce(content, collaborative, settings.temperature, batch["profile_key"])
         total = (1 - settings.contrast) * items + settings.contrast * contrast
         return {"loss/items": items, "loss/contrast": contrast, "loss": total}

@@ -69,7 +69,7 @@ class MeLU(Baseline):
         user = self.user(self.flat_tokens(batch["features"], training))
         negatives = zipf(self.config.baseline.negatives, self.schema.items, self.seed)
         layers = self._adapted(user, context, negatives)
-        query = self._loss(layers, user, positive[:, None], negatives)
+        query = self._loss(layers, user, positive[:, None], negatives, context)
         loss = ops.mean(query)
         return {"loss/query": loss, "loss": loss}
 
@@ -84,11 +84,11 @@ class MeLU(Baseline):
             settings.inner_rate,
         )
 
-    def _loss(self, layers, user, items, negatives):
-        """Mean over the known items [B, m] of a user of their loss among the negatives: [B]."""
+    def _loss(self, layers, user, items, negatives, seen=None):
+        """Mean over the known items [B, m] of a user of their loss among the negatives, [B]; see `log_loss`."""
         own = _decide(layers, user, self.items(items))
         others = _decide(layers, user, self.items(negatives[0])[None])
-        return log_loss(own, others, items, *negatives)
+        return log_loss(own, others, items, *negatives, seen)
 
     def _parted(self, states):
         """States [B, S] -> user [B, D] and decision layers, each [B, ...]."""

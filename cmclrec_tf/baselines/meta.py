@@ -49,7 +49,7 @@ def stepped(states, items, history, negatives, settings):
     return after, loss_of([states])
 
 
-def log_loss(own, others, items, ids, log_q):
+def log_loss(own, others, items, ids, log_q, seen=None):
     """Softmax cross-entropy of each item among sampled ones, mean over a user's known items.
 
     Args:
@@ -57,13 +57,17 @@ def log_loss(own, others, items, ids, log_q):
         others: [B, n], scores of `ids`, or [B, m, n] where they depend on the item's place.
         items: int [B, m]; below FIRST_ID there is none.
         ids, log_q: int [n], and log of the chance of every item in a draw [V], see `zipf`.
+        seen: int [B, s], further items that are no rivals; see `Baseline.item_loss`.
 
     Returns:
         [B]; 0 for a user without known items.
     """
     others = others - ops.take(log_q, ids) - math.log(ids.shape[0])
     others = others[:, None] if len(others.shape) == 2 else others
-    others = ops.where(items[:, :, None] == ids, -1e9, others)  # [B, m, n]
+    no_rival = items[:, :, None] == ids  # [B, m, n]
+    if seen is not None:
+        no_rival |= ops.any(seen[:, :, None] == ids, axis=1)[:, None]
+    others = ops.where(no_rival, -1e9, others)
     scores = ops.concatenate([own[:, :, None], others], axis=2)
     known = ops.cast(items >= FIRST_ID, "float32")
     loss = (ops.logsumexp(scores, axis=2) - own) * known

@@ -45,7 +45,7 @@ class MetaEmbedding(Baseline):
         generated = self._generated(batch["features"], training)
         negatives = zipf(self.config.baseline.negatives, self.schema.items, self.seed)
         after, before = stepped(generated, self.items, context, negatives, self.config.baseline)
-        cold, warm = ops.mean(before), self.item_loss(after, positive, training)
+        cold, warm = ops.mean(before), self.item_loss(after, positive, context)
         share = self.config.baseline.cold_loss
         total = share * cold + (1 - share) * warm
         return {"loss/cold_phase": cold, "loss/warm_phase": warm, "loss": total}

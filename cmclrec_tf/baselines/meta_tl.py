@@ -57,7 +57,7 @@ class MetaTL(Baseline):
         warm = self._warm(history, features, negatives, training)
         both = ops.concatenate([warm, self._cold(features, training)])
         target = batch["target"][:, 0]
-        loss = self.item_loss(both, ops.concatenate([target, target]), training)
+        loss = self.item_loss(both, *(ops.concatenate([x, x]) for x in (target, history)))
         return {"loss/query": loss, "loss": loss}
 
     def _cold(self, features, training):

@@ -56,5 +56,5 @@ class MWUF(FactorBaseline):
         new = self.withheld(batch, training)
         context = ops.where(new[:, None], PAD, context)
         states = self.user_states(context, batch["features"], new, training)
-        loss = self.item_loss(states, positive, training)
+        loss = self.item_loss(states, positive, context)
         return {"loss/items": loss, "loss": loss}

@@ -53,7 +53,7 @@ class PDMA(Baseline):
         both, _ = stepped(common, self.items, context, negatives, self.config.baseline)
         # Cold users have no novel part: both states are trained.
         states = ops.concatenate([common, both])
-        loss = self.item_loss(states, ops.concatenate([positive, positive]), training)
+        loss = self.item_loss(states, *(ops.concatenate([x, x]) for x in (positive, context)))
         return {"loss/query": loss, "loss": loss}
 
     def _common(self, features, training):

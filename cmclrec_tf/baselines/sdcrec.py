@@ -84,7 +84,7 @@ class SDCRec(Baseline):
         rows = ops.shape(positive)[0]
         scores = self._scores(states, self.items(ops.concatenate([positive, ids])))
         own, others = ops.diagonal(scores[:, :rows])[:, None], scores[:, rows:]
-        items = ops.mean(log_loss(own, others, positive[:, None], ids, log_q))
+        items = ops.mean(log_loss(own, others, positive[:, None], ids, log_q, context))
         _, other = self.left_out({**batch, "history": context[:, :-1], "target": context[:, -1:]})
         contrast = info_nce(self.items(positive), self.items(other), settings.temperature, positive)
         total = (1 - settings.contrast) * items + settings.contrast * contrast

@@ -81,6 +81,7 @@ def shown(setting):
 def test_the_command_leaves_numbers_a_picture_and_a_projector(setting, shown):
     out = setting / "out"
     assert (out / "figure2.md").read_text() in shown + "\n"
+    assert "cmclrec experiment figure2 --dataset toy --config " in shown
     assert (out / "figure2.png").read_bytes().startswith(b"\x89PNG")
     with open(out / "figure2.csv", newline="") as file:
         values = {

@@ -130,6 +130,10 @@ def test_what_is_printed(shown, values, setting):
     lists = shown.split("## Lists")[1].split("##")[0].splitlines()
     (popular,) = (line for line in lists if line.startswith("| popularity "))
     assert "| 20 ± 0.000 | 1.000 ± 0.000 |" in " ".join(popular.split())
+    made = shown.split("## Made by")[1]
+    assert "cmclrec experiment quality --dataset toy --config " in made
+    assert f"Salts and seeds 0 to {RUNS - 1}. python 3.10" in made
+    assert (setting / "out" / "quality.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_again_trains_nothing_and_what_is_lost_is_made_anew(shown, setting):
