@@ -118,6 +118,7 @@ class Baseline(Recommender):
         Args:
             states: [B, D]. labels: int [B]. seen: ids [B, n] that the states are made of.
         """
+        seen = ops.where(seen == labels[:, None], PAD, seen)
         loss = next_item(ranking.shut_out(self.score(states), seen), labels)
         known = ops.cast(labels >= FIRST_ID, "float32")
         return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1.0)

@@ -7,6 +7,7 @@ from keras import ops
 
 from cmclrec_tf.baselines.base import Baseline, events
 from cmclrec_tf.losses.next_item import zipf
+from cmclrec_tf.models.cross_modal import item_embedding
 from cmclrec_tf.schema import FIRST_ID, TRAIN
 
 
@@ -123,6 +124,28 @@ class FactorBaseline(Baseline):
         v = ops.take(self.preferences.table, ids, axis=0)
         wanted = ops.matmul(preference, ops.transpose(v))
         return ops.mean((ops.matmul(states, ops.transpose(self.item_network(v))) - wanted) ** 2)
+
+
+class LearnedItemsBaseline(FactorBaseline):
+    """A baseline whose item embeddings start from the factors, and learn.
+
+    Scores of the factors lie between 0 and 1; divided by `baseline.temperature` a softmax tells
+    them apart. From small random embeddings the products of means of embeddings hardly move.
+    """
+
+    def __init__(self, schema, config, **kwargs):
+        super().__init__(schema, config, **kwargs)
+        self.items = item_embedding(schema, self.config.model.width)
+        self.items.build()
+
+    @property
+    def table(self):
+        return self.items.embeddings
+
+    def prepare(self, dataset):
+        super().prepare(dataset)
+        start = self.preferences.table / self.config.baseline.temperature
+        self.items.embeddings.assign(start)
 
 
 def _events(dataset):

@@ -85,7 +85,7 @@ class MeLU(Baseline):
         )
 
     def _loss(self, layers, user, items, negatives, seen=None):
-        """Mean over the known items [B, m] of a user of their loss among the negatives, [B]; see `log_loss`."""
+        """Mean over a user's known items [B, m] of `log_loss` among the negatives: [B]."""
         own = _decide(layers, user, self.items(items))
         others = _decide(layers, user, self.items(negatives[0])[None])
         return log_loss(own, others, items, *negatives, seen)

@@ -66,7 +66,7 @@ def log_loss(own, others, items, ids, log_q, seen=None):
     others = others[:, None] if len(others.shape) == 2 else others
     no_rival = items[:, :, None] == ids  # [B, m, n]
     if seen is not None:
-        no_rival |= ops.any(seen[:, :, None] == ids, axis=1)[:, None]
+        no_rival = no_rival | ops.any(seen[:, :, None] == ids, axis=1)[:, None]
     others = ops.where(no_rival, -1e9, others)
     scores = ops.concatenate([own[:, :, None], others], axis=2)
     known = ops.cast(items >= FIRST_ID, "float32")

@@ -3,17 +3,16 @@
 import keras
 from keras import ops
 
-from cmclrec_tf.baselines.base import Baseline
+from cmclrec_tf.baselines.factors import LearnedItemsBaseline
 from cmclrec_tf.baselines.meta import log_loss
 from cmclrec_tf.baselines.neighbours import Neighbours
 from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.next_item import zipf
-from cmclrec_tf.models.cross_modal import item_embedding
 from cmclrec_tf.schema import FIRST_ID, PAD
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
-class SDCRec(Baseline):
+class SDCRec(LearnedItemsBaseline):
     """Socially-aware dual contrastive learning, on a graph of users with similar features.
 
     The embedding of a user depends on the item in question: with vectors n_k of the neighbours,
@@ -21,7 +20,7 @@ class SDCRec(Baseline):
 
         score(u, i) = sum_k softmax_k(n_k W v_i / sqrt(D)) n_k . v_i
 
-    and n is the mean of the embeddings of a user's items. So a cold user is modelled as a warm
+    and n is the preference vector of a user's items. So a cold user is modelled as a warm
     one, by neighbours. The two contrasts: a user's item against sampled ones, and an item against
     the items of other users, with another item of the same user as its positive,
 
@@ -39,7 +38,6 @@ class SDCRec(Baseline):
     def __init__(self, schema, config, **kwargs):
         super().__init__(schema, config, **kwargs)
         own, width = self.config.baseline, self.config.model.width
-        self.items = item_embedding(schema, width)
         self.graph = Neighbours(
             schema.features,
             own.graph_users,
@@ -51,6 +49,7 @@ class SDCRec(Baseline):
         self.relation.build((None, width))
 
     def prepare(self, dataset):
+        super().prepare(dataset)
         self.graph.learn(dataset, self.config.seed)
 
     def user_states(self, history, features, is_cold, training=None, keys=None):
@@ -60,9 +59,9 @@ class SDCRec(Baseline):
         """
         width, most = self.config.model.width, self.config.baseline.neighbours
         _, items = self.graph(features, keys)  # [B, K, n]
-        around = self.average(ops.reshape(items, (-1, items.shape[2])))
+        around = self.preferences(ops.reshape(items, (-1, items.shape[2])))
         around = ops.reshape(around, (-1, most, width))
-        vectors = ops.concatenate([self.average(history)[:, None], around], axis=1)
+        vectors = ops.concatenate([self.preferences(history)[:, None], around], axis=1)
         there = ops.concatenate(
             [ops.any(history >= FIRST_ID, 1)[:, None], ops.any(items >= FIRST_ID, 2)], axis=1
         )

@@ -36,8 +36,11 @@ def test_the_sampled_loss_of_several_items():
         ),
         log_sum(np.append(own[1, 0], corrected[1])) - own[1, 0],
     ]
-    tensors = [tf.constant(x, tf.float32) for x in (own, others)]
-    found = meta.log_loss(*tensors, tf.constant(items), tf.constant(ids), LOG_Q)
+    given = [tf.constant(x, tf.float32) for x in (own, others)] + [items, tf.constant(ids), LOG_Q]
+    np.testing.assert_allclose(meta.log_loss(*given), expected, rtol=1e-5)
+    # Items that the state is made of are no rivals.
+    expected[1] = log_sum(np.append(own[1, 0], corrected[1, [0, 2]])) - own[1, 0]
+    found = meta.log_loss(*given, seen=np.array([[0, 0], [5, 0]]))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -78,16 +81,28 @@ def test_the_item_that_is_left_out(dataset, batch):
     assert len(places) > 5
 
 
+def test_a_label_that_the_history_holds_too_counts(dataset, batch):
+    model = made("clcrec", dataset, batch)
+    state, label = np.ones((1, 16), np.float32), np.array([4])
+    table = np.asarray(model.table)
+    found = [float(model.item_loss(state, label, np.array([[5, seen]]))) for seen in (0, 4)]
+    scores = table[[2, 3, 4, *range(6, len(table))]].sum(axis=1)
+    assert found == pytest.approx([log_sum(scores) - table[4].sum()] * 2, rel=1e-5)
+
+
 def test_clcrec_weighs_two_contrasts(dataset, batch):
     model = made("clcrec", dataset, batch, withheld=0.0, contrast=0.25)
     history = np.asarray(batch["history"])
-    table, e = np.asarray(model.table), np.zeros((32, 16))
-    for row, ids in zip(e, history, strict=True):
-        row[:] = table[ids[ids > 1]].mean(axis=0)
-    np.testing.assert_allclose(model.warm_states(history), e, atol=1e-5)
-    scores = e @ table[2:].T
-    labels = np.asarray(batch["target"])[:, 0]
-    items = np.mean([log_sum(s) - s[t - 2] for s, t in zip(scores, labels, strict=True)])
+    factors, table = np.asarray(model.preferences.table), np.asarray(model.table)
+    np.testing.assert_allclose(table, factors / model.config.baseline.temperature, rtol=1e-5)
+    e = np.asarray(model.warm_states(history))
+    np.testing.assert_allclose(e, model.preferences(history), rtol=1e-5)
+    items = []
+    for state, seen, label in zip(e, history, np.asarray(batch["target"])[:, 0], strict=True):
+        # What the state is made of is no rival.
+        rivals = np.setdiff1d(np.arange(2, len(table)), np.setdiff1d(seen, [label]))
+        items.append(log_sum(table[rivals] @ state) - table[label] @ state)
+    items = np.mean(items)
     content = np.asarray(model.cold_states(batch["features"]))
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (content, e)]
     alike = unit[0] @ unit[1].T / model.config.baseline.temperature
@@ -245,8 +260,8 @@ def test_sdcrec_asks_the_neighbours_that_fit_the_item(dataset, batch):
     states = model({**batch, "is_cold": np.zeros(32, bool)})
     table, w = np.asarray(model.table), np.asarray(model.relation.kernel)
     _, events = model.graph({name: value[:1] for name, value in batch["features"].items()})
-    lists = [np.asarray(batch["history"])[0], *np.asarray(events)[0]]
-    n = np.stack([table[ids[ids > 1]].mean(axis=0) for ids in lists])
+    own, around = batch["history"][:1], np.asarray(events)[0]
+    n = np.concatenate([model.preferences(own), model.preferences(around)])
     match = np.exp(n @ w @ table.T / 4.0)
     expected = (match / match.sum(axis=0) * (n @ table.T)).sum(axis=0)
     np.testing.assert_allclose(np.asarray(model.score(states))[0, 2:], expected[2:], atol=1e-5)

@@ -142,11 +142,14 @@ def test_meta_tl_trains_both_states_on_the_next_item(dataset, batch):
     model = made("meta-tl", dataset, batch)
     warm = np.asarray(model({**batch, "is_cold": np.zeros(32, bool)}))
     cold = np.asarray(model.cold_states(batch["features"]))
-    labels = np.asarray(batch["target"])[:, 0]
+    labels, history = np.asarray(batch["target"])[:, 0], np.asarray(batch["history"])
     losses = []
-    for state, label in zip(np.concatenate([warm, cold]), np.tile(labels, 2), strict=True):
-        scores = np.asarray(model.score(state[None]))[0, 2:]
-        losses.append(log_sum(scores) - scores[label - 2])
+    states = np.concatenate([warm, cold])
+    given = zip(states, np.tile(labels, 2), np.tile(history, (2, 1)), strict=True)
+    for state, label, seen in given:
+        scores = np.asarray(model.score(state[None]))[0]
+        rivals = np.setdiff1d(np.arange(2, len(scores)), seen)
+        losses.append(log_sum(scores[rivals]) - scores[label])
     # Lots in training, equal steps outside: the two steps differ a little.
     found = float(model.losses_of(batch)["loss"])
     assert found == pytest.approx(np.mean(losses), rel=0.02)
