@@ -34,7 +34,7 @@ _OF_BASELINES = {
     "melu": _STEPS,
     "meta-embedding": {**_STEPS, "baseline.cold_loss": (0.1, 0.5, 0.9)},
     "meta-tl": _STEPS,
-    "mwuf": {**_FACTORS, **_WITHHELD},
+    "mwuf": {**_FACTORS, **_WITHHELD, "baseline.temperature": (0.1, 0.2, 0.5)},
     "pdma": {
         **_STEPS,
         "baseline.patterns": (16, 32, 64),

@@ -36,8 +36,13 @@ class MWUF(FactorBaseline):
             shape=(width,), initializer="zeros", trainable=False, name="common"
         )
 
+    @property
+    def table(self):
+        """The factors over the temperature: a softmax tells their scores apart."""
+        return super().table / self.config.baseline.temperature
+
     def items(self, ids):
-        """The factors of item ids [...], [..., D]."""
+        """Their vectors: item ids [...] -> [..., D]."""
         return ops.take(self.table, ids, axis=0)
 
     def prepare(self, dataset):
@@ -54,7 +59,7 @@ class MWUF(FactorBaseline):
     def losses_of(self, batch, training=None):
         context, positive = self.left_out(batch, training)
         new = self.withheld(batch, training)
-        context = ops.where(new[:, None], PAD, context)
-        states = self.user_states(context, batch["features"], new, training)
+        shown = ops.where(new[:, None], PAD, context)
+        states = self.user_states(shown, batch["features"], new, training)
         loss = self.item_loss(states, positive, context)
         return {"loss/items": loss, "loss": loss}

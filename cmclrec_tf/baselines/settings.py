@@ -19,8 +19,9 @@ class BaselineConfig:
         experts: how many transformations of the features are mixed (Heater).
         similarity: weight of the distance of transformed features to the preference vector
             (Heater).
-        contrast, temperature: weight and tau of the contrast of features and history (CLCRec), or
-            of two items of a user (SDCRec).
+        contrast: weight of the contrast of features and history (CLCRec), or of two items of a
+            user (SDCRec).
+        temperature: tau of that contrast, and of the factors' scores in a softmax (MWUF too).
         inner_steps, inner_rate: gradient steps to a user's own events (MeLU, MetaEmbedding,
             MetaTL, PDMA).
         negatives: sampled items that those steps compare with, and SDCRec's loss.
