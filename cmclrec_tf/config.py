@@ -98,6 +98,10 @@ class ModelConfig:
         checks.one_of(self, "positions", ("last", "every"))
         checks.one_of(self, "history_path", ("mapped", "residual"))
 
+    def simulated_of(self, length):
+        """How many of the `length` positions of a simulated history are used, the newest ones."""
+        return min(self.simulated or length, length)
+
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig:

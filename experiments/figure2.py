@@ -1,21 +1,23 @@
 """Figure 2 of the paper: simulated histories beside real ones, before and after stage 1."""
 
 import dataclasses
+import json
 import shutil
 import sys
 
 import numpy as np
 
+from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import COLD, TEST, WARM
+from cmclrec_tf.schema import PAD, TEST
 from experiments import store
-from experiments.figure2_report import write
-from experiments.prepared import label, source
+from experiments.figure2_report import STATES, write
+from experiments.prepared import source
 from experiments.quality import Done, drawn, given
 from experiments.rows import rows
+from pipeline.folders import make_folder
 
 VECTORS = "vectors.npz"
-STATES = ("before", "after")
 _BATCH = 256
 
 
@@ -51,15 +53,17 @@ def run(
     datasets, name = source(dataset, data_dir, root, prepared, runs)
     (row,) = rows([model], name, given(preset, config_path))
     _check(row)
-    name = label(name, row.config.data)
     out = store.results_folder(out, root, name)
-    found, trained = [], 0
+    make_folder(out, "Give another folder by --out.")
+    found, versions, trained = [], [], 0
     for number in range(runs):
-        read, (own,) = drawn(datasets, number, [row])
-        vectors, new = _vectors(own, read, store.place(out, number, f"figure2-{model}"), users)
-        found.append(vectors)
+        read, (own,) = drawn(datasets, number, [_stage_1(row)])
+        folder = store.place(out, number, f"figure2-{model}")
+        vectors, made_with, new = _kept(own, read, folder)
+        found.append(_cut(vectors, users, read.name))
+        versions.append(made_with)
         trained += new
-    done = write(out, name, row, users, found, command)
+    done = write(out, name, row, found, versions, command)
     return Done(done.text, done.files, trained)
 
 
@@ -71,29 +75,41 @@ def _check(row):
             "only CMCLRec with its cross-modal module brings the two kinds of history together",
             "Give a preset, such as default, by --model.",
         )
+    if row.config.data.split != "users":
+        raise InputError(
+            f"data.split={row.config.data.split!r}",
+            "nobody is cold in it",
+            "Give a config with data.split: users.",
+        )
 
 
-def _vectors(row, dataset, folder, users):
-    """What a run leaves, {'before/warm': [n, D], ...}, and whether it was trained now."""
-    about = {**row.settings(), "users": users}
-    # Of stage 2 nothing is trained here.
-    about["config"] = {k: v for k, v in about["config"].items() if k != "finetune"}
-    digest = store.digest(about, dataset)
+def _stage_1(row):
+    """The row with the defaults of everything that stage 1 does not read."""
+    plain = {name: getattr(Config(), name) for name in ("finetune", "baseline", "evaluate")}
+    return dataclasses.replace(row, config=dataclasses.replace(row.config, **plain))
+
+
+def _kept(row, dataset, folder):
+    """What a run leaves, {'before/warm': [n, D], ...}, versions, and whether it was trained now."""
+    digest = store.digest(row.settings(), dataset)
     path = folder / VECTORS
     if path.is_file():
         with np.load(path) as stored:
-            if stored["digest"] == digest:
-                return {name: stored[name] for name in stored.files if name != "digest"}, False
+            about = json.loads(str(stored["about"]))
+            if about["digest"] == digest:
+                vectors = {name: stored[name] for name in stored.files if name != "about"}
+                return vectors, about["versions"], False
     checkpoints = folder / "checkpoints"
-    found = _stages(row, dataset, users, folder / "logs", checkpoints / digest)
+    vectors = _stages(row, dataset, folder / "logs", checkpoints / digest)
+    about = {"digest": digest, "versions": store.versions()}
     aside = path.with_name(f".{VECTORS}")
-    np.savez(aside, digest=digest, **found)
+    np.savez(aside, about=np.array(json.dumps(about)), **vectors)
     aside.rename(path)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return found, True
+    return vectors, about["versions"], True
 
 
-def _stages(row, dataset, users, logs, checkpoints):
+def _stages(row, dataset, logs, checkpoints):
     import keras
 
     from cmclrec_tf import training
@@ -101,17 +117,21 @@ def _stages(row, dataset, users, logs, checkpoints):
     config, dataset = training.checked(dataset, row.config)
     untrained = dataclasses.replace(config.pretrain, epochs=0)
     before = training.pretrain(dataset, dataclasses.replace(config, pretrain=untrained))
-    found = _of_users(before.mapper, dataset, users)
+    found = [of_users(before.mapper, dataset)]
     keras.backend.clear_session()
-    seed = config.seed
-    print(f"run {seed}: stage 1", file=sys.stderr, flush=True)
+    print(f"run {config.seed}: stage 1", file=sys.stderr, flush=True)
     after = training.pretrain(dataset, config, logs, checkpoints)
-    stages = zip(STATES, (found, _of_users(after.mapper, dataset, users)), strict=True)
+    found.append(of_users(after.mapper, dataset))
+    stages = zip(STATES, found, strict=True)
     return {f"{state}/{name}": v for state, of in stages for name, v in of.items()}
 
 
-def _of_users(mapper, dataset, users):
-    """Vectors of test users, as many of one segment as of the other.
+def of_users(mapper, dataset):
+    """Vectors of the test users.
+
+    Args:
+        mapper: `CrossModalMapper` with the cross-modal module.
+        dataset: `PreparedDataset`, read with the mapper's history length.
 
     Returns:
         {name: float32 [n, D or Z]}: `warm` and `cold`, the means of T_s of warm and of T_s' of cold
@@ -120,29 +140,31 @@ def _of_users(mapper, dataset, users):
     """
     from cmclrec_tf.models.cross_modal import newest
     from cmclrec_tf.models.pretrain import masked_mean
-    from cmclrec_tf.schema import PAD
 
-    positions = min(mapper.config.simulated or mapper.length, mapper.length)
+    positions = mapper.config.simulated_of(mapper.length)
     parts = {name: [] for name in ("warm", "cold", "own", "codes_s", "codes_f")}
     for batch in dataset.batches(TEST, _BATCH):
         cold = np.asarray(batch["is_cold"])
         real = batch["history"] != PAD
         t_s, t_f, simulated = mapper(batch, training=False)
-        whole = newest(np.ones(simulated.shape[:2], bool), positions)
-        of_simulated = np.asarray(masked_mean(newest(simulated, positions), whole))
+        of_simulated = np.asarray(newest(simulated, positions)).mean(axis=1)
         of_real = np.asarray(masked_mean(newest(t_s, positions), newest(real, positions)))
         parts["warm"].append(of_real[~cold])
         parts["own"].append(of_simulated[~cold])
         parts["cold"].append(of_simulated[cold])
         parts["codes_s"].append(np.asarray(mapper.auto_s.encode(t_s, real))[~cold])
         parts["codes_f"].append(np.asarray(mapper.auto_f.encode(t_f))[cold])
-    joined = {name: np.concatenate(found).astype(np.float32) for name, found in parts.items()}
-    n = min(users, len(joined["warm"]), len(joined["cold"]))
+    return {name: np.concatenate(found).astype(np.float32) for name, found in parts.items()}
+
+
+def _cut(vectors, users, dataset):
+    """The vectors of the first users, as many of one segment as of the other."""
+    warm, cold = (len(vectors[f"{STATES[0]}/{segment}"]) for segment in ("warm", "cold"))
+    n = min(users, warm, cold)
     if n < 2:
         raise InputError(
-            f"{len(joined['warm'])} {WARM} and {len(joined['cold'])} {COLD} users in the test "
-            f"split of {dataset.name}",
+            f"{warm} warm and {cold} cold users in the test split of {dataset}",
             "two sets are compared, so each needs at least 2",
             "Prepare it with a larger data.test_share.",
         )
-    return {name: found[:n] for name, found in joined.items()}
+    return {name: found[:n] for name, found in vectors.items()}

@@ -7,18 +7,19 @@ import numpy as np
 
 from cmclrec_tf.callbacks import write_projector
 from cmclrec_tf.schema import COLD, WARM
-from experiments import store
 from experiments.plots import figure
 from experiments.results import deviation
 from experiments.table import Written, made_by, markdown_table, with_deviation
 
+STATES = ("before", "after")
+
 _SAID = (
     "Vectors are means over the newest {positions} positions: of T_s for warm test users, of the "
-    "simulated T_s' for cold ones, at most {users} of each. MMD is that of Eq. (9), from 0 (one "
-    "distribution) to 2; between two halves of the warm users it is what sampling alone gives. "
-    "Spread is the variance of T_s' of cold users divided by that of T_s: 0 if all cold users look "
-    "alike. Cosines are of warm users, around the mean of each set: T_s' with the T_s of the same "
-    "user, and with those of others."
+    "simulated T_s' for cold ones, {users} of each. MMD is that of Eq. (9), from 0 to 2, between "
+    "half of the users of each; that of one half of the warm users and the other is what as many "
+    "users differ by without a reason. Spread is the variance of T_s' of cold users divided by "
+    "that of T_s: 0 if all cold users look alike. Cosines are of warm users, around the mean of "
+    "each set: T_s' with the T_s of the same user, and with those of others."
 )
 
 
@@ -26,7 +27,7 @@ def numbers(vectors, state):
     """The rows of the table for one run.
 
     Args:
-        vectors: what `figure2.run` keeps of a run, {'before/warm': [n, D], ...}.
+        vectors: of a run, {'before/warm': [n, D], ...}, see `figure2.of_users`.
         state: `before` or `after`.
 
     Returns:
@@ -38,9 +39,10 @@ def numbers(vectors, state):
     half = len(warm) // 2
     same, others = cosines(own, warm)
     return {
-        "MMD of histories": _mmd(warm, cold),
-        "MMD of two halves of warm users": _mmd(warm[:half], warm[half : 2 * half]),
-        "MMD of codes": _mmd(codes_s, codes_f),
+        "MMD of histories": _mmd(warm[:half], cold[:half]),
+        "MMD of warm and warm histories": _mmd(warm[:half], warm[half : 2 * half]),
+        "MMD of codes": _mmd(codes_s[:half], codes_f[:half]),
+        "MMD of warm and warm codes": _mmd(codes_s[:half], codes_s[half : 2 * half]),
         "spread": float(cold.var(axis=0).sum() / max(warm.var(axis=0).sum(), 1e-30)),
         "cosine with own history": same,
         "cosine with others' histories": others,
@@ -66,51 +68,51 @@ def _mmd(one, other):
     return float(mmd(one, other))
 
 
-def write(out, dataset, row, users, found, command=None):
-    """Writes figure2.md, .csv, .png, and the projector's files of run 0.
+def write(out, dataset, row, found, versions, command=None):
+    """Writes figure2-<row>.md, .csv, .png, and a folder of the projector's files of run 0.
 
     Args:
         out: folder of the experiment.
         dataset: its name.
         row: the `Row` whose stage 1 it is.
-        users: of each segment at most.
         found: the vectors of each run.
+        versions: of the libraries that made them, {name: version} of each run.
         command: that made it, for the reader.
 
     Returns:
         `table.Written`.
     """
     out = pathlib.Path(out)
-    values = {
-        state: [numbers(vectors, state) for vectors in found] for state in ("before", "after")
-    }
-    text = _text(dataset, row, users, values, len(found), command)
-    files = tuple(out / f"figure2.{ending}" for ending in ("md", "csv", "png"))
-    markdown, table, picture = files
+    values = {state: [numbers(vectors, state) for vectors in found] for state in STATES}
+    users = [len(vectors[f"{STATES[0]}/warm"]) for vectors in found]
+    made = made_by(command, len(found), versions)
+    text = "\n\n".join([*_parts(dataset, row, users, values), *made])
+    stem = f"figure2-{row.name}"
+    files = tuple(out / f"{stem}{ending}" for ending in (".md", ".csv", ".png", ""))
+    markdown, table, picture, projector = files
     markdown.write_text(text + "\n")
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows(_lines(values))
     _picture(picture, found[0], row.config.seed)
-    write_projector(out / "figure2-projector", _tables(found[0]))
+    write_projector(projector, _tables(found[0]))
     return Written(text, files)
 
 
-def _text(dataset, row, users, values, runs, command):
+def _parts(dataset, row, users, values):
     names = list(values["before"][0])
     lines = [
         [name, *(_cell([run[name] for run in runs_of_state]) for runs_of_state in values.values())]
         for name in names
     ]
-    model = row.config.model
-    positions = min(model.simulated or row.config.data.max_history, row.config.data.max_history)
-    parts = [
-        f"# {dataset}: simulated and real histories around stage 1 of `{row.name}`, {runs} runs",
-        _SAID.format(positions=positions, users=users),
+    positions = row.config.model.simulated_of(row.config.data.max_history)
+    least, most = min(users), max(users)
+    shown = f"{least}" if least == most else f"{least} to {most}"
+    return [
+        f"# {dataset}: histories around stage 1 of `{row.name}`, {len(users)} runs",
+        _SAID.format(positions=positions, users=shown),
         markdown_table(["", "before stage 1", "after stage 1"], lines),
-        "figure2.png shows run 0 by t-SNE, figure2-projector the same vectors in TensorBoard.",
-        *made_by(command, runs, store.versions()),
+        "The plot shows run 0 by t-SNE; the folder of that name is for TensorBoard's projector.",
     ]
-    return "\n\n".join(parts)
 
 
 def _cell(values):
@@ -128,7 +130,7 @@ def _lines(values):
 def _tables(vectors):
     """For the projector: {state: (vectors, texts)}."""
     tables = {}
-    for state in ("before", "after"):
+    for state in STATES:
         warm, cold = vectors[f"{state}/warm"], vectors[f"{state}/cold"]
         texts = [WARM] * len(warm) + [COLD] * len(cold)
         tables[f"{state}_stage_1"] = np.concatenate([warm, cold]), texts

@@ -22,7 +22,7 @@ class Done:
 
     Attributes:
         text: the tables, for reading.
-        files: the tables and the plot.
+        files: what was written for reading.
         trained: number of models that were trained; the others were there already.
     """
 
@@ -117,10 +117,11 @@ def _run(datasets, out, number, chosen, left):
             left.known(number, row, found["seconds"])
             continue
         left.starts(number, row)
-        # A killed training goes on from here, unless it was of another config or dataset.
+        # A killed training goes on from here, unless any of its config or dataset was another.
         checkpoints = folder / "checkpoints"
-        resumed = (checkpoints / digest).is_dir()
-        report, seconds = _train(row, dataset, folder / "logs", checkpoints / digest)
+        own = checkpoints / store.digest(row.config.to_dict(), dataset)
+        resumed = own.is_dir()
+        report, seconds = _train(row, dataset, folder / "logs", own)
         about = {"digest": digest, "settings": row.settings(), "resumed": resumed}
         about["tuning"] = row.tuning
         store.write(folder, report, **about, seconds=seconds)

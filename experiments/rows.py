@@ -222,7 +222,7 @@ def _no_setting(name, change):
     return InputError(
         f"model {name!r}",
         f"{change!r} must be a field of the config and a value, as finetune.ema=0",
-        "Correct --models.",
+        "Correct the model's name.",
     )
 
 
@@ -260,7 +260,7 @@ def _row(name, dataset, given):
             f"model {name!r}",
             f"it must be one of {list(FLOORS)}, a baseline of {baselines.names()}, a backbone of "
             f"{base.names()} or a preset of {presets}",
-            "Correct --models.",
+            "Correct the model's name.",
         )
     return Row(name, "cmclrec", given or Config.preset(own))
 

@@ -27,7 +27,7 @@ _STEPS = {"baseline.inner_rate": (0.02, 0.1, 0.5), "baseline.inner_steps": (1, 3
 _CONTRAST = {"baseline.contrast": (0.1, 0.5, 0.9), "baseline.temperature": (0.1, 0.2, 0.5)}
 
 _OF_BASELINES = {
-    "clcrec": {**_CONTRAST, **_WITHHELD},
+    "clcrec": {**_FACTORS, **_CONTRAST, **_WITHHELD},
     "deep-music": _FACTORS,
     "dropout-net": {**_FACTORS, **_WITHHELD},
     "heater": {**_FACTORS, **_WITHHELD, "baseline.similarity": (0.1, 1.0, 10.0)},
@@ -40,7 +40,7 @@ _OF_BASELINES = {
         "baseline.patterns": (16, 32, 64),
         "baseline.exchanged": (0.0, 0.2, 0.4),
     },
-    "sdcrec": {**_CONTRAST, **_WITHHELD, "baseline.neighbours": (5, 10, 30)},
+    "sdcrec": {**_FACTORS, **_CONTRAST, **_WITHHELD, "baseline.neighbours": (5, 10, 30)},
 }
 
 

@@ -75,7 +75,7 @@ def _text(kind, results, dataset, runs, command):
         _budgets(results),
         *_tuning(results),
         *_published(kind.published),
-        *made_by(command, runs, _versions(results)),
+        *made_by(command, runs, [run["versions"] for of in results.metrics.values() for run in of]),
     ]
     return "\n\n".join(parts)
 
@@ -194,20 +194,18 @@ def made_by(command, runs, versions):
 
     Args:
         command: None leaves it out.
-        versions: {name: version}.
+        runs: how many.
+        versions: {name: version} of everything that was trained; all that differ are told.
     """
     yield "## Made by"
     if command:
         yield f"```\n{command}\n```"
     last = f" to {runs - 1}" if runs > 1 else ""
-    used = ", ".join(f"{name} {version}" for name, version in versions.items())
-    yield f"Salts and seeds 0{last}. {used}."
-
-
-def _versions(results):
-    """{name: version}; several where rows were trained with several."""
-    found = [run["versions"] for runs in results.metrics.values() for run in runs]
-    return {name: " and ".join(sorted({each[name] for each in found})) for name in found[0]}
+    used = [
+        f"{name} {' and '.join(sorted({found[name] for found in versions}))}"
+        for name in versions[0]
+    ]
+    yield f"Salts and seeds 0{last}. {', '.join(used)}."
 
 
 def _lines(results):

@@ -110,13 +110,15 @@ class Baseline(Recommender):
         return ops.logical_or(cold, drawn < self.config.baseline.withheld)
 
     def item_loss(self, states, labels, seen):
-        """Eq. (14) among the items that a list can hold, mean over the known labels: a scalar.
+        """Eq. (14) without the user's other items, mean over the known labels: a scalar.
 
         A state that is made of items scores them high. As rivals of the label they would teach it
-        that popular items are wrong, so they are left out, as they are of every list.
+        that popular items are wrong. A warm user's list leaves them out anyway, and for a cold one
+        they are right answers too.
 
         Args:
-            states: [B, D]. labels: int [B]. seen: ids [B, n] that the states are made of.
+            states: [B, D]. labels: int [B].
+            seen: ids [B, n] of the user's other items; the label among them still counts.
         """
         seen = ops.where(seen == labels[:, None], PAD, seen)
         loss = next_item(ranking.shut_out(self.score(states), seen), labels)

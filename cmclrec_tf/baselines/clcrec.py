@@ -14,8 +14,8 @@ class CLCRec(LearnedItemsBaseline):
 
     L_re = InfoNCE(f(x_u), e_u) over the users of a batch, of features and collaborative embedding;
     L_ui = softmax cross-entropy of an item of the user, from e_u or, for a share of the users of a
-    batch (hybrid training), from f(x_u). e_u is the preference vector; item embeddings start from
-    the factors over the temperature, and learn.
+    batch (hybrid training), from f(x_u). e_u is the preference vector, which does not learn;
+    item embeddings start from the factors over the temperature, and learn.
 
     Source: Wei et al., Contrastive Learning for Cold-Start Recommendation, ACM MM 2021, section 3.
     """

@@ -129,8 +129,8 @@ class FactorBaseline(Baseline):
 class LearnedItemsBaseline(FactorBaseline):
     """A baseline whose item embeddings start from the factors, and learn.
 
-    Scores of the factors lie between 0 and 1; divided by `baseline.temperature` a softmax tells
-    them apart. From small random embeddings the products of means of embeddings hardly move.
+    Scores of the factors lie about between 0 and 1; divided by `baseline.temperature` a softmax
+    tells them apart. From small random embeddings products of means of embeddings hardly move.
     """
 
     def __init__(self, schema, config, **kwargs):

@@ -20,9 +20,10 @@ class SDCRec(LearnedItemsBaseline):
 
         score(u, i) = sum_k softmax_k(n_k W v_i / sqrt(D)) n_k . v_i
 
-    and n is the preference vector of a user's items. So a cold user is modelled as a warm
-    one, by neighbours. The two contrasts: a user's item against sampled ones, and an item against
-    the items of other users, with another item of the same user as its positive,
+    and n is the preference vector of a user's items, which does not learn. So a cold user is
+    modelled as a warm one, by neighbours. The two contrasts: a user's item against sampled ones,
+    and an item against the items of other users, with another item of the same user as its
+    positive,
 
         loss = (1 - lambda) L_user-item + lambda InfoNCE(v_i, v_j).
 

@@ -10,8 +10,8 @@ class BaselineConfig:
     """Settings of the baselines; each reads those that name it.
 
     Attributes:
-        regularisation, confidence, sweeps: of the matrix factorisation that DeepMusic, DropoutNet
-            and Heater start from, see `factors.PreferenceVectors`.
+        regularisation, confidence, sweeps: of the matrix factorisation that CLCRec, DeepMusic,
+            DropoutNet, Heater, MWUF and SDCRec start from, see `factors.PreferenceVectors`.
         hidden: width of hidden layers.
         withheld: share of the train users whose preference vector is withheld in a batch
             (DropoutNet), or replaced by what features say (Heater, CLCRec, SDCRec) or by the mean

@@ -57,19 +57,18 @@ class CMCLRec(Recommender):
 
     def encode(self, is_cold, simulated, t_s, history, training=None):
         """Eq. (13), then R(.): -> G [B, L, D]; t_s and history may be cut to n <= L positions."""
-        length = ops.shape(simulated)[1]
+        length = simulated.shape[1]
         missing = length - ops.shape(t_s)[1]
         t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
         real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
-        used = ops.arange(length) >= length - (self.config.model.simulated or length)
+        used = ops.arange(length) >= length - self.config.model.simulated_of(length)
         x = choose(is_cold, simulated, t_s)
         mask = choose(is_cold, ops.broadcast_to(used[None], ops.shape(real)), real)
         return self.backbone(x, mask, training=training)
 
     def encode_simulated(self, simulated, training=None):
         """T_s' [B, L, D] -> G of its newest `model.simulated` positions; it has no padding."""
-        length = simulated.shape[1]
-        simulated = newest(simulated, min(self.config.model.simulated or length, length))
+        simulated = newest(simulated, self.config.model.simulated_of(simulated.shape[1]))
         whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
         return self.backbone(simulated, whole, training=training)
 

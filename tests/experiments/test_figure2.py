@@ -1,13 +1,18 @@
 """Figure 2: its numbers by hand, and the whole command on two runs of a tiny dataset."""
 
 import csv
+import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 
+from cmclrec_tf import training
+from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.input import PreparedDataset
 from experiments import figure2
 from experiments.cli import experiment
 from experiments.figure2_report import cosines, numbers
@@ -27,7 +32,7 @@ def test_numbers_of_one_distribution_and_of_two():
     vectors = {"before/warm": warm, "before/own": warm + 3, "before/codes_s": codes}
     vectors |= {"before/cold": _vectors(rng, 5.0, scale=0.5), "before/codes_f": codes}
     found = numbers(vectors, "before")
-    assert found["MMD of histories"] > 0.5 > 0.1 > found["MMD of two halves of warm users"]
+    assert found["MMD of histories"] > 0.5 > 0.1 > found["MMD of warm and warm histories"]
     assert found["MMD of codes"] == pytest.approx(0.0, abs=1e-5)
     assert found["spread"] == pytest.approx(0.25, abs=0.1)
     # A shift of the whole set is not a difference between users.
@@ -52,10 +57,15 @@ def setting(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figure2")
     for run in range(RUNS):
         prepare(folder / f"salt{run}", run)
-    config = {**TINY, "data": {"max_history": 6}}
+    config = {**TINY, "data": {"max_history": 6}, "model": {**TINY["model"], "simulated": 3}}
     config["pretrain"] = {"epochs": 12, "epoch_steps": 4, "batch_size": 64}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
+
+
+def _options(setting, **more):
+    config = setting / "config.yaml"
+    return {"prepared": str(setting / "salt{run}"), "config_path": config, "runs": RUNS, **more}
 
 
 def _figure2(folder, *more):
@@ -78,52 +88,106 @@ def shown(setting):
     return _figure2(setting)
 
 
+def _stored(out, run, row="default"):
+    with np.load(out / f"run{run}" / f"figure2-{row}" / figure2.VECTORS) as stored:
+        return dict(stored)
+
+
 def test_the_command_leaves_numbers_a_picture_and_a_projector(setting, shown):
     out = setting / "out"
-    assert (out / "figure2.md").read_text() in shown + "\n"
+    assert (out / "figure2-default.md").read_text() in shown + "\n"
     assert "cmclrec experiment figure2 --dataset toy --config " in shown
-    assert (out / "figure2.png").read_bytes().startswith(b"\x89PNG")
-    with open(out / "figure2.csv", newline="") as file:
+    assert "the simulated T_s' for cold ones, 12 of each" in shown
+    assert (out / "figure2-default.png").read_bytes().startswith(b"\x89PNG")
+    with open(out / "figure2-default.csv", newline="") as file:
         values = {
             (line["state"], line["number"], int(line["run"])): float(line["value"])
             for line in csv.DictReader(file)
         }
-    assert len(values) == 2 * 6 * RUNS
+    assert len(values) == 2 * 7 * RUNS
     for run in range(RUNS):
         before, after = (values[state, "MMD of codes", run] for state in figure2.STATES)
         assert after < before
-        with np.load(out / f"run{run}" / "figure2-default" / figure2.VECTORS) as stored:
-            assert np.isfinite(stored["after/cold"]).all()
-            expected = (
-                stored["after/cold"].var(axis=0).sum() / stored["after/warm"].var(axis=0).sum()
-            )
-        assert values["after", "spread", run] == pytest.approx(expected, rel=1e-4)
-    projector = out / "figure2-projector"
+        vectors = _stored(out, run)
+        warm, cold = (vectors[f"after/{name}"][:12].var(axis=0).sum() for name in ("warm", "cold"))
+        assert values["after", "spread", run] == pytest.approx(cold / warm, rel=1e-4)
+    projector = out / "figure2-default"
     assert "after_stage_1" in (projector / "projector_config.pbtxt").read_text()
     texts = (projector / "before_stage_1_names.tsv").read_text().split()
     assert texts == ["warm"] * 12 + ["cold"] * 12
     assert np.loadtxt(projector / "before_stage_1.tsv").shape == (24, TINY["model"]["width"])
 
 
+def test_the_vectors_are_those_of_the_mapper_before_it_is_trained(setting, shown):
+    config = Config.from_yaml(setting / "config.yaml")
+    config = dataclasses.replace(config, seed=1)
+    keras.utils.set_random_seed(1)
+    dataset = PreparedDataset.load(setting / "salt1").with_history(6)
+    untrained = dataclasses.replace(config.pretrain, epochs=0)
+    mapper = training.pretrain(dataset, dataclasses.replace(config, pretrain=untrained)).mapper
+    batch = next(iter(dataset.batches("test", 64)))
+    cold, real = np.asarray(batch["is_cold"]), np.asarray(batch["history"]) > 0
+    t_s, t_f, simulated = (np.asarray(x) for x in mapper(batch, training=False))
+    # Histories of 4 to 6: the newest three positions are real in all of them.
+    assert real[~cold][:, 3:].all()
+    expected = {
+        "warm": t_s[~cold][:, 3:].mean(axis=1),
+        "own": simulated[~cold][:, 3:].mean(axis=1),
+        "cold": simulated[cold][:, 3:].mean(axis=1),
+        "codes_s": np.asarray(mapper.auto_s.encode(t_s, real))[~cold],
+        "codes_f": np.asarray(mapper.auto_f.encode(t_f))[cold],
+    }
+    found = _stored(setting / "out", 1)
+    for name, vectors in expected.items():
+        np.testing.assert_allclose(found[f"before/{name}"], vectors, atol=1e-5)
+        assert np.abs(found[f"after/{name}"] - vectors).max() > 1e-3
+
+
 def test_a_run_that_exists_is_not_run_again(setting, shown):
-    options = {"prepared": str(setting / "salt{run}"), "out": setting / "out"}
-    options["config_path"] = setting / "config.yaml"
-    assert figure2.run("toy", runs=RUNS, **options).trained == 0
-    assert figure2.run("toy", runs=1, users=5, **options).trained == 1
+    options = _options(setting, out=setting / "out")
+    assert figure2.run("toy", **options).trained == 0
+    # Neither for fewer users, nor with another stage 2.
+    few = figure2.run("toy", users=5, **options)
+    assert few.trained == 0 and "5 of each" in few.text
+    other = setting / "other.yaml"
+    config = yaml.safe_load((setting / "config.yaml").read_text())
+    config["finetune"]["epochs"] = 99
+    other.write_text(yaml.safe_dump(config))
+    assert figure2.run("toy", **{**options, "config_path": other}).trained == 0
 
 
-def test_before_are_the_weights_that_stage_1_starts_from(setting):
-    row = "default:pretrain.epochs=0"
-    options = {"prepared": str(setting / "salt{run}"), "config_path": setting / "config.yaml"}
-    done = figure2.run("toy", model=row, runs=1, out=setting / "untrained", **options)
-    assert done.trained == 1
-    place = setting / "untrained" / "run0" / f"figure2-{row}" / figure2.VECTORS
-    with np.load(place) as stored:
-        for name in ("warm", "cold", "own", "codes_s", "codes_f"):
-            np.testing.assert_array_equal(stored[f"before/{name}"], stored[f"after/{name}"])
+def test_a_killed_stage_1_is_gone_on_with(setting, shown, tmp_path, monkeypatch):
+    saved = []
+
+    def killed(self, epoch, arrays, **facts):
+        if epoch == 7:
+            raise KeyboardInterrupt
+        saved.append(epoch)
+        return save(self, epoch, arrays, **facts)
+
+    save = training.Checkpoints.save
+    monkeypatch.setattr(training.Checkpoints, "save", killed)
+    options = _options(setting, out=tmp_path, runs=1)
+    with pytest.raises(KeyboardInterrupt):
+        figure2.run("toy", **options)
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        training.Checkpoints, "save", lambda self, epoch, *a, **f: saved.append(epoch)
+    )
+    figure2.run("toy", **options)
+    assert saved == [*range(1, 7), *range(7, 13), 12]
+    np.testing.assert_allclose(
+        _stored(tmp_path, 0)["after/cold"], _stored(setting / "out", 0)["after/cold"], atol=1e-5
+    )
+    assert not (tmp_path / "run0" / "figure2-default" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("name", ["sasrec", "popularity", "NoCL", "None"])
 def test_only_what_brings_histories_together_is_drawn(setting, name):
     with pytest.raises(InputError, match="cross-modal module"):
         _figure2(setting, "--model", name)
+
+
+def test_without_cold_users_there_is_nothing_to_compare(setting):
+    with pytest.raises(InputError, match="nobody is cold"):
+        _figure2(setting, "--model", "default:data.split=leave-one-out")

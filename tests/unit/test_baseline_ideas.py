@@ -1,5 +1,7 @@
 """The defining idea of each adapting or contrasting baseline, in NumPy."""
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -88,6 +90,36 @@ def test_a_label_that_the_history_holds_too_counts(dataset, batch):
     found = [float(model.item_loss(state, label, np.array([[5, seen]]))) for seen in (0, 4)]
     scores = table[[2, 3, 4, *range(6, len(table))]].sum(axis=1)
     assert found == pytest.approx([log_sum(scores) - table[4].sum()] * 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["clcrec", "melu", "meta-embedding", "mwuf", "pdma", "sdcrec"])
+@pytest.mark.parametrize("withheld", [0.0, 1.0])
+def test_no_other_item_of_the_user_is_a_rival(dataset, batch, monkeypatch, name, withheld):
+    model = made(name, dataset, batch, withheld=withheld)
+    rivals = []
+    if name in ("melu", "sdcrec"):
+        file = importlib.import_module(f"cmclrec_tf.baselines.{name}")
+        spied = file.log_loss
+
+        def log_loss(own, others, items, ids, log_q, seen=None):
+            rivals.append(seen)
+            return spied(own, others, items, ids, log_q, seen)
+
+        monkeypatch.setattr(file, "log_loss", log_loss)
+    else:
+        item_loss = model.item_loss
+
+        def spy(states, labels, seen):
+            rivals.append(seen)
+            return item_loss(states, labels, seen)
+
+        monkeypatch.setattr(model, "item_loss", spy)
+    # The withheld rows are those that are cold outside of training.
+    model.losses_of({**batch, "is_cold": np.full(32, bool(withheld))})
+    seen = np.asarray(rivals[-1])
+    for rows in np.split(seen, len(seen) // 32):
+        np.testing.assert_array_equal(rows[:, :8], batch["history"])
+        assert (rows[:, 8:] == 0).all()  # the item that is asked for
 
 
 def test_clcrec_weighs_two_contrasts(dataset, batch):

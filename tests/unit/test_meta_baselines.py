@@ -66,7 +66,8 @@ def test_what_is_stepped_on_is_liked_better(dataset, batch):
 def test_mwuf_scales_and_shifts(dataset, batch):
     model = made("mwuf", dataset, batch)
     history = np.asarray(batch["history"])
-    table = np.asarray(model.table)
+    table = np.asarray(model.preferences.table) / model.config.baseline.temperature
+    np.testing.assert_allclose(model.table, table, rtol=1e-5)
     scale = np.asarray(model.scale(model.flat_tokens(batch["features"])))
     mean = np.stack([table[ids[ids > 1]].mean(axis=0) for ids in history])
     expected = np.asarray(model.preferences(history)) * scale + np.asarray(model.shift(mean))
