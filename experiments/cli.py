@@ -60,6 +60,7 @@ _SHARED = (
 
 _OF_TABLES = (
     click.option("--models", help="Other rows, by name, with commas between."),
+    click.option("--against", metavar="ROW", help="Tell every other row against this one too."),
     click.option(
         "--trials",
         default=0,

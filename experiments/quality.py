@@ -40,6 +40,7 @@ def run(
     config_path=None,
     runs=5,
     models=None,
+    against=None,
     trials=0,
     root="var",
     out=None,
@@ -50,6 +51,7 @@ def run(
 
     Args:
         kind: `tables.Table`; `models` are its rows unless they are given.
+        against: name of a row that every other one is told against.
         command: that asked for it, printed with the tables.
         The others are the options of `cmclrec experiment`, see `experiments/cli.py`.
 
@@ -59,8 +61,9 @@ def run(
     Raises:
         InputError: a wrong dataset, model, config or folder.
     """
+    kind = _asked(kind, models, against)
     datasets, name = source(dataset, data_dir, root, prepared, runs)
-    chosen = rows(models or kind.rows, name, given(preset, config_path))
+    chosen = rows(kind.rows, name, given(preset, config_path))
     name = label(name, chosen[0].config.data)
     out = store.results_folder(out, root, name)
     # Tuned rows keep their names, so they have a place of their own.
@@ -73,6 +76,19 @@ def run(
         _run(datasets, out, number, chosen, left)
     done = table.write(kind, out, name, chosen, runs, command)
     return Done(done.text, done.files, left.trained)
+
+
+def _asked(kind, models, against):
+    """The table with the rows and the comparisons that are asked for."""
+    kind = dataclasses.replace(kind, rows=tuple(models or kind.rows))
+    if against is None:
+        return kind
+    if against not in kind.rows:
+        raise InputError(
+            f"--against {against}", f"it must be a row: {list(kind.rows)}", "Add it to --models."
+        )
+    pairs = tuple((row, against) for row in kind.rows if row != against)
+    return dataclasses.replace(kind, pairs=pairs)
 
 
 def given(preset, path):

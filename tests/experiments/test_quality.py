@@ -247,9 +247,23 @@ def test_other_tables(shown, setting, tmp_path, table, models, there, pair, prin
     assert not printed or printed in text.split("## As published")[1]
 
 
+def test_every_row_against_one(shown, values, setting, tmp_path):
+    shutil.copytree(setting / "out", tmp_path / "out")
+    chosen = ("--models", "popularity,sasrec,default", "--against", "sasrec")
+    text = _quality(setting, "--out", str(tmp_path / "out"), *chosen)
+    lines = text.split("## Row against row")[1].split("##")[0].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "@20" in line]
+    assert {line[0] for line in cells} == {"popularity", "default"}
+    assert {line[2] for line in cells} == {"sasrec"} and len(cells) == 2 * 8
+    ratio = next(line[3] for line in cells if line[:2] == ["popularity", "overall NDCG@20"])
+    means = [values[name, "overall", "NDCG@20", "mean"] for name in ("popularity", "sasrec")]
+    assert ratio == f"{means[0] / means[1]:.3f}"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
+        ("--against", "nobody", "it must be a row"),
         ("--models", "random,nobody", "model 'nobody'"),
         ("--models", "random,random", "named once"),
         ("--preset", "tiny", "only one of them"),
