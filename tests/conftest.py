@@ -1,10 +1,15 @@
 """A hand-made data set with a known answer, and one tiny model trained on it for all tests."""
 
 import contextlib
+import fcntl
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# Two workers share the cores, and threads that wait for work take them from each other.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -97,19 +102,54 @@ def dataset(records, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def model(dataset, config, tmp_path_factory):
-    """A trained CMCLRec."""
-    from cmclrec_tf.training import train
+def made_once(tmp_path_factory):
+    """(name, make) -> a folder that `make(folder)` fills in the first worker that asks for it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
-    return train(dataset, config, log_dir=tmp_path_factory.mktemp("logs"))
+    def folder_of(name, make):
+        folder = shared / name
+        with open(shared / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                partial = shared / f"{name}.partial"
+                partial.mkdir()
+                make(partial)
+                partial.rename(folder)
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")
-def exported(model, dataset, tmp_path_factory):
+def trained(dataset, config, made_once):
+    """The folder of a trained CMCLRec, `model.keras`, and of its TensorBoard logs, `logs`."""
+    from cmclrec_tf.training import train
+
+    return made_once(
+        "trained",
+        lambda folder: train(dataset, config, log_dir=folder / "logs").save(folder / "model.keras"),
+    )
+
+
+@pytest.fixture(scope="session")
+def model(trained):
+    """A trained CMCLRec."""
+    import keras
+
+    import cmclrec_tf.models  # noqa: F401 - its classes are what the file names
+
+    return keras.saving.load_model(trained / "model.keras")
+
+
+@pytest.fixture(scope="session")
+def exported(model, dataset, made_once):
     """The folder of its export, a version inside a model folder."""
     from serving.export import export
 
-    return export(model, dataset, tmp_path_factory.mktemp("served") / "cmclrec" / "1")
+    return made_once("served", lambda folder: export(model, dataset, folder / "cmclrec" / "1")) / (
+        "cmclrec/1"
+    )
 
 
 @pytest.fixture(scope="session")

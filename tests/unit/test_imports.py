@@ -51,16 +51,3 @@ def test_the_cli_starts_without_tensorflow(module):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_experiments_load_no_tfx():
-    """`load`, `compile`, `fit` from a prepared dataset work in the library alone."""
-    code = (
-        "import sys, cmclrec_tf.training, cmclrec_tf.models, cmclrec_tf.input\n"
-        f"heavy = {HEAVY!r} & set(sys.modules)\n"
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-500:]

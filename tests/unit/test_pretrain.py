@@ -13,12 +13,12 @@ from cmclrec_tf.models import Pretrain
 from cmclrec_tf.models.pretrain import masked_mean, pretrain_losses
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def batch(dataset):
     return next(iter(dataset.batches("train", 32)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stage1(dataset, config, batch):
     model = Pretrain(dataset.schema, config)
     model(batch)
@@ -129,11 +129,12 @@ def test_masked_mean():
     np.testing.assert_allclose(masked_mean(x, np.zeros((1, 3), bool)), [[0.0, 0.0]])
 
 
+@pytest.mark.usefixtures("eager")
 def test_fit_learns_and_tells_users_apart(dataset, config):
     keras.utils.set_random_seed(0)
     model = Pretrain(dataset.schema, config)
     model.compile(keras.optimizers.Adam(0.005))
-    history = model.fit(dataset.batches("train", 32), epochs=4, verbose=0).history
+    history = model.fit(dataset.batches("train", 48), epochs=3, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     batch = next(iter(dataset.batches("val", 32)))
     t_s = np.asarray(model(batch)[0])

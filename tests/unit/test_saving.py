@@ -91,6 +91,7 @@ def test_keras_file_after_a_fit_goes_on_as_the_model_does(name, dataset, config,
 
 
 @pytest.mark.parametrize("name", STAGED)
+@pytest.mark.usefixtures("eager")
 def test_mixed_precision_goes_on_training_after_a_reload(name, dataset, config, batch, tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:
