@@ -55,6 +55,8 @@ def _quality(folder, *more, table="quality"):
 
 @pytest.fixture(scope="module")
 def shown(setting):
+    # Its many short epochs are worth a graph; the few steps of the other rows are not.
+    _quality(setting, "--models", "features-mlp,features-mlp-last")
     with eagerly():
         return _quality(setting)
 
