@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import os
+import pathlib
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -112,8 +114,7 @@ def made_once(tmp_path_factory):
         with open(shared / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.exists():
-                partial = shared / f"{name}.partial"
-                partial.mkdir()
+                partial = pathlib.Path(tempfile.mkdtemp(dir=shared, prefix=name))
                 make(partial)
                 partial.rename(folder)
         return folder
@@ -122,24 +123,24 @@ def made_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(dataset, config, made_once):
+def model_folder(dataset, config, made_once):
     """The folder of a trained CMCLRec, `model.keras`, and of its TensorBoard logs, `logs`."""
     from cmclrec_tf.training import train
 
     return made_once(
-        "trained",
+        "model",
         lambda folder: train(dataset, config, log_dir=folder / "logs").save(folder / "model.keras"),
     )
 
 
 @pytest.fixture(scope="session")
-def model(trained):
+def model(model_folder):
     """A trained CMCLRec."""
     import keras
 
     import cmclrec_tf.models  # noqa: F401 - its classes are what the file names
 
-    return keras.saving.load_model(trained / "model.keras")
+    return keras.saving.load_model(model_folder / "model.keras")
 
 
 @pytest.fixture(scope="session")
@@ -147,9 +148,7 @@ def exported(model, dataset, made_once):
     """The folder of its export, a version inside a model folder."""
     from serving.export import export
 
-    return made_once("served", lambda folder: export(model, dataset, folder / "cmclrec" / "1")) / (
-        "cmclrec/1"
-    )
+    return made_once("cmclrec", lambda folder: export(model, dataset, folder / "1")) / "1"
 
 
 @pytest.fixture(scope="session")

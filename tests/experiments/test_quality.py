@@ -2,8 +2,6 @@
 
 import csv
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -275,13 +273,3 @@ def test_every_row_against_one(shown, values, setting, tmp_path):
 def test_bad_input(setting, option, value, said):
     with pytest.raises(InputError, match=said):
         _quality(setting, option, value)
-
-
-def test_the_process_that_trains_loads_no_tfx():
-    code = (
-        "import sys, experiments.quality, cmclrec_tf.training;"
-        "heavy = {'tfx', 'apache_beam', 'tensorflow_transform'} & set(sys.modules);"
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-500:]

@@ -41,7 +41,7 @@ def build(stage, dataset, config, rate=0.01):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_backup_and_restore_goes_on_at_the_epoch(stage, dataset, config, tmp_path):
-    batches = dataset.batches("train", 96, shuffle=False)
+    batches = dataset.batches("train", 48, shuffle=False)
     backup = lambda: keras.callbacks.BackupAndRestore(tmp_path / "backup")
     model = build(stage, dataset, config)
     with pytest.raises(BrokenOffError):
@@ -56,7 +56,7 @@ def test_backup_and_restore_goes_on_at_the_epoch(stage, dataset, config, tmp_pat
     seen = []
     again.fit(batches, epochs=3, verbose=0, callbacks=[backup(), at_start])
     ((epoch, weights),) = seen
-    assert epoch == 2 and int(again.optimizer.iterations) == 3
+    assert epoch == 2 and int(again.optimizer.iterations) == 6
     for one, two in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -105,7 +105,7 @@ def test_tensorboard_and_the_projector_share_a_folder(stage, dataset, config, tm
     model = build(stage, dataset, config)
     log = keras.callbacks.TensorBoard(str(tmp_path), write_graph=False, histogram_freq=1)
     shown = Projector(tmp_path, dataset.vocabularies, every=1)
-    model.fit(dataset.batches("train", 96), epochs=1, verbose=0, callbacks=[log, shown])
+    model.fit(dataset.batches("train", 48), epochs=1, verbose=0, callbacks=[log, shown])
     assert list(tmp_path.rglob("events.out.tfevents.*"))
 
     text = (tmp_path / "projector_config.pbtxt").read_text()

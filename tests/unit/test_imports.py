@@ -51,3 +51,17 @@ def test_the_cli_starts_without_tensorflow(module):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_trains_loads_no_tfx():
+    """From a prepared dataset, in a notebook as in an experiment's process."""
+    code = (
+        "import sys, cmclrec_tf.training, cmclrec_tf.models, cmclrec_tf.input\n"
+        "import experiments.quality\n"
+        f"heavy = {HEAVY!r} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]

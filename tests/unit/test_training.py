@@ -20,8 +20,8 @@ def changed(config, **parts):
     return dataclasses.replace(config, **new)
 
 
-def test_tensorboard_logs_both_stages(trained):
-    folders = list((trained / "logs").iterdir())
+def test_tensorboard_logs_both_stages(model_folder):
+    folders = list((model_folder / "logs").iterdir())
     assert {folder.name for folder in folders} == {"pretrain", "finetune"}
     assert all(list(folder.rglob("events.out.tfevents.*")) for folder in folders)
 
