@@ -1,6 +1,7 @@
 """The whole pipeline, from raw files to a pushed model."""
 
 import json
+import pathlib
 
 from tfx.components import Evaluator, Pusher, Trainer
 from tfx.orchestration import metadata, pipeline
@@ -12,6 +13,8 @@ from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
 from pipeline.data import data_components
 from pipeline.evaluation import eval_config
+
+CHECKPOINTS = "checkpoints"
 
 
 def create_pipeline(
@@ -31,7 +34,7 @@ def create_pipeline(
 
     Args:
         name: the pipeline's name in ML Metadata.
-        root: folder of its artifacts.
+        root: folder of its artifacts; the checkpoints of a local one lie in it, too.
         spec: the dataset's spec.
         data_dir: folder of the raw files.
         config: the `Config` of the run.
@@ -55,7 +58,13 @@ def create_pipeline(
         transform_graph=data.transform.outputs["transform_graph"],
         train_args=trainer_pb2.TrainArgs(splits=[schema.TRAIN]),
         eval_args=trainer_pb2.EvalArgs(splits=[schema.VAL]),
-        custom_config=trainer.custom_config(config, features, spec.name, sources.trainer),
+        custom_config=trainer.custom_config(
+            config,
+            features,
+            spec.name,
+            sources.trainer,
+            checkpoints=None if trainer.is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
+        ),
     )
     evaluator = Evaluator(
         examples=data.example_gen.outputs["examples"],

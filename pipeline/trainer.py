@@ -1,16 +1,22 @@
 """What the Trainer component calls: prepared dataset in, SavedModel out."""
 
+import hashlib
+import json
+import pathlib
+import shutil
+
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from cmclrec_tf import schema
 from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.input import PreparedDataset
 from cmclrec_tf.training import train
 from serving.export import export
 
 
-def custom_config(config, features, name, sources):
+def custom_config(config, features, name, sources, checkpoints=None):
     """What `run_fn` needs to know, as JSON values; every part of it is in the cache key.
 
     Args:
@@ -18,12 +24,14 @@ def custom_config(config, features, name, sources):
         features: tuple of `schema.Feature`.
         name: the dataset's name.
         sources: digest of the code that trains.
+        checkpoints: local folder of the trainings under way; None trains without checkpoints.
     """
     return {
         "config": config.to_dict(),
         "features": schema.Schema(features).to_dict()["features"],
         "name": name,
         "sources": sources,
+        "checkpoints": checkpoints,
     }
 
 
@@ -34,10 +42,58 @@ def run_fn(fn_args):
         fn_args: TFX's `FnArgs`: file patterns of the train and val splits, the transform graph,
             `custom_config` as above, `serving_model_dir` (written) and `model_run_dir`
             (TensorBoard logs).
+
+    Raises:
+        InputError: the folder of checkpoints is not a local one; else as in `train`.
     """
     config, dataset = inputs(fn_args)
-    model = train(dataset, config, log_dir=fn_args.model_run_dir)
+    checkpoints = checkpoint_folder(fn_args.custom_config, dataset)
+    model = train(dataset, config, log_dir=fn_args.model_run_dir, checkpoint_dir=checkpoints)
     export(model, dataset, fn_args.serving_model_dir, config)
+    if checkpoints:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def checkpoint_folder(custom, dataset):
+    """Where a training keeps its state: the same folder whenever it would read the same.
+
+    Args:
+        custom: `custom_config`, as the Trainer's arguments hold it.
+        dataset: the `PreparedDataset` that is trained on.
+
+    Returns:
+        `pathlib.Path`, or None without checkpoints.
+
+    Raises:
+        InputError: the folder is not a local one.
+    """
+    root = custom.get("checkpoints")
+    if not root:
+        return None
+    if is_remote(root):
+        raise InputError(root, "checkpoints need a local folder", "Leave checkpoints out.")
+    read = {key: value for key, value in custom.items() if key != "checkpoints"}
+    digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode())
+    # A re-run Trainer gets new folders to write to; what it reads stays.
+    for split, files in sorted(dataset.files.items()):
+        for path in files:
+            digest.update(f"{split} {_file_digest(path)}".encode())
+    for name, path in sorted(dataset.vocabularies.items()):
+        digest.update(f"{name} {_file_digest(path)}".encode())
+    return pathlib.Path(root) / digest.hexdigest()[:32]
+
+
+def is_remote(folder):
+    """Whether the folder is named by a scheme, as `gs://` is."""
+    return "://" in str(folder)
+
+
+def _file_digest(path):
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(str(path), "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def inputs(fn_args):
