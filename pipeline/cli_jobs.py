@@ -1,0 +1,135 @@
+"""`cmclrec pipeline compile, submit, status, lineage and clean`."""
+
+import shutil
+
+import click
+
+from pipeline import configs
+from pipeline.options import dataset_option, given_inputs, root_option, run_options
+
+
+@click.command("compile")
+@dataset_option
+@run_options
+@click.option("--image", required=True, help="Container image of the tasks, see Dockerfile.")
+@click.option("--pipeline-root", required=True, help="Folder of the artifacts, such as gs://...")
+@click.option("--serving-dir", required=True, help="Model base path that models are pushed to.")
+@click.option(
+    "--out",
+    type=click.Path(),
+    default="pipeline.json",
+    show_default=True,
+    help="The compiled job.",
+)
+@click.option("--dataflow-project", help="Run Beam on Dataflow, in this project.")
+@click.option("--dataflow-region", default="us-central1", show_default=True)
+@click.option("--trainer-cpus", "cpus", type=float, default=0, help="Of the Trainer's machine.")
+@click.option("--trainer-memory-gb", "memory_gb", type=float, default=0, help="Likewise.")
+@click.option("--trainer-accelerator", "accelerator", default="", help="As NVIDIA_TESLA_T4.")
+@click.option("--trainer-accelerators", "accelerators", type=int, help="How many of them.")
+def compile_(dataset, data_dir, preset, config_path, **asked):
+    """Compile the pipeline for Vertex AI Pipelines or Kubeflow Pipelines.
+
+    The tasks are those of `run`. Nothing is started; see `submit`.
+    """
+    spec, data_dir, config = given_inputs(dataset, data_dir, preset, config_path)
+    from pipeline import compiling
+    from pipeline.runners.vertex import Machine
+
+    project, region = asked.pop("dataflow_project"), asked.pop("dataflow_region")
+    number = asked.pop("accelerators")
+    machine = {name: asked.pop(name) for name in ("cpus", "memory_gb", "accelerator")}
+    if number is None:
+        number = 1 if machine["accelerator"] else 0
+    root = asked.pop("pipeline_root")
+    beam_args = ()
+    if project:
+        temp = f"{root.rstrip('/')}/dataflow"
+        beam_args = compiling.dataflow_args(project, region, asked["image"], temp)
+    compiling.compile_job(
+        spec,
+        data_dir,
+        config,
+        root=root,
+        beam_args=beam_args,
+        machine=Machine(**machine, accelerators=number),
+        **asked,
+    )
+    click.echo(f"{asked['out']}: compiled for {asked['image']}")
+
+
+@click.command()
+@click.argument("job", type=click.Path())
+@click.option("--project", required=True, help="Of Google Cloud.")
+@click.option("--region", required=True, help="Of Google Cloud.")
+@click.option("--service-account", help="That the tasks run as.")
+def submit(job, project, region, service_account):
+    """Start JOB, a compiled pipeline, on Vertex AI."""
+    from pipeline.runners import vertex
+
+    started = vertex.submit(job, project, region, service_account)
+    click.echo(started.resource_name)
+
+
+@click.command()
+@dataset_option
+@root_option
+def status(dataset, root):
+    """What each component did last: its state, when, for how long, and where its results lie."""
+    for step in _history(dataset, root).newest():
+        folders = ", ".join(folder for found in step.outputs.values() for folder in found)
+        click.echo(
+            f"{step.started:%Y-%m-%d %H:%M:%S}  {step.component:<17} {step.state:<9} "
+            f"{step.seconds:7.1f} s  {folders}"
+        )
+
+
+@click.command()
+@click.argument("version", type=click.Path(exists=True, file_okay=False))
+@dataset_option
+@root_option
+def lineage(version, dataset, root):
+    """What VERSION, the folder of a pushed model, was made of: back to the raw files."""
+    from pipeline.history import changes
+
+    for step in _history(dataset, root).origins(version):
+        click.echo(f"{step.component}  {step.state} {step.started:%Y-%m-%d %H:%M:%S}")
+        for name, (size, changed) in step.files.items():
+            click.echo(f"  file {name}: {size} bytes, changed {changed:%Y-%m-%d %H:%M:%S}")
+        if step.config:
+            for path, value in changes(step.config).items():
+                click.echo(f"  {path} = {value}")
+        for key, folders in step.outputs.items():
+            for folder in folders:
+                click.echo(f"  -> {key}  {folder}")
+
+
+@click.command()
+@dataset_option
+@root_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clean(dataset, root, yes):
+    """Remove a dataset's artifacts, metadata and logs; pushed models stay."""
+    folders = _folders(dataset, root)
+    found = [path for path in (folders.pipeline, folders.metadata) if path.exists()]
+    if not found:
+        click.echo(f"nothing of {folders.dataset} in {root}")
+        return
+    if not yes:
+        click.confirm("Remove " + " and ".join(map(str, found)) + "?", abort=True)
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        click.echo(f"removed {path}")
+
+
+def _folders(dataset, root):
+    from pipeline.datasets import load_spec
+
+    return configs.Folders(root, load_spec(dataset).name)
+
+
+def _history(dataset, root):
+    from pipeline.history import History
+
+    folders = _folders(dataset, root)
+    return History(folders.metadata, folders.pipeline_name)

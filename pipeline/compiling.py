@@ -1,0 +1,94 @@
+"""From a dataset and a config to a compiled job for Kubeflow Pipelines and Vertex AI."""
+
+import pathlib
+
+from cmclrec_tf.errors import InputError
+from pipeline import configs
+from pipeline.pipeline import create_pipeline
+from pipeline.runners import vertex
+from pipeline.runners.local import BEAM_ARGS
+
+
+def compile_job(
+    spec,
+    data_dir,
+    config,
+    *,
+    image,
+    root,
+    serving_dir,
+    out,
+    beam_args=(),
+    machine=None,
+    run_fn=configs.RUN_FN,
+):
+    """Compiles the whole pipeline; it is the one that runs on this machine.
+
+    Args:
+        spec: the `DatasetSpec`.
+        data_dir: folder of the raw files, where the tasks can read it.
+        config: the `Config`.
+        image: container image of the tasks.
+        root: folder of the artifacts.
+        serving_dir: model base path that blessed models are pushed to.
+        out: path of the job.
+        beam_args: options of Beam; without any each task runs Beam in its own memory.
+        machine: `vertex.Machine` of the Trainer.
+        run_fn: import path of the function that trains.
+
+    Returns:
+        The job as a dict.
+
+    Raises:
+        InputError: folders that the tasks cannot reach, or what `vertex.compile_pipeline` raises.
+    """
+    if is_remote(root):
+        for option, folder in (("--data-dir", data_dir), ("--serving-dir", serving_dir)):
+            _check_remote(option, folder, root)
+    pipeline = create_pipeline(
+        name=configs.Folders(pathlib.Path(configs.ROOT), spec.name).pipeline_name,
+        root=root,
+        spec=spec,
+        data_dir=data_dir,
+        config=config,
+        serving_dir=serving_dir,
+        sources=configs.Sources.of(run_fn),
+        run_fn=run_fn,
+        beam_args=tuple(beam_args) or BEAM_ARGS,
+    )
+    return vertex.compile_pipeline(pipeline, image, out, machine)
+
+
+def is_remote(path):
+    """Whether a path names a file system of its own, as gs://bucket does."""
+    return "://" in str(path)
+
+
+def _check_remote(option, folder, root):
+    if not is_remote(folder):
+        raise InputError(
+            f"{option} {folder}",
+            f"the tasks run where {root} is, and cannot read or write a folder of this machine",
+            f"Copy the files there if need be, and give their folder by {option}.",
+        )
+
+
+def dataflow_args(project, region, image, temp):
+    """Options that let Beam run on Dataflow, with the tasks' own image for its workers.
+
+    Args:
+        project, region: of Google Cloud.
+        image: container image.
+        temp: folder for Dataflow's temporary files.
+
+    Returns:
+        tuple of flags.
+    """
+    return (
+        "--runner=DataflowRunner",
+        f"--project={project}",
+        f"--region={region}",
+        f"--temp_location={temp}",
+        f"--sdk_container_image={image}",
+        "--experiments=use_runner_v2",
+    )
