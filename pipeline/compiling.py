@@ -4,6 +4,7 @@ import pathlib
 
 from cmclrec_tf.errors import InputError
 from pipeline import configs
+from pipeline.folders import is_remote
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import vertex
 from pipeline.runners.local import BEAM_ARGS
@@ -57,11 +58,6 @@ def compile_job(
         beam_args=tuple(beam_args) or BEAM_ARGS,
     )
     return vertex.compile_pipeline(pipeline, image, out, machine)
-
-
-def is_remote(path):
-    """Whether a path names a file system of its own, as gs://bucket does."""
-    return "://" in str(path)
 
 
 def _check_remote(option, folder, root):

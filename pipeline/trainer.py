@@ -7,6 +7,7 @@ from cmclrec_tf import schema
 from cmclrec_tf.config import Config
 from cmclrec_tf.input import PreparedDataset
 from cmclrec_tf.training import train
+from pipeline import staging
 from serving.export import export
 
 
@@ -36,8 +37,10 @@ def run_fn(fn_args):
             (TensorBoard logs).
     """
     config, dataset = inputs(fn_args)
-    model = train(dataset, config, log_dir=fn_args.model_run_dir)
-    export(model, dataset, fn_args.serving_model_dir, config)
+    with staging.written(fn_args.model_run_dir) as logs:
+        model = train(dataset, config, log_dir=logs)
+    with staging.written(fn_args.serving_model_dir) as folder:
+        export(model, dataset, folder, config)
 
 
 def inputs(fn_args):
