@@ -8,6 +8,7 @@ from tfx.proto import pusher_pb2, trainer_pb2
 
 from cmclrec_tf import schema
 from pipeline import trainer
+from pipeline.components.model_card import ModelCard
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
 from pipeline.data import data_components
@@ -49,6 +50,7 @@ def create_pipeline(
     """
     data = data_components(spec, data_dir, config, sources.transform)
     features = tuple(spec.features)
+    described = json.dumps(schema.Schema(features).to_dict()["features"])
     training = Trainer(
         run_fn=run_fn,
         examples=data.transform.outputs["transformed_examples"],
@@ -67,9 +69,19 @@ def create_pipeline(
         model=training.outputs["model"],
         examples=data.example_gen.outputs["examples"],
         transform_graph=data.transform.outputs["transform_graph"],
-        features=json.dumps(schema.Schema(features).to_dict()["features"]),
+        features=described,
         list_length=config.serve.list_length,
         sources=sources.validator,
+    )
+    card = ModelCard(
+        examples=data.example_gen.outputs["examples"],
+        transform_graph=data.transform.outputs["transform_graph"],
+        evaluation=evaluator.outputs["evaluation"],
+        infra_blessing=validator.outputs["blessing"],
+        dataset=json.dumps({key: getattr(spec, key) for key in ("name", "origin", "terms")}),
+        config=json.dumps(config.to_dict()),
+        features=described,
+        sources=sources.card,
     )
     pusher = Pusher(
         model=training.outputs["model"],
@@ -82,7 +94,7 @@ def create_pipeline(
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=str(root),
-        components=[*data.all, training, evaluator, validator, pusher],
+        components=[*data.all, training, evaluator, validator, card, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_path
         and metadata.sqlite_metadata_connection_config(str(metadata_path)),

@@ -66,6 +66,16 @@ def ServingValidator(  # noqa: N802
     blessing.set_int_custom_property(BLESSED_PROPERTY, int(not reasons))
 
 
+def failures(verdict):
+    """Why ServingValidator did not bless an export, one line each; none when it did.
+
+    Args:
+        verdict: folder of its `blessing` artifact.
+    """
+    reasons = io_utils.read_string_file(os.path.join(verdict, REASONS_FILE))
+    return [f"not fit to serve: {line}" for line in reasons.splitlines()]
+
+
 def _sample(examples):
     """The first warm and the first cold user records of the test split."""
     split = artifact_utils.get_split_uri([examples], schema.TEST)

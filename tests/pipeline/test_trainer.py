@@ -121,7 +121,7 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
         )
         return {c.id: str(sorted(c.exec_properties.items())) for c in made.components}
 
-    same = Sources("a", "a", "a", "a")
+    same = Sources("a", "a", "a", "a", "a")
     before = keys(same)
     assert before == keys(same)
     components = {

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.pipeline
 IMAGE = "images.example/cmclrec:1"
 TASKS = (
     *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform"),
-    *("Trainer", "Evaluator", "ServingValidator", "Pusher"),
+    *("Trainer", "Evaluator", "ServingValidator", "ModelCard", "Pusher"),
 )
 
 
