@@ -142,8 +142,8 @@ def _description(facts):
     return (
         f"A sequential recommender ({model.backbone}, width {model.width}) for users with a "
         "history, and for users without one: from their features a mapper simulates the history "
-        "that the same recommender reads (CMCLRec, doi:10.1145/3626772.3657839). It answers with the "
-        f"{facts.config.serve.list_length} items that a user is likeliest to take next, out of "
+        "that the same recommender reads (CMCLRec, doi:10.1145/3626772.3657839). It answers with "
+        f"the {facts.config.serve.list_length} items that a user is likeliest to take next, out of "
         f"{facts.items}."
     )
 
