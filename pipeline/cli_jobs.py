@@ -1,6 +1,7 @@
 """`cmclrec pipeline compile, submit, status, lineage and clean`."""
 
 import shutil
+from dataclasses import fields
 
 import click
 
@@ -21,41 +22,41 @@ from pipeline.options import dataset_option, given_inputs, root_option, run_opti
     show_default=True,
     help="The compiled job.",
 )
-@click.option("--dataflow-project", help="Run Beam on Dataflow, in this project.")
-@click.option("--dataflow-region", default="us-central1", show_default=True)
-@click.option("--trainer-cpus", "cpus", type=float, default=0, help="Of the Trainer's machine.")
+@click.option("--project", default="", help="Of Google Cloud, for what follows.")
+@click.option("--region", default="us-central1", show_default=True)
+@click.option("--dataflow", is_flag=True, help="Run Beam on Dataflow.")
+@click.option("--machine-type", default="", help="Train in a Vertex AI job, as on n1-standard-8.")
+@click.option("--endpoint", default="", help="Deploy to this Vertex AI endpoint instead.")
+@click.option("--serving-image", default="", help="Container image of the endpoint.")
+@click.option("--trainer-cpus", "cpus", type=float, default=0, help="Of the Trainer's task.")
 @click.option("--trainer-memory-gb", "memory_gb", type=float, default=0, help="Likewise.")
 @click.option("--trainer-accelerator", "accelerator", default="", help="As NVIDIA_TESLA_T4.")
 @click.option("--trainer-accelerators", "accelerators", type=int, help="How many of them.")
-def compile_(dataset, data_dir, preset, config_path, **asked):
+def compile_(dataset, data_dir, preset, config_path, image, out, **more):
     """Compile the pipeline for Vertex AI Pipelines or Kubeflow Pipelines.
 
     The tasks are those of `run`. Nothing is started; see `submit`.
     """
     spec, data_dir, config = given_inputs(dataset, data_dir, preset, config_path)
     from pipeline import compiling
+    from pipeline.runners.cloud import Cloud
     from pipeline.runners.vertex import Machine
 
-    project, region = asked.pop("dataflow_project"), asked.pop("dataflow_region")
-    number = asked.pop("accelerators")
-    machine = {name: asked.pop(name) for name in ("cpus", "memory_gb", "accelerator")}
-    if number is None:
-        number = 1 if machine["accelerator"] else 0
-    root = asked.pop("pipeline_root")
-    beam_args = ()
-    if project:
-        temp = f"{root.rstrip('/')}/dataflow"
-        beam_args = compiling.dataflow_args(project, region, asked["image"], temp)
+    if more["accelerators"] is None:
+        more["accelerators"] = 1 if more["accelerator"] else 0
+    machine = Machine(**{field.name: more.pop(field.name) for field in fields(Machine)})
     compiling.compile_job(
         spec,
         data_dir,
         config,
-        root=root,
-        beam_args=beam_args,
-        machine=Machine(**machine, accelerators=number),
-        **asked,
+        image=image,
+        root=more.pop("pipeline_root"),
+        serving_dir=more.pop("serving_dir"),
+        out=out,
+        machine=machine,
+        cloud=Cloud(image=image, **more),
     )
-    click.echo(f"{asked['out']}: compiled for {asked['image']}")
+    click.echo(f"{out}: compiled for {image}")
 
 
 @click.command()

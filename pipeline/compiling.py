@@ -7,6 +7,7 @@ from pipeline import configs
 from pipeline.folders import is_remote
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import vertex
+from pipeline.runners.cloud import Cloud
 from pipeline.runners.local import BEAM_ARGS
 
 
@@ -19,8 +20,8 @@ def compile_job(
     root,
     serving_dir,
     out,
-    beam_args=(),
     machine=None,
+    cloud=None,
     run_fn=configs.RUN_FN,
 ):
     """Compiles the whole pipeline; it is the one that runs on this machine.
@@ -33,8 +34,9 @@ def compile_job(
         root: folder of the artifacts.
         serving_dir: model base path that blessed models are pushed to.
         out: path of the job.
-        beam_args: options of Beam; without any each task runs Beam in its own memory.
         machine: `vertex.Machine` of the Trainer.
+        cloud: `cloud.Cloud`, the services that are used; without Dataflow each task runs Beam in
+            its own memory.
         run_fn: import path of the function that trains.
 
     Returns:
@@ -46,6 +48,7 @@ def compile_job(
     if is_remote(root):
         for option, folder in (("--data-dir", data_dir), ("--serving-dir", serving_dir)):
             _check_remote(option, folder, root)
+    machine, cloud = machine or vertex.Machine(), cloud or Cloud()
     pipeline = create_pipeline(
         name=configs.Folders(pathlib.Path(configs.ROOT), spec.name).pipeline_name,
         root=root,
@@ -55,9 +58,12 @@ def compile_job(
         serving_dir=serving_dir,
         sources=configs.Sources.of(run_fn),
         run_fn=run_fn,
-        beam_args=tuple(beam_args) or BEAM_ARGS,
+        beam_args=cloud.beam_args(f"{str(root).rstrip('/')}/dataflow") or BEAM_ARGS,
+        **cloud.components(machine),
     )
-    return vertex.compile_pipeline(pipeline, image, out, machine)
+    # A training job has a machine of its own; the task that waits for it needs none.
+    waits = bool(cloud.machine_type)
+    return vertex.compile_pipeline(pipeline, image, out, None if waits else machine)
 
 
 def _check_remote(option, folder, root):
@@ -67,24 +73,3 @@ def _check_remote(option, folder, root):
             f"the tasks run where {root} is, and cannot read or write a folder of this machine",
             f"Copy the files there if need be, and give their folder by {option}.",
         )
-
-
-def dataflow_args(project, region, image, temp):
-    """Options that let Beam run on Dataflow, with the tasks' own image for its workers.
-
-    Args:
-        project, region: of Google Cloud.
-        image: container image.
-        temp: folder for Dataflow's temporary files.
-
-    Returns:
-        tuple of flags.
-    """
-    return (
-        "--runner=DataflowRunner",
-        f"--project={project}",
-        f"--region={region}",
-        f"--temp_location={temp}",
-        f"--sdk_container_image={image}",
-        "--experiments=use_runner_v2",
-    )

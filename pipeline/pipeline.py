@@ -27,6 +27,8 @@ def create_pipeline(
     metadata_path=None,
     run_fn=RUN_FN,
     beam_args=(),
+    make_trainer=Trainer,
+    make_pusher=Pusher,
 ):
     """Wires every component; a pure function of its arguments.
 
@@ -41,6 +43,8 @@ def create_pipeline(
         metadata_path: sqlite file of ML Metadata; None leaves metadata to the runner.
         run_fn: import path of the function that trains.
         beam_args: options of Beam, as flags.
+        make_trainer, make_pusher: the components that train and push, or what makes them of the
+            same arguments.
 
     Returns:
         `tfx.orchestration.pipeline.Pipeline`.
@@ -51,7 +55,7 @@ def create_pipeline(
     data = data_components(spec, data_dir, config, sources.transform)
     features = tuple(spec.features)
     described = json.dumps(schema.Schema(features).to_dict()["features"])
-    training = Trainer(
+    training = make_trainer(
         run_fn=run_fn,
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
@@ -83,7 +87,7 @@ def create_pipeline(
         features=described,
         sources=sources.card,
     )
-    pusher = Pusher(
+    pusher = make_pusher(
         model=training.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=validator.outputs["blessing"],

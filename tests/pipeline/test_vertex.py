@@ -107,15 +107,34 @@ def test_the_job_is_what_vertex_is_asked_to_run(folder):
     assert set(TASKS) <= set(asked.pipeline_spec["root"]["dag"]["tasks"])
 
 
-def test_dataflow_workers_have_the_image(setting, tmp_path):
+def test_the_services_of_the_cloud_are_asked_for(setting, tmp_path):
+    services = ["--project", "a-project", "--region", "europe-west4", "--dataflow"]
+    services += ["--machine-type", "n1-standard-8", "--trainer-accelerator", "NVIDIA_TESLA_T4"]
     done = _compile(
-        setting, tmp_path, "--dataflow-project", "a-project", "--dataflow-region", "europe-west4"
+        setting, tmp_path, *services, "--endpoint", "cold-start", "--serving-image", "serving:1"
     )
     assert done.exit_code == 0, done.output
+    job = json.loads((tmp_path / "job.json").read_text())
     for task in ("ExampleGen", "StatisticsGen", "Transform", "Evaluator"):
-        found = _container(json.loads((tmp_path / "job.json").read_text()), task)["args"]
+        found = _container(job, task)["args"]
         assert {"--runner=DataflowRunner", f"--sdk_container_image={IMAGE}"} <= set(found)
         assert "--region=europe-west4" in found and "--direct_num_workers=1" not in found
+    asked = {task: _custom_config(job, task) for task in ("Trainer", "Pusher")}
+    (pool,) = asked["Trainer"]["ai_platform_training_args"]["worker_pool_specs"]
+    assert pool["container_spec"] == {"image_uri": IMAGE}
+    assert pool["machine_spec"]["machine_type"] == "n1-standard-8"
+    assert pool["machine_spec"]["accelerator_type"] == "NVIDIA_TESLA_T4"
+    assert "resources" not in _container(job, "Trainer")
+    # What trains is told the same as here.
+    assert asked["Trainer"]["config"] == json.loads(json.dumps(setting.config.to_dict()))
+    assert asked["Pusher"]["ai_platform_serving_args"]["endpoint_name"] == "cold-start"
+    for given in asked.values():
+        assert given["ai_platform_vertex_region"] == "europe-west4"
+
+
+def _custom_config(job, task):
+    values = job["pipelineSpec"]["root"]["dag"]["tasks"][task]["inputs"]["parameters"]
+    return json.loads(values["custom_config"]["runtimeValue"]["constant"])
 
 
 def test_folders_that_tasks_cannot_reach_are_refused(setting, tmp_path):
@@ -133,6 +152,16 @@ def test_what_is_no_compiled_pipeline_is_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(InputError, match="ompile it"):
             vertex.read_job(path)
+
+
+def test_services_need_a_project_and_an_endpoint_an_image():
+    from pipeline.runners.cloud import Cloud
+
+    for given in ({"dataflow": True}, {"machine_type": "n1-standard-8"}):
+        with pytest.raises(InputError, match="Give --project"):
+            Cloud(**given)
+    with pytest.raises(InputError, match="an endpoint serves with a container image"):
+        Cloud(project="a", endpoint="b")
 
 
 @pytest.mark.parametrize(
