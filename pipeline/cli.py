@@ -3,7 +3,7 @@
 import click
 
 from pipeline import configs
-from pipeline.cli_jobs import clean, compile_, lineage, status, submit
+from pipeline.cli_jobs import clean, compile_, lineage, lists, status, submit
 from pipeline.folders import make_folder
 from pipeline.options import (
     dataset_option,
@@ -40,7 +40,7 @@ def pipeline():
     """Run the TFX pipeline, here or compiled for a cluster."""
 
 
-for _command in (compile_, submit, status, lineage, clean):
+for _command in (compile_, submit, lists, status, lineage, clean):
     pipeline.add_command(_command)
 
 

@@ -1,12 +1,13 @@
-"""`cmclrec pipeline compile, submit, status, lineage and clean`."""
+"""`cmclrec pipeline compile, submit, status, lineage, lists and clean`."""
 
+import pathlib
 import shutil
 from dataclasses import fields
 
 import click
 
 from pipeline import configs
-from pipeline.options import dataset_option, given_inputs, root_option, run_options
+from pipeline.options import data_dir_option, dataset_option, given_inputs, root_option, run_options
 
 
 @click.command("compile")
@@ -121,6 +122,39 @@ def clean(dataset, root, yes):
     for path in found:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         click.echo(f"removed {path}")
+
+
+@click.command()
+@dataset_option
+@data_dir_option
+@root_option
+@click.option("--version", type=click.Path(), help="Folder of a pushed model; else the newest.")
+@click.option("-k", default=20, show_default=True, help="Items of a list.")
+@click.option("--out", type=click.Path(), help="By default <root>/lists/<dataset>.")
+def lists(dataset, data_dir, root, version, k, out):
+    """Recommend to every user at once, warm and cold, and write Parquet files.
+
+    Each row has user_id, is_cold, item_ids and scores. A user's history is all that the raw files
+    hold, without a held-out item; whoever has no event is cold.
+    """
+    from pipeline.datasets import check, fetch, load_spec
+
+    spec = load_spec(dataset)
+    data_dir = fetch(spec, data_dir)
+    check(spec, data_dir)
+    folders = configs.Folders(root, spec.name)
+    from pipeline.runners.quiet import quiet
+
+    click.echo("Loading TFX (about half a minute) ...", err=True)
+    folders.make()
+    with quiet(folders.logs / "import.log"):
+        from pipeline import lists as making
+
+    out = out or pathlib.Path(root) / "lists" / spec.name
+    made = making.make(spec, data_dir, folders, version, k, out)
+    click.echo(
+        f"{made.folder}: lists of {made.users['warm']} warm, {made.users['cold']} cold users"
+    )
 
 
 def _folders(dataset, root):

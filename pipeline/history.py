@@ -57,6 +57,11 @@ class Step:
         values = self._json("custom_config").get("config")
         return values and Config.from_dict(values)
 
+    @property
+    def features(self):
+        """The user features of the step that trained, as plain values, else None."""
+        return self._json("custom_config").get("features")
+
     def _json(self, name):
         found = self.properties.get(name)
         return json.loads(found) if isinstance(found, str) and found.startswith("{") else {}

@@ -7,15 +7,17 @@ import click
 from cmclrec_tf.errors import InputError
 from pipeline import configs
 
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(),
+    help="Folder that holds the raw files; without it they are fetched and cached.",
+)
+
 
 def run_options(command):
     """Adds what every command over a dataset's files takes."""
     options = [
-        click.option(
-            "--data-dir",
-            type=click.Path(),
-            help="Folder that holds the raw files; without it they are fetched and cached.",
-        ),
+        data_dir_option,
         click.option(
             "--preset", help=f"A preset's name; {configs.PRESET} when no config is given."
         ),

@@ -7,7 +7,6 @@ import types
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from cmclrec_tf import vocabulary
 from cmclrec_tf.errors import InputError
@@ -198,40 +197,6 @@ def test_anomalies_are_counted_by_feature(first_run, tmp_path):
         (tmp_path / f"Split-{split}" / "SchemaDiff.pb").write_bytes(found.SerializeToString())
     found = types.SimpleNamespace(validation=str(tmp_path))
     assert Run.anomalies.fget(found) == 2
-
-
-def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
-    from pipeline.cli import pipeline
-
-    where = ("--dataset", str(setting.spec), "--root", str(setting.root))
-    told = CliRunner().invoke(pipeline, ["lineage", str(first_run.pushed), *where])
-    assert told.exit_code == 0, told.output
-    heads = [line.split()[0] for line in told.output.splitlines() if not line.startswith(" ")]
-    assert heads[0] == "ExampleGen" and heads[-1] == "Pusher"
-    assert set(heads) == {*DATA_HALF, *GATE_HALF} - {"ExampleValidator", "ModelCard"}
-    size = (setting.data_dir / "interactions.csv").stat().st_size
-    assert f"  file interactions.csv: {size} bytes, changed " in told.output
-    assert "  model.width = 16\n" in told.output and "latent = 16" in told.output
-    assert f"  -> model  {pathlib.Path(first_run.model).parent}" in told.output
-
-    told = CliRunner().invoke(pipeline, ["status", *where])
-    assert [line.split()[2] for line in told.output.splitlines()] == [*DATA_HALF, *GATE_HALF]
-    told = CliRunner().invoke(pipeline, ["lineage", str(setting.data_dir), *where])
-    with pytest.raises(InputError, match="must be the folder of a version that this pipeline"):
-        raise told.exception
-
-
-def test_the_model_card_tells_of_this_run(first_run):
-    card = pathlib.Path(first_run.card)
-    text = (card / "model_card.md").read_text()
-    assert "**Blessed**" in text and first_run.users in text
-    for segment in ("warm", "cold", "overall"):
-        row = first_run.rows[segment]
-        assert f"| {segment} | {row['users']:.0f} | {row['recall@5']:.4f} |" in text
-    assert "`model.width = 16`" in text
-    page = (card / "model_card.html").read_text()
-    assert page.count("<table>") == 2 and 'src="data:image/png;base64,' in page
-    assert (card / "segments.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_failed_copy_leaves_nothing_beside_the_versions(first_run):
