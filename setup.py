@@ -35,6 +35,9 @@ setup(
             "setuptools<81",
             "pip",
             "tf-keras>=2.16,<2.17",
+            # For the model card.
+            "markdown",
+            "matplotlib",
         ],
         # Beside `pipeline`, which prepares what is not there yet.
         "experiments": ["pyarrow", "keras-tuner", "scikit-learn", "matplotlib"],

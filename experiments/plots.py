@@ -1,14 +1,6 @@
-"""Plots as PNG, without a display."""
+"""Plots of the tables."""
 
-
-def figure(width, height):
-    """A figure that `savefig` can draw; sizes in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(drawn)
-    return drawn
+from pipeline.plots import figure
 
 
 def bars(path, results, dataset):

@@ -172,7 +172,7 @@ def rows(names, dataset, given=None):
     return found
 
 
-# Fields of the config that no backbone alone reads.
+# Fields of the config that only CMCLRec reads, and those that no backbone or no baseline reads.
 _OF_THE_MAPPER = {
     "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
     "finetune": (
@@ -182,9 +182,15 @@ _OF_THE_MAPPER = {
         "cold_weight",
         "cold_decay",
         "distill",
-        "feature_dropout",
         "weight_decay",
     ),
+}
+_UNREAD = {
+    "backbone": {"finetune": ("feature_dropout",)},
+    "baseline": {
+        "model": ("backbone", "blocks", "heads", "dropout", "positions", "item_bias"),
+        "finetune": ("softmax",),
+    },
 }
 
 
@@ -196,9 +202,9 @@ def _trained_by(config, kind):
     values["evaluate"] = {"k": config.evaluate.k}
     if kind != "baseline":
         del values["baseline"]
-    if kind == "backbone":
+    if kind in _UNREAD:
         del values["pretrain"]
-        for part, fields in _OF_THE_MAPPER.items():
+        for part, fields in (*_OF_THE_MAPPER.items(), *_UNREAD[kind].items()):
             values[part] = {name: v for name, v in values[part].items() if name not in fields}
     return values
 

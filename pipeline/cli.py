@@ -1,50 +1,23 @@
 """`cmclrec prepare`, `cmclrec pipeline ...` and `cmclrec quickstart`."""
 
-import functools
-
 import click
 
-from cmclrec_tf.errors import InputError
 from pipeline import configs
+from pipeline.cli_jobs import clean, compile_, lineage, lists, status, submit
 from pipeline.folders import make_folder
-
-
-def _run_options(command):
-    """The options that every command over a dataset shares."""
-    options = [
-        click.option(
-            "--data-dir",
-            type=click.Path(),
-            help="Folder that holds the raw files; without it they are fetched and cached.",
-        ),
-        click.option(
-            "--preset", help=f"A preset's name; {configs.PRESET} when no config is given."
-        ),
-        click.option("--config", "config_path", type=click.Path(), help="A config in YAML."),
-    ]
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
-
-
-_root_option = click.option(
-    "--root",
-    type=click.Path(),
-    default=configs.ROOT,
-    show_default=True,
-    help="Folder for artifacts, metadata, logs and pushed models.",
-)
-
-_dataset_option = click.option(
-    "--dataset",
-    default=configs.DATASET,
-    show_default=True,
-    help="A dataset's name, or the path of a spec in YAML.",
+from pipeline.options import (
+    dataset_option,
+    given_config,
+    given_inputs,
+    root_option,
+    run_options,
 )
 
 
 @click.command()
 @click.argument("dataset")
-@_run_options
-@_root_option
+@run_options
+@root_option
 @click.option(
     "--out",
     type=click.Path(),
@@ -56,7 +29,7 @@ def prepare(dataset, data_dir, preset, config_path, root, out):
     Leaves the prepared dataset: transformed records of the train, val and test split,
     vocabularies of the train split, the transform graph and the schema.
     """
-    config = _config(preset, config_path)
+    config = given_config(preset, config_path)
     from pipeline import prepare as preparing
 
     preparing.prepare(dataset, out, config, data_dir=data_dir, root=root)
@@ -64,13 +37,17 @@ def prepare(dataset, data_dir, preset, config_path, root, out):
 
 @click.group()
 def pipeline():
-    """Run the TFX pipeline."""
+    """Run the TFX pipeline, here or compiled for a cluster."""
+
+
+for _command in (compile_, submit, lists, status, lineage, clean):
+    pipeline.add_command(_command)
 
 
 @pipeline.command()
-@_dataset_option
-@_run_options
-@_root_option
+@dataset_option
+@run_options
+@root_option
 @click.option(
     "--run-fn",
     default=configs.RUN_FN,
@@ -90,9 +67,9 @@ def run(dataset, data_dir, preset, config_path, root, run_fn):
 
 
 @click.command()
-@_dataset_option
-@_run_options
-@_root_option
+@dataset_option
+@run_options
+@root_option
 @click.option("--port", default=0, show_default=True, help="Port on loopback; 0 takes a free one.")
 def quickstart(dataset, data_dir, preset, config_path, root, port):
     """Run the pipeline, serve the pushed model and ask it for real users.
@@ -121,30 +98,8 @@ def quickstart(dataset, data_dir, preset, config_path, root, port):
     _exit(left)
 
 
-def _config(preset, path):
-    from cmclrec_tf.config import Config
-
-    if preset and path:
-        raise InputError(
-            f"--preset {preset} --config {path}", "only one of them can be given", "Drop one."
-        )
-    return Config.from_yaml(path) if path else Config.preset(preset or configs.PRESET)
-
-
 def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN):
-    from pipeline.datasets import check, fetch, load_spec
-
-    # What is wrong with the input is known before TFX is loaded.
-    config = _config(preset, config_path)
-    if config.data.split != "users":
-        raise InputError(
-            f"data.split={config.data.split!r}",
-            "the gate judges cold users, and only the split by users has some",
-            "Use `cmclrec prepare` or `cmclrec experiment quality` for this split.",
-        )
-    spec = load_spec(dataset)
-    data_dir = fetch(spec, data_dir)
-    check(spec, data_dir)
+    spec, data_dir, config = given_inputs(dataset, data_dir, preset, config_path)
     folders = configs.Folders(root, spec.name)
     folders.make()
     make_folder(folders.serving, "Give another folder by --root.")

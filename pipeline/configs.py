@@ -38,6 +38,10 @@ VALIDATOR_CODE = (
     ("serving", "c_*.py"),
     ("serving", "profiles.py"),
 )
+CARD_CODE = (
+    ("pipeline", "components/model_card.py"),
+    ("pipeline", "model_card.py"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +101,14 @@ class Sources:
     """Digests of code that are part of the cache keys, so that what changed code made is remade.
 
     Attributes:
-        transform, trainer, evaluator, validator: a digest a component.
+        transform, trainer, evaluator, validator, card: a digest a component.
     """
 
     transform: str
     trainer: str
     evaluator: str
     validator: str
+    card: str
 
     @classmethod
     def of(cls, run_fn=RUN_FN):
@@ -113,6 +118,7 @@ class Sources:
             trainer=sources(TRAINER_CODE, run_fn.rpartition(".")[0]),
             evaluator=sources(EVALUATOR_CODE),
             validator=sources(VALIDATOR_CODE),
+            card=sources(CARD_CODE),
         )
 
 

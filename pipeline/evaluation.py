@@ -2,8 +2,8 @@
 
 import json
 import math
-import os
 
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from cmclrec_tf.config import Config
@@ -146,7 +146,7 @@ def _number(value):
 
 
 def _loaded(load, uri):
-    if not os.path.isdir(uri):
+    if not tf.io.gfile.isdir(uri):
         raise _no_evaluation(uri)
     try:
         return load(uri)

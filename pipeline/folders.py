@@ -1,9 +1,14 @@
-"""Folders that are written to, tried before anything that takes long."""
+"""Folders: which are remote, and which can be written, tried before anything that takes long."""
 
 import pathlib
 import tempfile
 
 from cmclrec_tf.errors import InputError
+
+
+def is_remote(path):
+    """Whether a path names a file system of its own, as gs://bucket does."""
+    return "://" in str(path)
 
 
 def make_folder(path, mend):

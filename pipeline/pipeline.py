@@ -9,10 +9,12 @@ from tfx.proto import pusher_pb2, trainer_pb2
 
 from cmclrec_tf import schema
 from pipeline import trainer
+from pipeline.components.model_card import ModelCard
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
 from pipeline.data import data_components
 from pipeline.evaluation import eval_config
+from pipeline.folders import is_remote
 
 CHECKPOINTS = "checkpoints"
 
@@ -29,6 +31,8 @@ def create_pipeline(
     metadata_path=None,
     run_fn=RUN_FN,
     beam_args=(),
+    make_trainer=Trainer,
+    make_pusher=Pusher,
 ):
     """Wires every component; a pure function of its arguments.
 
@@ -43,6 +47,8 @@ def create_pipeline(
         metadata_path: sqlite file of ML Metadata; None leaves metadata to the runner.
         run_fn: import path of the function that trains.
         beam_args: options of Beam, as flags.
+        make_trainer, make_pusher: the components that train and push, or what makes them of the
+            same arguments.
 
     Returns:
         `tfx.orchestration.pipeline.Pipeline`.
@@ -52,7 +58,8 @@ def create_pipeline(
     """
     data = data_components(spec, data_dir, config, sources.transform)
     features = tuple(spec.features)
-    training = Trainer(
+    described = json.dumps(schema.Schema(features).to_dict()["features"])
+    training = make_trainer(
         run_fn=run_fn,
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
@@ -63,7 +70,7 @@ def create_pipeline(
             features,
             spec.name,
             sources.trainer,
-            checkpoints=None if trainer.is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
+            checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
         ),
     )
     evaluator = Evaluator(
@@ -76,11 +83,21 @@ def create_pipeline(
         model=training.outputs["model"],
         examples=data.example_gen.outputs["examples"],
         transform_graph=data.transform.outputs["transform_graph"],
-        features=json.dumps(schema.Schema(features).to_dict()["features"]),
+        features=described,
         list_length=config.serve.list_length,
         sources=sources.validator,
     )
-    pusher = Pusher(
+    card = ModelCard(
+        examples=data.example_gen.outputs["examples"],
+        transform_graph=data.transform.outputs["transform_graph"],
+        evaluation=evaluator.outputs["evaluation"],
+        infra_blessing=validator.outputs["blessing"],
+        dataset=json.dumps({key: getattr(spec, key) for key in ("name", "origin", "terms")}),
+        config=json.dumps(config.to_dict()),
+        features=described,
+        sources=sources.card,
+    )
+    pusher = make_pusher(
         model=training.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=validator.outputs["blessing"],
@@ -91,7 +108,7 @@ def create_pipeline(
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=str(root),
-        components=[*data.all, training, evaluator, validator, pusher],
+        components=[*data.all, training, evaluator, validator, card, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_path
         and metadata.sqlite_metadata_connection_config(str(metadata_path)),

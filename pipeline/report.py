@@ -38,6 +38,7 @@ def places(run):
         "model": run.model,
         "TensorBoard logs": run.logs,
         "evaluation": run.evaluation,
+        "model card": pathlib.Path(run.card) / "model_card.html",
         "pushed version": run.pushed or "(none: the model was not blessed)",
         "metadata": run.folders.metadata,
     }

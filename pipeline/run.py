@@ -16,7 +16,7 @@ from cmclrec_tf.errors import InputError
 from pipeline import configs
 from pipeline.components.example_gen import COMPONENT, user_counts
 from pipeline.components.population import summary
-from pipeline.components.serving_validator import REASONS_FILE
+from pipeline.components.serving_validator import failures
 from pipeline.datasets import DatasetSpec
 from pipeline.evaluation import read_failures, read_metrics
 from pipeline.outputs import Outputs
@@ -59,8 +59,12 @@ class Run:
         if self.pushed is not None:
             return []
         verdict = self.outputs.artifact("ServingValidator", "blessing").uri
-        served = (pathlib.Path(verdict) / REASONS_FILE).read_text().splitlines()
-        return read_failures(self.evaluation) + [f"not fit to serve: {line}" for line in served]
+        return read_failures(self.evaluation) + failures(verdict)
+
+    @property
+    def card(self):
+        """Folder of the model card."""
+        return self.outputs.artifact("ModelCard", "card").uri
 
     @property
     def pushed(self):

@@ -13,6 +13,8 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.input import PreparedDataset
 from cmclrec_tf.training import train
+from pipeline import staging
+from pipeline.folders import is_remote
 from serving.export import export
 
 
@@ -48,8 +50,10 @@ def run_fn(fn_args):
     """
     config, dataset = inputs(fn_args)
     checkpoints = checkpoint_folder(fn_args.custom_config, dataset)
-    model = train(dataset, config, log_dir=fn_args.model_run_dir, checkpoint_dir=checkpoints)
-    export(model, dataset, fn_args.serving_model_dir, config)
+    with staging.written(fn_args.model_run_dir) as logs:
+        model = train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints)
+    with staging.written(fn_args.serving_model_dir) as folder:
+        export(model, dataset, folder, config)
     if checkpoints:
         shutil.rmtree(checkpoints, ignore_errors=True)
 
@@ -81,11 +85,6 @@ def checkpoint_folder(custom, dataset):
     for name, path in sorted(dataset.vocabularies.items()):
         digest.update(f"{name} {_file_digest(path)}".encode())
     return pathlib.Path(root) / digest.hexdigest()[:32]
-
-
-def is_remote(folder):
-    """Whether the folder is named by a scheme, as `gs://` is."""
-    return "://" in str(folder)
 
 
 def _file_digest(path):

@@ -66,6 +66,13 @@ def cluster_users(prefix, n, seed, segment="warm"):
     return users
 
 
+def pytest_collection_modifyitems(items):
+    """A worker takes a file as a whole, and one of them all tests of the shared pipeline run."""
+    for item in items:
+        shared = "first_run" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("pipeline run" if shared else item.path.name))
+
+
 @contextlib.contextmanager
 def eagerly():
     """A few steps take less time than tracing them, which other tests do."""

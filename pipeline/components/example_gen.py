@@ -1,4 +1,4 @@
-"""The component that turns raw files into user records by split."""
+"""The components that turn raw files into user records."""
 
 import dataclasses
 import json
@@ -15,14 +15,15 @@ from tfx.types import artifact_utils
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SPLITS
-from pipeline.components.population import check_population, summary
+from pipeline.components.population import check_anybody, check_population, summary
 from pipeline.datasets import DatasetSpec
 from pipeline.transforms import counters
 from pipeline.transforms.example import to_example
-from pipeline.transforms.record import RECORD_VERSION
-from pipeline.transforms.user_records import UserRecords
+from pipeline.transforms.record import EVERYBODY, RECORD_VERSION
+from pipeline.transforms.user_records import CurrentUsers, UserRecords
 
 COMPONENT = "ExampleGen"
+CURRENT = "CurrentUsers"
 COUNTS = "user_counts"
 
 
@@ -37,6 +38,19 @@ def example_gen(spec, data_dir, data):
         data_dir: folder of the raw files.
         data: `DataConfig`.
     """
+    return _component(spec, data_dir, data, SPLITS, UserRecordsExecutor).with_id(COMPONENT)
+
+
+def current_users(spec, data_dir, data):
+    """The component of all users as they are now; its output `examples` has the split everybody.
+
+    Args, cache key: as of `example_gen`.
+    """
+    splits = (EVERYBODY,)
+    return _component(spec, data_dir, data, splits, CurrentUsersExecutor).with_id(CURRENT)
+
+
+def _component(spec, data_dir, data, splits, executor):
     tables = (spec.interactions.file, spec.users.file)
     parameters = {
         "files": {file: _state(os.path.join(data_dir, file)) for file in tables},
@@ -46,16 +60,21 @@ def example_gen(spec, data_dir, data):
     }
     value = any_pb2.Any()
     value.Pack(struct_pb2.Value(string_value=json.dumps(parameters, sort_keys=True)))
+    # Of a single input split TFX would make a train and an eval split, unless it is told.
+    output = example_gen_pb2.SplitConfig(
+        splits=[example_gen_pb2.SplitConfig.Split(name=splits[0], hash_buckets=1)]
+    )
     return FileBasedExampleGen(
         input_base=str(data_dir),
         # A pattern may not be empty. What it matches is not read: TFX would take a bracket in the
         # name of a folder or a file for a pattern, and then see no change of the file.
         input_config=example_gen_pb2.Input(
-            splits=[example_gen_pb2.Input.Split(name=split, pattern=split) for split in SPLITS]
+            splits=[example_gen_pb2.Input.Split(name=split, pattern=split) for split in splits]
         ),
+        output_config=example_gen_pb2.Output(split_config=output if len(splits) == 1 else None),
         custom_config=example_gen_pb2.CustomConfig(custom_config=value),
-        custom_executor_spec=executor_spec.BeamExecutorSpec(UserRecordsExecutor),
-    ).with_id(COMPONENT)
+        custom_executor_spec=executor_spec.BeamExecutorSpec(executor),
+    )
 
 
 def user_counts(examples):
@@ -63,8 +82,8 @@ def user_counts(examples):
     return json.loads(examples.get_string_custom_property(COUNTS))
 
 
-class UserRecordsExecutor(BaseExampleGenExecutor):
-    """Runs `UserRecords` and writes the splits, or fails when a split has nobody."""
+class _Executor(BaseExampleGenExecutor):
+    """Writes user records and leaves the counts of users on the artifact."""
 
     def GetInputSourceToExamplePTransform(self):  # noqa: N802
         """The base class asks for a transform a table; records need both tables at once."""
@@ -73,10 +92,10 @@ class UserRecordsExecutor(BaseExampleGenExecutor):
     def GenerateExamplesByBeam(self, pipeline, exec_properties):  # noqa: N802
         """`{split: collection of serialized user records}`."""
         spec, data = _parameters(exec_properties)
-        records = pipeline | UserRecords(spec, exec_properties["input_base"], data)
+        records = self._records(pipeline, spec, exec_properties["input_base"], data)
         return {
-            split: records[split] | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
-            for split in SPLITS
+            split: found | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
+            for split, found in records.items()
         }
 
     def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802
@@ -84,14 +103,34 @@ class UserRecordsExecutor(BaseExampleGenExecutor):
         super().Do(input_dict, output_dict, exec_properties)
         spec, data = _parameters(exec_properties)
         counts = counters.read(self._beam.result)
-        logging.info("User records of %s: %s", spec.name, summary(counts))
-        check_population(counts, spec, data)
+        self._check(counts, spec, data)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         examples.set_string_custom_property(COUNTS, json.dumps(counts, sort_keys=True))
 
     def _make_beam_pipeline(self):
         self._beam = super()._make_beam_pipeline()
         return self._beam
+
+
+class UserRecordsExecutor(_Executor):
+    """Runs `UserRecords` and writes the splits, or fails when a split has nobody."""
+
+    def _records(self, pipeline, spec, folder, data):
+        return pipeline | UserRecords(spec, folder, data)
+
+    def _check(self, counts, spec, data):
+        logging.info("User records of %s: %s", spec.name, summary(counts))
+        check_population(counts, spec, data)
+
+
+class CurrentUsersExecutor(_Executor):
+    """Runs `CurrentUsers`, or fails when there is nobody."""
+
+    def _records(self, pipeline, spec, folder, data):
+        return {EVERYBODY: pipeline | CurrentUsers(spec, folder, data)}
+
+    def _check(self, counts, spec, data):
+        check_anybody(counts, spec)
 
 
 def _state(path):

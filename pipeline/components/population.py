@@ -3,6 +3,7 @@
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, SPLITS, TEST, TRAIN, VAL, WARM
 from pipeline.transforms import counters
+from pipeline.transforms.record import EVERYBODY
 
 _POPULATIONS = ((TRAIN, WARM), (VAL, WARM), (TEST, WARM), (TEST, COLD))
 
@@ -27,6 +28,21 @@ def summary(counts):
         f"{counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features, "
         f"{counts.get(counters.REPEATED, 0)} listed more than once"
     )
+
+
+def everybody(counts):
+    """`{segment: number of records}` of the counters of `CurrentUsers`."""
+    return {segment: counts.get(counters.kept(EVERYBODY, segment), 0) for segment in (WARM, COLD)}
+
+
+def check_anybody(counts, spec):
+    """Raises InputError when there is no user to recommend to."""
+    if not sum(everybody(counts).values()):
+        raise InputError(
+            f"0 users in {spec.users.file} and {spec.interactions.file}",
+            "lists are made for the users of either file",
+            "Give files with rows.",
+        )
 
 
 def check_population(counts, spec, data):

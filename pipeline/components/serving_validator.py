@@ -12,6 +12,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
 from cmclrec_tf import schema, vocabulary
+from pipeline import staging
 from pipeline.components import serving_checks
 from pipeline.records import parse, read
 
@@ -55,15 +56,24 @@ def ServingValidator(  # noqa: N802
         items=frozenset(t.encode("utf-8", "surrogateescape") for t in vocabulary.read(items)),
         list_length=list_length,
     )
-    reasons = serving_checks.check_export(
-        path_utils.serving_model_path(model.uri), _sample(examples), expected
-    )
+    with staging.fetched(path_utils.serving_model_path(model.uri)) as folder:
+        reasons = serving_checks.check_export(folder, _sample(examples), expected)
     for reason in reasons:
         logging.warning("Not fit to serve: %s", reason)
     name = NOT_BLESSED_FILE if reasons else BLESSED_FILE
     io_utils.write_string_file(os.path.join(blessing.uri, name), "")
     io_utils.write_string_file(os.path.join(blessing.uri, REASONS_FILE), "\n".join(reasons))
     blessing.set_int_custom_property(BLESSED_PROPERTY, int(not reasons))
+
+
+def failures(verdict):
+    """Why ServingValidator did not bless an export, one line each; none when it did.
+
+    Args:
+        verdict: folder of its `blessing` artifact.
+    """
+    reasons = io_utils.read_string_file(os.path.join(verdict, REASONS_FILE))
+    return [f"not fit to serve: {line}" for line in reasons.splitlines()]
 
 
 def _sample(examples):

@@ -6,6 +6,9 @@ from pipeline.transforms.split import draw
 # Part of the cache key: a change of what a record holds asks for another number.
 RECORD_VERSION = 3
 
+# The one split of records of all users as they are now.
+EVERYBODY = "everybody"
+
 # Newest items that a cold user is judged on when the target is `all`: bounds what one key holds.
 MAX_TARGETS = 2000
 
@@ -58,6 +61,14 @@ def build_record(user_id, events, features, data):
     if data.target == "all":
         target = list(dict.fromkeys(item for _, _, item in reversed(events)))[::-1]
     return split, _record(user_id, COLD, [], target, features)
+
+
+def current_record(user_id, events, features):
+    """A user's record as of now: every given event is history, and there is no target.
+
+    Args: as of `build_record`; there may be no event at all.
+    """
+    return _record(user_id, WARM if events else COLD, events, [], features)
 
 
 def _warm_record(user_id, events, features, data):

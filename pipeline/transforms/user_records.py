@@ -1,4 +1,4 @@
-"""From the raw tables to user records by split."""
+"""From the raw tables to user records: by split for training, or of everybody as of now."""
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -7,7 +7,7 @@ from cmclrec_tf.schema import SEGMENT, SPLITS, TRAIN
 from pipeline.transforms import counters
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_rows import SPAN
-from pipeline.transforms.record import build_records, events_needed
+from pipeline.transforms.record import EVERYBODY, build_records, current_record, events_needed
 from pipeline.transforms.tables import ReadInteractions, ReadUsers
 
 
@@ -33,33 +33,91 @@ class UserRecords(beam.PTransform):
         self._spec, self._folder, self._data, self._span = spec, folder, data, span
 
     def expand(self, begin):
-        events = (
-            begin
-            | "Interactions" >> ReadInteractions(self._spec.interactions, self._folder, self._span)
-            | "Newest" >> beam.CombinePerKey(NewestEvents(events_needed(self._data)))
-        )
-        users = begin | "Users" >> ReadUsers(self._spec.users, self._folder, self._span)
-        columns = self._spec.users.features
+        to_record = _ToRecord(self._spec.users.features, self._data)
         tagged = (
-            {"events": events, "users": users}
-            | "Join" >> beam.CoGroupByKey()
-            | "Records" >> beam.ParDo(_ToRecord(columns, self._data)).with_outputs(*SPLITS)
+            begin
+            | _Joined(self._spec, self._folder, events_needed(self._data), self._span)
+            | "Records" >> beam.ParDo(to_record).with_outputs(*SPLITS)
         )
         return {split: tagged[split] for split in SPLITS}
 
 
-class _ToRecord(beam.DoFn):
-    def __init__(self, columns, data):
+class CurrentUsers(beam.PTransform):
+    """Reads a dataset's tables as records of all users as they are now, to recommend to.
+
+    A record has the newest `data.max_history` items as its history and no target. Whoever is in
+    either table has one; without any event it is a cold user's. Users are counted as in
+    `UserRecords`, in the split `EVERYBODY`.
+
+    Args, errors: as of `UserRecords`.
+    """
+
+    def __init__(self, spec, folder, data, span=SPAN):
+        super().__init__()
+        self._spec, self._folder, self._data, self._span = spec, folder, data, span
+
+    def expand(self, begin):
+        return (
+            begin
+            | _Joined(self._spec, self._folder, self._data.max_history, self._span)
+            | "Records" >> beam.ParDo(_ToCurrent(self._spec.users.features))
+        )
+
+
+class _Joined(beam.PTransform):
+    """(user id, {"events": [(number, newest events)], "users": [(place, features)]})."""
+
+    def __init__(self, spec, folder, keep, span):
+        super().__init__()
+        self._spec, self._folder, self._keep, self._span = spec, folder, keep, span
+
+    def expand(self, begin):
+        events = (
+            begin
+            | "Interactions" >> ReadInteractions(self._spec.interactions, self._folder, self._span)
+            | "Newest" >> beam.CombinePerKey(NewestEvents(self._keep))
+        )
+        users = begin | "Users" >> ReadUsers(self._spec.users, self._folder, self._span)
+        return {"events": events, "users": users} | "Join" >> beam.CoGroupByKey()
+
+
+class _FromJoined(beam.DoFn):
+    def __init__(self, columns):
         super().__init__()
         self._names = [column.name for column in columns]
-        self._data = data
 
-    def process(self, joined):
-        user_id, found = joined
+    def _read(self, found):
+        """A joined user's rows of the users' table, number of events and newest events."""
         users = sorted(found["users"], key=lambda user: user[0])
         ((count, events),) = list(found["events"]) or [(0, [])]
         if len(users) > 1:
             _count(counters.REPEATED)
+        return users, count, events
+
+    def _features(self, users):
+        if users:
+            return users[0][1]
+        _count(counters.WITHOUT_FEATURES)
+        return {name: [] for name in self._names}
+
+
+class _ToCurrent(_FromJoined):
+    def process(self, joined):
+        user_id, found = joined
+        users, _, events = self._read(found)
+        record = current_record(user_id, events, self._features(users))
+        _count(counters.kept(EVERYBODY, record[SEGMENT][0].decode()))
+        yield record
+
+
+class _ToRecord(_FromJoined):
+    def __init__(self, columns, data):
+        super().__init__(columns)
+        self._data = data
+
+    def process(self, joined):
+        user_id, found = joined
+        users, count, events = self._read(found)
         if count == 0:
             _count(counters.WITHOUT_EVENTS)
         elif count < self._data.min_events:
@@ -69,12 +127,6 @@ class _ToRecord(beam.DoFn):
             for split, record in build_records(user_id, events, features, self._data):
                 self._count_kept(split, record)
                 yield beam.pvalue.TaggedOutput(split, record)
-
-    def _features(self, users):
-        if users:
-            return users[0][1]
-        _count(counters.WITHOUT_FEATURES)
-        return {name: [] for name in self._names}
 
     def _count_kept(self, split, record):
         _count(counters.kept(split, record[SEGMENT][0].decode()))

@@ -94,24 +94,30 @@ def test_settings_tell_apart_what_trains_apart():
 
 
 @pytest.mark.parametrize(
-    ("change", "again"),
+    ("change", "readers"),
     [
-        ("finetune.distill=0.1", False),
-        ("model.mapper=NoDA", False),
-        ("pretrain.epochs=3", False),
-        ("evaluate.min_cold_coverage=3", False),
-        ("evaluate.k=10", True),
-        ("finetune.ema=0.5", True),
-        ("model.width=32", True),
-        ("data.max_history=9", True),
+        ("finetune.distill=0.1", {"default"}),
+        ("model.mapper=NoDA", {"default"}),
+        ("pretrain.epochs=3", {"default"}),
+        ("evaluate.min_cold_coverage=3", set()),
+        ("baseline.withheld=0.3", {"heater"}),
+        ("model.blocks=1", {"sasrec", "default"}),
+        ("finetune.softmax=full", {"sasrec", "default"}),
+        ("finetune.negatives=64", {"sasrec", "heater", "default"}),
+        ("finetune.feature_dropout=0.1", {"heater", "default"}),
+        ("evaluate.k=10", {"sasrec", "heater", "default"}),
+        ("finetune.ema=0.5", {"sasrec", "heater", "default"}),
+        ("model.width=32", {"sasrec", "heater", "default"}),
+        ("data.max_history=9", {"sasrec", "heater", "default"}),
     ],
 )
-def test_a_backbone_is_trained_again_by_what_it_reads(change, again):
+@pytest.mark.parametrize("row", ["sasrec", "heater", "default"])
+def test_a_row_is_trained_again_by_what_it_reads(row, change, readers):
     settings = []
-    for name in ("sasrec", f"sasrec:{change}"):
-        (row,) = rows([name], "my-data")
-        settings.append({**row.for_run(0).settings(), "row": None})
-    assert (settings[0] != settings[1]) == again
+    for name in (row, f"{row}:{change}"):
+        (found,) = rows([name], "my-data")
+        settings.append({**found.for_run(0).settings(), "row": None})
+    assert (settings[0] != settings[1]) == (row in readers)
 
 
 def test_rows_that_judge_other_users_are_refused(monkeypatch):

@@ -87,3 +87,28 @@ def test_help_is_quick_and_loads_no_tensorflow():
     assert done.returncode == 0, done.stderr
     for option in ("--data-dir", "--preset", "--config", "--root", "--out", "--port"):
         assert option in done.stdout
+
+
+def test_clean_removes_what_a_run_left_but_for_pushed_models(tmp_path):
+    where = ["clean", "--dataset", "movielens-100k", "--root", str(tmp_path)]
+    for name in ("pipelines/movielens-100k/Trainer/x", "serving/cmclrec/1/x"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    metadata = tmp_path / "metadata" / "movielens-100k.db"
+    metadata.parent.mkdir()
+    metadata.write_text("")
+    refused = CliRunner().invoke(cli.pipeline, where, input="n\n")
+    assert refused.exit_code == 1 and metadata.exists()
+    done = CliRunner().invoke(cli.pipeline, [*where, "--yes"])
+    assert done.exit_code == 0 and str(metadata) in done.output
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["x"]
+    assert (tmp_path / "serving" / "cmclrec" / "1" / "x").exists()
+    assert "nothing of movielens-100k" in CliRunner().invoke(cli.pipeline, where).output
+
+
+@pytest.mark.parametrize("command", [["status"], ["lineage", "."]])
+def test_what_has_no_metadata_is_named(tmp_path, command):
+    where = ["--dataset", "movielens-100k", "--root", str(tmp_path)]
+    told = CliRunner().invoke(cli.pipeline, [*command, *where])
+    with pytest.raises(InputError, match="movielens-100k.db: the metadata must exist"):
+        raise told.exception

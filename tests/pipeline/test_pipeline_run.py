@@ -16,7 +16,7 @@ from tests.pipeline.fixtures import cold_users
 pytestmark = pytest.mark.pipeline
 
 DATA_HALF = ("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform")
-GATE_HALF = ("Trainer", "Evaluator", "ServingValidator", "Pusher")
+GATE_HALF = ("Trainer", "Evaluator", "ServingValidator", "ModelCard", "Pusher")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""The component that writes a model card beside every trained model, blessed or not."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import tempfile
+
+import tensorflow_transform as tft
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+from tfx.types.experimental import simple_artifacts
+from tfx.utils import io_utils
+
+from cmclrec_tf import schema, vocabulary
+from cmclrec_tf.config import Config
+from pipeline import model_card
+from pipeline.components.example_gen import user_counts
+from pipeline.components.population import summary, users_by_split
+from pipeline.components.serving_validator import failures
+from pipeline.evaluation import read_failures, read_metrics
+from pipeline.transforms import counters
+
+MARKDOWN, HTML = "model_card.md", "model_card.html"
+LIBRARIES = ("tensorflow", "keras", "tfx", "cmclrec-tf")
+
+
+@component
+def ModelCard(  # noqa: N802
+    examples: InputArtifact[standard_artifacts.Examples],
+    transform_graph: InputArtifact[standard_artifacts.TransformGraph],
+    evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
+    infra_blessing: InputArtifact[standard_artifacts.InfraBlessing],
+    card: OutputArtifact[simple_artifacts.File],
+    dataset: Parameter[str],
+    config: Parameter[str],
+    features: Parameter[str],
+    sources: Parameter[str],
+):
+    """Writes `model_card.md`, `model_card.html` and the plot of both.
+
+    Args:
+        examples: raw user records, with the counts of users.
+        transform_graph: holds the vocabularies.
+        evaluation: of the Evaluator.
+        infra_blessing: of ServingValidator, with its reasons.
+        card: the folder that is written.
+        dataset: JSON of the dataset's name, origin and terms.
+        config: JSON of the `Config` of the run.
+        features: the user features, JSON of `schema.Schema.to_dict()["features"]`.
+        sources: digest of the code that writes, for the cache key alone.
+    """
+    transformed = tft.TFTransformOutput(transform_graph.uri)
+
+    def tokens(name):
+        return vocabulary.read(transformed.vocabulary_file_by_name(name))
+
+    counts = user_counts(examples)
+    described = tuple(schema.Feature(**values) for values in json.loads(features))
+    facts = model_card.Facts(
+        **json.loads(dataset),
+        population=summary(counts),
+        fields=tuple(_fields(described, counts, tokens)),
+        items=len(tokens(schema.ITEMS)),
+        config=Config.from_dict(json.loads(config)),
+        rows=read_metrics(evaluation.uri),
+        failures=(*read_failures(evaluation.uri), *failures(infra_blessing.uri)),
+        versions={name: importlib.metadata.version(name) for name in LIBRARIES},
+        made=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
+    )
+    text = model_card.markdown(facts)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, model_card.PLOT)
+        model_card.draw(facts, path)
+        with open(path, "rb") as file:
+            plot = file.read()
+        io_utils.copy_file(path, os.path.join(card.uri, model_card.PLOT))
+    io_utils.write_string_file(os.path.join(card.uri, MARKDOWN), text)
+    io_utils.write_string_file(os.path.join(card.uri, HTML), model_card.page(text, plot))
+
+
+def _fields(features, counts, tokens):
+    """`model_card.Field` of each user feature.
+
+    Args:
+        features: tuple of `schema.Feature`.
+        counts: of `UserRecords`.
+        tokens: function of a vocabulary's name that gives its tokens.
+    """
+    train = max(users_by_split(counts)[schema.TRAIN], 1)
+    for feature in features:
+        known = counts.get(counters.valued(feature.name), 0) / train
+        values = None if feature.is_numeric else len(tokens(feature.name))
+        yield model_card.Field(feature.name, feature.kind, known, values)

@@ -1,0 +1,77 @@
+"""What a model card says, on facts made up by hand."""
+
+import dataclasses
+
+import pytest
+
+from cmclrec_tf.config import Config
+from pipeline import model_card
+
+ROW = {
+    "users": 400.0,
+    **{f"{name}@{k}": 0.1 for name in ("recall", "ndcg", "coverage") for k in (5, 10, 20, 50)},
+    "recall@20": 0.2,
+    "coverage@20": 321.0,
+}
+FACTS = model_card.Facts(
+    name="toy",
+    origin="made by hand",
+    terms="",
+    population="9 train (warm) users",
+    fields=(
+        model_card.Field("job", "categorical", 0.25, 12),
+        model_card.Field("age", "numeric", 1.0, None),
+    ),
+    items=50,
+    config=Config.from_dict({"model": {"width": 8}, "seed": 3}),
+    rows={"warm": ROW, "cold": {**ROW, "users": 40.0}},
+    failures=(),
+    versions={"keras": "3"},
+    made="2000-01-01 00:00 UTC",
+)
+
+
+def test_it_tells_data_quality_limits_and_making():
+    text = model_card.markdown(FACTS)
+    for part in (
+        "**Blessed**",
+        "out of 50.",
+        "| job | categorical | 25.0% | 12 |",
+        "| age | numeric | 100.0% |  |",
+        "| warm | 400 | 0.1000 | 0.1000 | 0.2000 |",
+        "| 321 |",
+        "job is known of 25% of the train users only.",
+        "`model.width = 8`, `seed = 3`",
+        "Seed 3. keras 3.",
+    ):
+        assert part in text, part
+    assert "Terms" not in text and "age is known" not in text
+
+
+def test_the_error_of_a_recall_is_that_of_a_share():
+    text = model_card.markdown(FACTS)
+    # sqrt(.2 * .8 / n)
+    assert "warm: Recall@20 0.2000 has a standard error of 0.0200 (400 users)." in text
+    assert "cold: Recall@20 0.2000 has a standard error of 0.0632 (40 users, few users)." in text
+
+
+def test_a_model_that_is_not_blessed_says_why():
+    facts = dataclasses.replace(FACTS, failures=("cold ndcg@20 = 0.1 is below its bound 0.2",))
+    text = model_card.markdown(facts)
+    assert "**Not blessed**" in text and "**Blessed**" not in text
+    assert "- cold ndcg@20 = 0.1 is below its bound 0.2" in text
+
+
+def test_a_segment_without_users_is_told():
+    text = model_card.markdown(dataclasses.replace(FACTS, rows={"warm": ROW}))
+    assert "No cold user was in the test split" in text
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "*a*", "![x](http://x)"])
+def test_names_are_no_markup(name, tmp_path):
+    facts = dataclasses.replace(FACTS, origin=name, fields=(model_card.Field(name, "multi", 1, 2),))
+    model_card.draw(facts, tmp_path / "plot.png")
+    page = model_card.page(model_card.markdown(facts), (tmp_path / "plot.png").read_bytes())
+    shown = page.replace("&#60;", "<")
+    assert "<script" not in page and "<em>a" not in page and 'http://x"' not in page
+    assert page.count("<td>") == 4 + 2 * 11 and page.count("<img") == 1, shown

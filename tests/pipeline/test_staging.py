@@ -1,0 +1,65 @@
+"""What is written to and read from a file system that is not this machine's."""
+
+import os
+
+import pytest
+import tensorflow as tf
+
+from pipeline import staging
+
+FILES = {"saved_model.pb": b"\x00\x01", "variables/variables.index": b"v", "assets/a/b": b""}
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """A folder in TensorFlow's file system in memory."""
+    return f"ram://{tmp_path.name}/model/Format-Serving"
+
+
+def _write(folder):
+    for name, content in FILES.items():
+        path = tf.io.gfile.join(folder, name)
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(content)
+
+
+def _content(folder):
+    found = {}
+    for place, _, names in tf.io.gfile.walk(folder):
+        for name in names:
+            path = tf.io.gfile.join(place, name)
+            with tf.io.gfile.GFile(path, "rb") as file:
+                found[os.path.relpath(path, folder)] = file.read()
+    return found
+
+
+def test_what_is_written_here_is_there(remote):
+    with staging.written(remote) as folder:
+        _write(folder)
+        assert os.path.isfile(os.path.join(folder, "saved_model.pb"))
+        assert not tf.io.gfile.exists(remote)
+    assert _content(remote) == FILES
+    assert not os.path.exists(folder)
+
+
+def test_a_failure_writes_nothing(remote):
+    with pytest.raises(OSError), staging.written(remote) as folder:
+        _write(folder)
+        raise OSError
+    assert not tf.io.gfile.exists(remote)
+
+
+def test_what_is_there_is_read_here(remote):
+    _write(remote)
+    with staging.fetched(remote) as folder:
+        assert "://" not in folder and os.path.basename(folder) == "Format-Serving"
+        assert _content(folder) == FILES
+    assert not os.path.exists(folder)
+
+
+def test_a_folder_of_this_machine_is_used_itself(tmp_path):
+    for stage in (staging.written, staging.fetched):
+        with stage(str(tmp_path)) as folder:
+            assert folder == str(tmp_path)
+    assert tmp_path.is_dir()
