@@ -163,7 +163,7 @@ def test_again_is_cached_and_replaces(prepared, setting, capsys):
     (prepared.folder / "vocabularies" / "items").write_text("damaged\n")
     _prepare(setting)
     shown = capsys.readouterr().err
-    assert shown.count("(cached)") == 5
+    assert shown.count("(cached)") == 6
     assert (prepared.folder / "vocabularies" / "items").read_bytes() == before
     assert [path.name for path in prepared.folder.parent.iterdir()] == ["clusters"]
 

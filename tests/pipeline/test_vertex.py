@@ -13,7 +13,7 @@ pytestmark = pytest.mark.pipeline
 
 IMAGE = "images.example/cmclrec:1"
 TASKS = (
-    *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform"),
+    *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DataGate", "Transform"),
     *("Trainer", "Evaluator", "ServingValidator", "ModelCard", "Pusher"),
 )
 
