@@ -25,21 +25,18 @@ def _split(segment="warm", n=N):
     }
 
 
-TYPES = {"age": pa.float32(), "history_time": pa.int64()}
+KINDS = {int: pa.int64(), float: pa.float32(), str: pa.binary()}
 
 
 def _statistics(columns):
     from tensorflow_data_validation.statistics.stats_impl import generate_statistics_in_memory
     from tensorflow_data_validation.statistics.stats_options import StatsOptions
 
-    names = list(columns)
     arrays = []
-    for name, values in columns.items():
-        floats = any(isinstance(v, float) for each in values for v in each or ())
-        kind = pa.float32() if floats else TYPES.get(name, pa.binary())
-        kind = pa.binary() if any(isinstance(v, str) for e in values for v in e or ()) else kind
-        arrays.append(pa.array(values, pa.large_list(kind)))
-    batch = pa.RecordBatch.from_arrays(arrays, names)
+    for values in columns.values():
+        kind = next((type(value) for each in values for value in each or ()), str)
+        arrays.append(pa.array(values, pa.large_list(KINDS[kind])))
+    batch = pa.RecordBatch.from_arrays(arrays, list(columns))
     return generate_statistics_in_memory(batch, StatsOptions())
 
 

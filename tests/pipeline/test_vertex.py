@@ -70,6 +70,11 @@ def test_every_task_has_the_image_and_the_trainer_its_machine(job):
         assert accelerator == wanted
 
 
+def test_transform_waits_for_the_data_gate(job):
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert "DataGate" in tasks["Transform"]["dependentTasks"]
+
+
 def test_the_compiled_tasks_lead_to_a_pushed_model(run, folder):
     from pipeline.records import read
     from serving.c_api import SavedModelSession
