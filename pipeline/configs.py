@@ -21,6 +21,10 @@ TRANSFORM_CODE = (
     ("cmclrec_tf", "vocabulary.py"),
     ("cmclrec_tf", "schema.py"),
 )
+GATE_CODE = (
+    ("pipeline", "components/anomalies.py"),
+    ("pipeline", "components/data_gate.py"),
+)
 TRAINER_CODE = (
     ("pipeline", "trainer.py"),
     ("cmclrec_tf", "**/*.py"),
@@ -101,10 +105,11 @@ class Sources:
     """Digests of code that are part of the cache keys, so that what changed code made is remade.
 
     Attributes:
-        transform, trainer, evaluator, validator, card: a digest a component.
+        transform, gate, trainer, evaluator, validator, card: a digest a component.
     """
 
     transform: str
+    gate: str
     trainer: str
     evaluator: str
     validator: str
@@ -115,6 +120,7 @@ class Sources:
         """The digests of the code as it is now, the module of `run_fn` included."""
         return cls(
             transform=sources(TRANSFORM_CODE),
+            gate=sources(GATE_CODE),
             trainer=sources(TRAINER_CODE, run_fn.rpartition(".")[0]),
             evaluator=sources(EVALUATOR_CODE),
             validator=sources(VALIDATOR_CODE),

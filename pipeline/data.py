@@ -9,6 +9,7 @@ from tfx.proto import transform_pb2
 
 from cmclrec_tf.schema import SPLITS, TEST, TRAIN, VAL
 from pipeline import configs, preprocessing
+from pipeline.components.data_gate import DataGate
 from pipeline.components.example_gen import example_gen
 
 PREPROCESSING_FN = "pipeline.preprocessing.preprocessing_fn"
@@ -22,6 +23,7 @@ class DataComponents:
     statistics_gen: BaseComponent
     schema_gen: BaseComponent
     example_validator: BaseComponent
+    data_gate: BaseComponent
     transform: BaseComponent
 
     @property
@@ -29,17 +31,19 @@ class DataComponents:
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
-def data_components(spec, data_dir, config, sources):
-    """Wires ExampleGen, StatisticsGen, SchemaGen, ExampleValidator and Transform.
+def data_components(spec, data_dir, config, sources, gate_sources):
+    """Wires ExampleGen, StatisticsGen, SchemaGen, ExampleValidator, DataGate and Transform.
 
     The schema is that of the train split, and the val split is validated against it. The test
     split is not: its cold users have no history, which is no anomaly.
+    DataGate looks at the statistics of all splits, and Transform waits for it.
 
     Args:
         spec: the `DatasetSpec`.
         data_dir: folder of the raw files.
         config: `Config`, of which `data` is used.
         sources: digest of the code that maps strings to ids.
+        gate_sources: digest of the code that judges anomalies.
 
     Returns:
         `DataComponents`.
@@ -57,6 +61,11 @@ def data_components(spec, data_dir, config, sources):
         schema=schema.outputs["schema"],
         exclude_splits=[TEST],
     )
+    gate = DataGate(
+        statistics=statistics.outputs["statistics"],
+        anomalies=validator.outputs["anomalies"],
+        sources=gate_sources,
+    )
     transform = Transform(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
@@ -65,7 +74,8 @@ def data_components(spec, data_dir, config, sources):
         custom_config=preprocessing.custom_config(spec.features, sources),
         disable_statistics=True,
     )
-    return DataComponents(examples, statistics, schema, validator, transform)
+    transform.add_upstream_node(gate)
+    return DataComponents(examples, statistics, schema, validator, gate, transform)
 
 
 def data_pipeline(spec, data_dir, config, folders):
@@ -81,11 +91,11 @@ def data_pipeline(spec, data_dir, config, folders):
     Returns:
         `tfx.orchestration.pipeline.Pipeline`.
     """
-    sources = configs.sources(configs.TRANSFORM_CODE)
+    digests = map(configs.sources, (configs.TRANSFORM_CODE, configs.GATE_CODE))
     return pipeline.Pipeline(
         pipeline_name=folders.pipeline_name,
         pipeline_root=str(folders.pipeline),
-        components=data_components(spec, data_dir, config, sources).all,
+        components=data_components(spec, data_dir, config, *digests).all,
         enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(
             str(folders.metadata)

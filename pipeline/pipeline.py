@@ -56,7 +56,7 @@ def create_pipeline(
     Raises:
         InputError: a config that cannot be evaluated.
     """
-    data = data_components(spec, data_dir, config, sources.transform)
+    data = data_components(spec, data_dir, config, sources.transform, sources.gate)
     features = tuple(spec.features)
     described = json.dumps(schema.Schema(features).to_dict()["features"])
     training = make_trainer(

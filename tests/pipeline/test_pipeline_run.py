@@ -15,7 +15,10 @@ from tests.pipeline.fixtures import cold_users
 
 pytestmark = pytest.mark.pipeline
 
-DATA_HALF = ("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform")
+DATA_HALF = (
+    *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator"),
+    *("DataGate", "Transform"),
+)
 GATE_HALF = ("Trainer", "Evaluator", "ServingValidator", "ModelCard", "Pusher")
 
 

@@ -163,7 +163,7 @@ def test_again_is_cached_and_replaces(prepared, setting, capsys):
     (prepared.folder / "vocabularies" / "items").write_text("damaged\n")
     _prepare(setting)
     shown = capsys.readouterr().err
-    assert shown.count("(cached)") == 5
+    assert shown.count("(cached)") == 6
     assert (prepared.folder / "vocabularies" / "items").read_bytes() == before
     assert [path.name for path in prepared.folder.parent.iterdir()] == ["clusters"]
 
@@ -181,3 +181,35 @@ def test_bad_input_leaves_the_older_dataset(prepared, setting):
         _prepare(setting, config=nobody)
     assert (prepared.folder / "dataset.yaml").is_file()
     assert [path.name for path in prepared.folder.parent.iterdir()] == ["clusters"]
+
+
+def test_bad_data_stops_before_transform_until_they_are_mended(
+    prepared, setting, monkeypatch, capsys
+):
+    """The data half again, with a NaN planted into what the gate reads."""
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    from pipeline import configs
+
+    # Another digest of its code: the gate that passed must not be answered from cache.
+    monkeypatch.setattr(configs, "GATE_CODE", ())
+    (path,) = setting.root.rglob("StatisticsGen/statistics/*/Split-val/FeatureStats.pb")
+    clean = path.read_bytes()
+    planted = statistics_pb2.DatasetFeatureStatisticsList.FromString(clean)
+    (age,) = [f for f in planted.datasets[0].features if list(f.path.step) == ["age"]]
+    age.num_stats.histograms[0].num_nan = 1
+    path.write_bytes(planted.SerializeToString())
+    try:
+        for _ in range(2):  # A gate that failed is not cached.
+            with pytest.raises(InputError, match="^split 'val', feature 'age': .* 1 are NaN. Che"):
+                _prepare(setting)
+            shown = capsys.readouterr().err
+            assert "DataGate ... failed" in shown and "Transform" not in shown
+    finally:
+        path.write_bytes(clean)
+    assert (prepared.folder / "dataset.yaml").is_file()
+    _prepare(setting)
+    shown = capsys.readouterr().err
+    assert shown.count("(cached)") == 5 and shown.index("DataGate") < shown.index("Transform")
+    reports = list(setting.root.rglob("DataGate/report/*/REPORT.txt"))
+    assert len(reports) == 2 and all(report.read_text() for report in reports)

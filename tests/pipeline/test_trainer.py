@@ -154,11 +154,12 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
         )
         return {c.id: str(sorted(c.exec_properties.items())) for c in made.components}
 
-    same = Sources("a", "a", "a", "a", "a")
+    same = Sources("a", "a", "a", "a", "a", "a")
     before = keys(same)
     assert before == keys(same)
     components = {
         "transform": "Transform",
+        "gate": "DataGate",
         "trainer": "Trainer",
         "evaluator": "Evaluator",
         "validator": "ServingValidator",
@@ -183,6 +184,8 @@ def test_the_files_that_digests_cover(tmp_path):
         "serving/profiles.py": ["VALIDATOR"],
         "serving/local_server.py": [],
         "pipeline/preprocessing.py": ["TRANSFORM"],
+        "pipeline/components/anomalies.py": ["GATE"],
+        "pipeline/components/data_gate.py": ["GATE"],
         "pipeline/trainer.py": ["TRAINER"],
         "pipeline/ranking_metrics.py": ["EVALUATOR"],
         "pipeline/components/serving_checks.py": ["VALIDATOR"],

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.pipeline
 
 IMAGE = "images.example/cmclrec:1"
 TASKS = (
-    *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform"),
+    *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DataGate", "Transform"),
     *("Trainer", "Evaluator", "ServingValidator", "ModelCard", "Pusher"),
 )
 
@@ -68,6 +68,11 @@ def test_every_task_has_the_image_and_the_trainer_its_machine(job):
         accelerator = _container(job, task).get("resources", {}).get("accelerator")
         wanted = {"type": "NVIDIA_TESLA_T4", "count": "1"} if task == "Trainer" else None
         assert accelerator == wanted
+
+
+def test_transform_waits_for_the_data_gate(job):
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert "DataGate" in tasks["Transform"]["dependentTasks"]
 
 
 def test_the_compiled_tasks_lead_to_a_pushed_model(run, folder):

@@ -1,0 +1,61 @@
+"""The component that stops a run whose data cannot be trained on, before Transform."""
+
+import logging
+import os
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.experimental import simple_artifacts
+from tfx.utils import io_utils
+
+from cmclrec_tf.errors import InputError
+from pipeline.components.anomalies import judge
+
+REPORT_FILE = "REPORT.txt"
+
+
+@component
+def DataGate(  # noqa: N802
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    report: OutputArtifact[simple_artifacts.File],
+    sources: Parameter[str],
+):
+    """Writes `REPORT.txt`, a line for each departure from the schema that need not stop the run.
+
+    Args:
+        statistics: of every split, of StatisticsGen.
+        anomalies: of ExampleValidator.
+        report: the folder that is written.
+        sources: digest of the code that judges, for the cache key alone.
+
+    Raises:
+        InputError: the first departure that blocks; the log has all of them.
+    """
+    blocking, reports = judge(
+        {
+            split: dataset
+            for split, found in _by_split(
+                statistics, "FeatureStats.pb", statistics_pb2.DatasetFeatureStatisticsList
+            )
+            for dataset in found.datasets[:1]
+        },
+        dict(_by_split(anomalies, "SchemaDiff.pb", anomalies_pb2.Anomalies)),
+    )
+    for finding in (*blocking, *reports):
+        logging.warning("%s: %s", "Blocked" if finding in blocking else "Told", finding)
+    if blocking:
+        first, more = blocking[0], len(blocking) - 1
+        also = f" ({more} more in the log)" if more else ""
+        raise InputError(first.place, f"{first.rule}{also}", first.mend)
+    lines = [str(finding) for finding in reports] or ["no anomalies"]
+    io_utils.write_string_file(os.path.join(report.uri, REPORT_FILE), "\n".join(lines) + "\n")
+
+
+def _by_split(artifact, name, message):
+    """Pairs of a split of `artifact` and what its file `name` holds, as a `message`."""
+    for split in artifact_utils.decode_split_names(artifact.split_names):
+        path = os.path.join(artifact_utils.get_split_uri([artifact], split), name)
+        yield split, message.FromString(io_utils.read_bytes_file(path))
