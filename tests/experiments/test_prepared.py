@@ -20,7 +20,7 @@ def test_made_once_and_anew_when_stale(tmp_path, capfd):
     made = Made(spec, tmp_path / "raw", tmp_path / "var")
     folder = made.folder(1, DATA)
     assert folder == tmp_path / "var" / "prepared" / "clusters-salt1"
-    assert "[5/5] Transform" in capfd.readouterr().err
+    assert "[6/6] Transform" in capfd.readouterr().err
     assert ("tfx" in sys.modules) == loaded
 
     dataset = PreparedDataset.load(folder)
