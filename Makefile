@@ -10,7 +10,7 @@ run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
 
 test: $(READY)  ## every test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 25
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25
 
 lint: $(READY)
 	$(BIN)/ruff check .

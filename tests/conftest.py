@@ -66,11 +66,21 @@ def cluster_users(prefix, n, seed, segment="warm"):
     return users
 
 
-def pytest_collection_modifyitems(items):
-    """A worker takes a file as a whole, and one of them all tests of the shared pipeline run."""
-    for item in items:
-        shared = "first_run" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("pipeline run" if shared else item.path.name))
+# They look at one run of the whole pipeline.
+OF_ONE_RUN = ("tests/pipeline/test_pipeline_run.py", "tests/pipeline/test_after_a_run.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A worker takes a file as a whole, and one of them the files that share a pipeline run."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return OF_ONE_RUN[0] if file in OF_ONE_RUN else file
+
+    return Scheduling(config, log)
 
 
 @contextlib.contextmanager
