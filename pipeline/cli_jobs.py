@@ -14,7 +14,7 @@ from pipeline.options import data_dir_option, dataset_option, given_inputs, root
 @dataset_option
 @run_options
 @click.option("--image", required=True, help="Container image of the tasks, see Dockerfile.")
-@click.option("--pipeline-root", required=True, help="Folder of the artifacts, such as gs://...")
+@click.option("--pipeline-root", required=True, help="Folder of the artifacts.")
 @click.option("--serving-dir", required=True, help="Model base path that models are pushed to.")
 @click.option(
     "--out",
