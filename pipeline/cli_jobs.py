@@ -7,7 +7,14 @@ from dataclasses import fields
 import click
 
 from pipeline import configs
-from pipeline.options import data_dir_option, dataset_option, given_inputs, root_option, run_options
+from pipeline.options import (
+    data_dir_option,
+    dataset_option,
+    given_data,
+    given_inputs,
+    root_option,
+    run_options,
+)
 
 
 @click.command("compile")
@@ -98,8 +105,8 @@ def lineage(version, dataset, root):
         click.echo(f"{step.component}  {step.state} {step.started:%Y-%m-%d %H:%M:%S}")
         for name, (size, changed) in step.files.items():
             click.echo(f"  file {name}: {size} bytes, changed {changed:%Y-%m-%d %H:%M:%S}")
-        if step.config:
-            for path, value in changes(step.config).items():
+        if config := step.config:
+            for path, value in changes(config).items():
                 click.echo(f"  {path} = {value}")
         for key, folders in step.outputs.items():
             for folder in folders:
@@ -137,11 +144,7 @@ def lists(dataset, data_dir, root, version, k, out):
     Each row has user_id, is_cold, item_ids and scores. A user's history is all that the raw files
     hold, without a held-out item; whoever has no event is cold.
     """
-    from pipeline.datasets import check, fetch, load_spec
-
-    spec = load_spec(dataset)
-    data_dir = fetch(spec, data_dir)
-    check(spec, data_dir)
+    spec, data_dir = given_data(dataset, data_dir)
     folders = configs.Folders(root, spec.name)
     from pipeline.runners.quiet import quiet
 

@@ -20,6 +20,7 @@ from pipeline.folders import make_folder
 from pipeline.history import History
 from pipeline.outputs import Outputs
 from pipeline.runners import local
+from serving import versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,38 +55,27 @@ def make(spec, data_dir, folders, version, k, out):
     Raises:
         InputError: no such version, another dataset's model, or a folder that cannot be written.
     """
-    version = pathlib.Path(version) if version else newest(folders.serving)
+    version = version or versions.latest(folders.serving)[1]
     steps = History(folders.metadata, folders.pipeline_name).origins(version)
     (trained,) = [step for step in steps if step.config]
     _check_features(trained, spec, version)
-    if not 1 <= k <= trained.config.serve.list_length:
+    config = trained.config
+    if not 1 <= k <= config.serve.list_length:
         raise InputError(
             f"-k {k}",
-            f"the model answers with 1 to {trained.config.serve.list_length} items",
+            f"the model answers with 1 to {config.serve.list_length} items",
             "Ask for as many, or export longer lists by serve.list_length.",
         )
     out = make_folder(out, "Give another folder by --out.")
     (model,) = trained.outputs["model"]
     name = f"{folders.pipeline_name}-lists"
-    local.run(_pipeline(name, spec, data_dir, trained.config.data, model, k, folders))
+    local.run(_pipeline(name, spec, data_dir, config.data, model, k, folders))
     outputs = Outputs(folders.metadata, name)
     for old in out.glob("*.parquet"):
         old.unlink()
     for path in pathlib.Path(outputs.artifact(COMPONENT, "lists").uri).glob("*.parquet"):
         shutil.copy(path, out)
     return Made(out, everybody(user_counts(outputs.artifact(CURRENT, "examples"))))
-
-
-def newest(serving):
-    """The folder of the newest pushed version.
-
-    Raises:
-        InputError: nothing was pushed.
-    """
-    versions = [path for path in pathlib.Path(serving).glob("*") if path.name.isdigit()]
-    if not versions:
-        raise InputError(serving, "it must hold a pushed version", "Run the pipeline first.")
-    return max(versions, key=lambda path: int(path.name))
 
 
 def _pipeline(name, spec, data_dir, data, model, k, folders):

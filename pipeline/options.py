@@ -63,8 +63,6 @@ def given_inputs(dataset, data_dir, preset, config_path):
     Raises:
         InputError: whatever is wrong with them, before TFX is loaded.
     """
-    from pipeline.datasets import check, fetch, load_spec
-
     config = given_config(preset, config_path)
     if config.data.split != "users":
         raise InputError(
@@ -72,7 +70,18 @@ def given_inputs(dataset, data_dir, preset, config_path):
             "the gate judges cold users, and only the split by users has some",
             "Use `cmclrec prepare` or `cmclrec experiment quality` for this split.",
         )
+    return *given_data(dataset, data_dir), config
+
+
+def given_data(dataset, data_dir):
+    """The `DatasetSpec` and the folder of its files, fetched if need be and checked.
+
+    Raises:
+        InputError: whatever is wrong with them, before TFX is loaded.
+    """
+    from pipeline.datasets import check, fetch, load_spec
+
     spec = load_spec(dataset)
     data_dir = fetch(spec, data_dir)
     check(spec, data_dir)
-    return spec, data_dir, config
+    return spec, data_dir

@@ -60,10 +60,10 @@ def _component(spec, data_dir, data, splits, executor):
     }
     value = any_pb2.Any()
     value.Pack(struct_pb2.Value(string_value=json.dumps(parameters, sort_keys=True)))
-    # Of a single input split TFX would make a train and an eval split, unless it is told.
-    output = example_gen_pb2.SplitConfig(
-        splits=[example_gen_pb2.SplitConfig.Split(name=splits[0], hash_buckets=1)]
-    )
+    output = example_gen_pb2.Output()
+    if len(splits) == 1:
+        # TFX would make a train and an eval split of it, unless it is told.
+        output.split_config.splits.add(name=splits[0], hash_buckets=1)
     return FileBasedExampleGen(
         input_base=str(data_dir),
         # A pattern may not be empty. What it matches is not read: TFX would take a bracket in the
@@ -71,7 +71,7 @@ def _component(spec, data_dir, data, splits, executor):
         input_config=example_gen_pb2.Input(
             splits=[example_gen_pb2.Input.Split(name=split, pattern=split) for split in splits]
         ),
-        output_config=example_gen_pb2.Output(split_config=output if len(splits) == 1 else None),
+        output_config=output,
         custom_config=example_gen_pb2.CustomConfig(custom_config=value),
         custom_executor_spec=executor_spec.BeamExecutorSpec(executor),
     )
