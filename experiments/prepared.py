@@ -12,7 +12,7 @@ import sys
 
 from cmclrec_tf.errors import InputError, ReadableError
 from pipeline import configs
-from pipeline.datasets import check, fetch, load_spec
+from pipeline.datasets import check, fetch, load_spec, states
 from pipeline.transforms.record import RECORD_VERSION
 
 
@@ -75,11 +75,10 @@ class Made:
 
     def _state(self, data):
         """What a prepared dataset depends on."""
-        files = [(self._data_dir / file).stat() for file in self.spec.files]
         return {
             "data": dataclasses.asdict(data),
             "spec": self.spec.to_dict(),
-            "files": [[found.st_size, found.st_mtime_ns] for found in files],
+            "files": states(self.spec, self._data_dir),
             "code": [RECORD_VERSION, configs.sources(configs.TRANSFORM_CODE)],
         }
 

@@ -24,6 +24,7 @@ TRANSFORM_CODE = (
 GATE_CODE = (
     ("pipeline", "components/anomalies.py"),
     ("pipeline", "components/data_gate.py"),
+    ("pipeline", "components/rejects.py"),
 )
 TRAINER_CODE = (
     ("pipeline", "trainer.py"),

@@ -62,8 +62,10 @@ def data_components(spec, data_dir, config, sources, gate_sources):
         exclude_splits=[TEST],
     )
     gate = DataGate(
+        examples=examples.outputs["examples"],
         statistics=statistics.outputs["statistics"],
         anomalies=validator.outputs["anomalies"],
+        max_rejects=spec.max_rejects,
         sources=gate_sources,
     )
     transform = Transform(

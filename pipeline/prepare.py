@@ -22,7 +22,7 @@ class Prepared:
     """
 
     folder: pathlib.Path
-    data_dir: pathlib.Path
+    data_dir: pathlib.Path | str
     spec: DatasetSpec
     counts: dict
 

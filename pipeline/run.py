@@ -38,7 +38,7 @@ class Run:
     """
 
     spec: DatasetSpec
-    data_dir: pathlib.Path
+    data_dir: pathlib.Path | str
     config: Config
     folders: configs.Folders
     outputs: Outputs
@@ -162,7 +162,7 @@ def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_F
         )
     )
     outputs = Outputs(folders.metadata, folders.pipeline_name)
-    run = Run(spec, pathlib.Path(data_dir), config, folders, outputs)
+    run = Run(spec, data_dir, config, folders, outputs)
     _serve_again(run)
     return run
 

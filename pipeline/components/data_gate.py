@@ -11,29 +11,39 @@ from tfx.types.experimental import simple_artifacts
 from tfx.utils import io_utils
 
 from cmclrec_tf.errors import InputError
+from pipeline.components import rejects
 from pipeline.components.anomalies import judge
+from pipeline.components.example_gen import rejects_folder
 
 REPORT_FILE = "REPORT.txt"
 
 
 @component
 def DataGate(  # noqa: N802
+    examples: InputArtifact[standard_artifacts.Examples],
     statistics: InputArtifact[standard_artifacts.ExampleStatistics],
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     report: OutputArtifact[simple_artifacts.File],
+    max_rejects: Parameter[int],
     sources: Parameter[str],
 ):
     """Writes `REPORT.txt`, a line for each departure from the schema that need not stop the run.
 
     Args:
+        examples: the user records, beside which their malformed rows lie.
         statistics: of every split, of StatisticsGen.
         anomalies: of ExampleValidator.
         report: the folder that is written.
+        max_rejects: malformed rows that do not stop the run.
         sources: digest of the code that judges, for the cache key alone.
 
     Raises:
-        InputError: the first departure that blocks; the log has all of them.
+        InputError: too many malformed rows, or the first departure that blocks; the log has all of
+            them.
     """
+    folder = rejects_folder(examples)
+    rejected = rejects.read(folder)
+    rejects.check(rejected, max_rejects, folder)
     blocking, reports = judge(
         {
             split: dataset
@@ -50,7 +60,7 @@ def DataGate(  # noqa: N802
         first, more = blocking[0], len(blocking) - 1
         also = f" ({more} more in the log)" if more else ""
         raise InputError(first.place, f"{first.rule}{also}", first.mend)
-    lines = [str(finding) for finding in reports] or ["no anomalies"]
+    lines = [*rejects.report(rejected), *map(str, reports)] or ["no anomalies"]
     io_utils.write_string_file(os.path.join(report.uri, REPORT_FILE), "\n".join(lines) + "\n")
 
 

@@ -16,10 +16,11 @@ from tfx.types import artifact_utils
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SPLITS
 from pipeline.components.population import check_anybody, check_population, summary
-from pipeline.datasets import DatasetSpec
+from pipeline.datasets import DatasetSpec, states
 from pipeline.transforms import counters
 from pipeline.transforms.example import to_example
 from pipeline.transforms.record import EVERYBODY, RECORD_VERSION
+from pipeline.transforms.tables import REJECTS
 from pipeline.transforms.user_records import CurrentUsers, UserRecords
 
 COMPONENT = "ExampleGen"
@@ -30,7 +31,7 @@ COUNTS = "user_counts"
 def example_gen(spec, data_dir, data):
     """The component; its output `examples` has the splits train, val and test.
 
-    The cache key covers the two files that records are made of (size and time of change), the spec
+    The cache key covers the files that records are made of (size and time of change), the spec
     and the config.
 
     Args:
@@ -51,9 +52,8 @@ def current_users(spec, data_dir, data):
 
 
 def _component(spec, data_dir, data, splits, executor):
-    tables = (spec.interactions.file, spec.users.file)
     parameters = {
-        "files": {file: _state(os.path.join(data_dir, file)) for file in tables},
+        "files": states(spec, data_dir),
         "spec": spec.to_dict(),
         "data": dataclasses.asdict(data),
         "record_version": RECORD_VERSION,
@@ -82,6 +82,11 @@ def user_counts(examples):
     return json.loads(examples.get_string_custom_property(COUNTS))
 
 
+def rejects_folder(examples):
+    """Where the malformed rows lie that were left out of an `examples` artifact."""
+    return os.path.join(examples.uri, REJECTS)
+
+
 class _Executor(BaseExampleGenExecutor):
     """Writes user records and leaves the counts of users on the artifact."""
 
@@ -92,19 +97,21 @@ class _Executor(BaseExampleGenExecutor):
     def GenerateExamplesByBeam(self, pipeline, exec_properties):  # noqa: N802
         """`{split: collection of serialized user records}`."""
         spec, data = _parameters(exec_properties)
-        records = self._records(pipeline, spec, exec_properties["input_base"], data)
+        folder = exec_properties["input_base"]
+        records = self._records(pipeline, spec, folder, data, self._rejects)
         return {
             split: found | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
             for split, found in records.items()
         }
 
     def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802
-        """Writes the splits and records the counts on the artifact."""
+        """Writes the splits and the rejects, and records the counts on the artifact."""
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        self._rejects = os.path.join(rejects_folder(examples), "rows")
         super().Do(input_dict, output_dict, exec_properties)
         spec, data = _parameters(exec_properties)
         counts = counters.read(self._beam.result)
         self._check(counts, spec, data)
-        examples = artifact_utils.get_single_instance(output_dict["examples"])
         examples.set_string_custom_property(COUNTS, json.dumps(counts, sort_keys=True))
 
     def _make_beam_pipeline(self):
@@ -115,8 +122,8 @@ class _Executor(BaseExampleGenExecutor):
 class UserRecordsExecutor(_Executor):
     """Runs `UserRecords` and writes the splits, or fails when a split has nobody."""
 
-    def _records(self, pipeline, spec, folder, data):
-        return pipeline | UserRecords(spec, folder, data)
+    def _records(self, pipeline, spec, folder, data, rejects):
+        return pipeline | UserRecords(spec, folder, data, rejects=rejects)
 
     def _check(self, counts, spec, data):
         logging.info("User records of %s: %s", spec.name, summary(counts))
@@ -126,16 +133,11 @@ class UserRecordsExecutor(_Executor):
 class CurrentUsersExecutor(_Executor):
     """Runs `CurrentUsers`, or fails when there is nobody."""
 
-    def _records(self, pipeline, spec, folder, data):
-        return {EVERYBODY: pipeline | CurrentUsers(spec, folder, data)}
+    def _records(self, pipeline, spec, folder, data, rejects):
+        return {EVERYBODY: pipeline | CurrentUsers(spec, folder, data, rejects=rejects)}
 
     def _check(self, counts, spec, data):
         check_anybody(counts, spec)
-
-
-def _state(path):
-    found = os.stat(path)
-    return [found.st_size, found.st_mtime_ns]
 
 
 def _parameters(exec_properties):

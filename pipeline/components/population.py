@@ -26,8 +26,20 @@ def summary(counts):
     return (
         f"{', '.join(parts)} users; dropped {few} with too few events and {without} without any; "
         f"{counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features, "
-        f"{counts.get(counters.REPEATED, 0)} listed more than once"
+        f"{counts.get(counters.REPEATED, 0)} listed more than once{_left_out(counts)}"
     )
+
+
+def _left_out(counts):
+    """What is said of rows that were left out; empty where none was."""
+    said = {
+        counters.NOT_KEPT: "are no events by the spec",
+        counters.WITHOUT_TIME: "without time",
+        counters.DUPLICATES: "repeated",
+        counters.REJECTED: "malformed",
+    }
+    found = [f"{counts[name]} {words}" for name, words in said.items() if counts.get(name)]
+    return f"; rows left out: {', '.join(found)}" if found else ""
 
 
 def everybody(counts):
@@ -36,7 +48,14 @@ def everybody(counts):
 
 
 def check_anybody(counts, spec):
-    """Raises InputError when there is no user to recommend to."""
+    """Raises InputError when there is no user to recommend to, or too many rows are malformed."""
+    rejected = counts.get(counters.REJECTED, 0)
+    if rejected > spec.max_rejects:
+        raise InputError(
+            f"{rejected} malformed rows in {spec.users.file} and {spec.interactions.file}",
+            f"max_rejects={spec.max_rejects} allows fewer",
+            "Correct them; `cmclrec prepare` keeps them aside, with the reason of each.",
+        )
     if not sum(everybody(counts).values()):
         raise InputError(
             f"0 users in {spec.users.file} and {spec.interactions.file}",
@@ -61,7 +80,8 @@ def check_population(counts, spec, data):
     few = counts.get(counters.FEW_EVENTS, 0)
     if not kept:
         raise InputError(
-            f"{few} users with {counts.get('events', 0)} events in {spec.interactions.file}",
+            f"{few} users with {counts.get(counters.EVENTS, 0)} events in "
+            f"{spec.interactions.file}{_left_out(counts)}",
             f"users with fewer than data.min_events={data.min_events} events are dropped, and "
             "nobody is left",
             "Lower data.min_events or give more events.",

@@ -1,9 +1,7 @@
 """Titles of items, for display."""
 
-import pathlib
-
 from pipeline.datasets import delimited, parquet
-from pipeline.datasets.formats import column_names, is_parquet, opened, positions
+from pipeline.datasets.formats import inspect, is_parquet, opened
 
 
 def titles(spec, folder):
@@ -18,25 +16,29 @@ def titles(spec, folder):
         has no items' table.
 
     Raises:
-        InputError: a column is missing.
+        InputError: as of `formats.inspect`.
     """
     table = spec.items
     if table is None:
         return {}
-    path = pathlib.Path(folder) / table.file
+    return {
+        _text(item): _text(title)
+        for path, names, where in inspect(table, folder)
+        for item, title in _pairs(path, table.delimiter, names, where[table.id], where[table.title])
+    }
+
+
+def _pairs(path, delimiter, names, item, title):
     with opened(path) as file:
-        return {_text(item): _text(title) for item, title in _pairs(file, table, path)}
-
-
-def _pairs(file, table, path):
-    where = positions(column_names(file, table.delimiter, path), (table.id, table.title), path)
-    if is_parquet(path):
-        yield from parquet.rows(parquet.open_parquet(file, path), (table.id, table.title), path)
-        return
-    for line in file:
-        row = delimited.fields(line.rstrip(b"\r\n"), table.delimiter)
-        if len(row) > max(where.values()):
-            yield row[where[table.id]], row[where[table.title]]
+        if is_parquet(path):
+            columns = names[item], names[title]
+            yield from parquet.rows(parquet.open_parquet(file, path), columns, path)
+            return
+        file.readline()
+        for line in file:
+            row = delimited.fields(line.rstrip(b"\r\n"), delimiter)
+            if len(row) > max(item, title):
+                yield row[item], row[title]
 
 
 def _text(value):

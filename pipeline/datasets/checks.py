@@ -1,9 +1,7 @@
 """Whether a dataset's files are there and have the columns that its spec names."""
 
-import pathlib
-
-from cmclrec_tf.errors import InputError
-from pipeline.datasets.formats import column_names, columns_of, opened, positions
+from pipeline.datasets.formats import inspect
+from pipeline.files import listed, state
 
 
 def check(spec, folder):
@@ -18,15 +16,14 @@ def check(spec, folder):
             column.
     """
     for table in (spec.interactions, spec.users, spec.items):
-        if table is None:
-            continue
-        path = pathlib.Path(folder) / table.file
-        if not path.is_file():
-            raise InputError(
-                path,
-                f"dataset {spec.name} needs this file",
-                "Give the folder that holds it by --data-dir.",
-            )
-        with opened(path) as file:
-            found = column_names(file, table.delimiter, path)
-        positions(found, columns_of(table), path)
+        if table is not None:
+            inspect(table, folder)
+
+
+def states(spec, folder):
+    """`{file: state}` of the files that user records are made of, see `pipeline.files.state`.
+
+    Args, errors: as of `check`.
+    """
+    tables = (spec.interactions, spec.users)
+    return {path: state(path) for table in tables for path in listed(folder, table.file)}

@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 
 from cmclrec_tf.errors import InputError
-from pipeline.folders import make_folder
+from pipeline.folders import is_remote, make_folder
 
 CACHE_VARIABLE = "CMCLREC_CACHE"
 _DIGESTS = "SHA256SUMS"
@@ -30,13 +30,15 @@ def fetch(spec, data_dir=None):
         data_dir: folder of files that the user has; it always wins.
 
     Returns:
-        `pathlib.Path`.
+        `pathlib.Path`, or `data_dir` itself when it is remote, as gs://bucket/folder.
 
     Raises:
         InputError: no such folder, no source, no network, a wheel with a wrong checksum, or a
             cache that cannot be written.
     """
     if data_dir is not None:
+        if is_remote(data_dir):
+            return data_dir
         if not pathlib.Path(data_dir).is_dir():
             raise InputError(data_dir, "the data folder must exist", "Correct --data-dir.")
         return pathlib.Path(data_dir).absolute()

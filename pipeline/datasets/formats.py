@@ -5,9 +5,11 @@
 
 import contextlib
 import gzip
+import zlib
 
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import delimited, parquet
+from pipeline.files import listed, open_bytes
 
 
 def is_parquet(path):
@@ -19,26 +21,28 @@ def is_gzip(path):
 
 
 @contextlib.contextmanager
-def opened(path, open_bytes=None):
+def opened(path):
     """A table's file for reading bytes, without its compression.
 
     Args:
-        path: of the file.
-        open_bytes: opens it as it lies there; by default as a file of this machine.
+        path: of the file, on any file system that `pipeline.files` reads.
 
     Raises:
-        InputError: a file that says it is compressed and is not, or is cut off.
+        InputError: a file that says it is compressed and is not, or is cut off or damaged.
     """
-    with open_bytes(path) if open_bytes else open(path, "rb") as file:
+    with open_bytes(path) as file:
         if not is_gzip(path):
             yield file
             return
         try:
             with gzip.GzipFile(fileobj=file) as plain:
                 yield plain
-        except (gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(
-                path, "a file whose name ends in .gz must be whole gzip", "Correct the file."
+                path,
+                "a file whose name ends in .gz must be whole gzip, and this one is not, at or "
+                f"before byte {file.tell()}",
+                "Correct the file.",
             ) from error
 
 
@@ -68,11 +72,46 @@ def columns_of(table):
     """Names of the columns that a table of a dataset spec needs."""
     keys = ("user", "item", "time", "id", "title")
     named = [getattr(table, key) for key in keys if hasattr(table, key)]
-    return [*named, *(column.column for column in getattr(table, "features", ()))]
+    keep = getattr(table, "keep", None)
+    filtered = [keep.column] if keep else []
+    return [*named, *filtered, *(column.column for column in getattr(table, "features", ()))]
+
+
+def inspect(table, folder):
+    """The files of a table, and where its columns stand in each.
+
+    Args:
+        table: of a dataset spec.
+        folder: of the raw files.
+
+    Returns:
+        `[(path, columns' names, {column: position})]`, at least one.
+
+    Raises:
+        InputError: no file, one of another format than its name says, a missing column, or files of
+            two formats.
+    """
+    found = []
+    for path in listed(folder, table.file):
+        with opened(path) as file:
+            names = column_names(file, table.delimiter, path)
+        found.append((path, names, positions(names, columns_of(table), path)))
+    first, *others = (path for path, _, _ in found)
+    for path in others:
+        if is_parquet(path) != is_parquet(first):
+            raise InputError(
+                f"{first} and {path}",
+                "the files of one table must be all Parquet or all delimited text",
+                "Correct the name or the pattern in the dataset spec.",
+            )
+    return found
 
 
 def positions(found, columns, path):
     """Where the named columns stand.
+
+    Where every name found has one and the same prefix before its last ".", as Hive exports
+    `table.column`, a column may be named without it.
 
     Args:
         found: names of a table's columns.
@@ -85,11 +124,16 @@ def positions(found, columns, path):
     Raises:
         InputError: a column that is not there.
     """
+    prefixes = {name.rpartition(".")[0] for name in found}
+    short = [name.rpartition(".")[2] for name in found] if len(prefixes) == 1 else found
+    where = {}
     for column in columns:
-        if column not in found:
+        names = found if column in found else short
+        if column not in names:
             raise InputError(
                 f"column {column!r} of {path}",
                 f"the columns found are {found}",
                 "Correct the column or the delimiter in the dataset spec, or the file.",
             )
-    return {column: found.index(column) for column in columns}
+        where[column] = names.index(column)
+    return where

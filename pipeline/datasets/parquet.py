@@ -31,11 +31,24 @@ def rows(parquet, columns, path, groups=None):
         groups: numbers of the row groups; all by default.
 
     Raises:
-        InputError: a column that holds neither numbers nor text.
+        InputError: a column that holds neither numbers nor text, or a damaged row group.
     """
-    for batch in parquet.iter_batches(row_groups=groups, columns=list(dict.fromkeys(columns))):
-        texts = [_texts(batch.column(name), name, path) for name in columns]
-        yield from zip(*texts, strict=True)
+    import pyarrow
+
+    groups = range(parquet.num_row_groups) if groups is None else groups
+    for group in groups:
+        batches = parquet.iter_batches(row_groups=[group], columns=list(dict.fromkeys(columns)))
+        try:
+            for batch in batches:
+                texts = [_texts(batch.column(name), name, path) for name in columns]
+                yield from zip(*texts, strict=True)
+        except (pyarrow.ArrowException, OSError) as error:
+            start = parquet.metadata.row_group(group).column(0).data_page_offset
+            raise InputError(
+                path,
+                f"its row group {group}, which begins at byte {start}, must be readable",
+                "Write the file anew.",
+            ) from error
 
 
 def _texts(array, name, path):

@@ -11,6 +11,9 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, Feature, Schema
 from pipeline.datasets.strict import build
 
+# Nanoseconds of seconds since 1970 fit 64 bits.
+MOST_DECIMALS = 9
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -42,14 +45,49 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class Keep:
+    """Which rows of the log are events: those whose column has enough, or one of some values.
+
+    Attributes:
+        column: its name. Rows without a value in it are no events.
+        at_least: the least number, or None.
+        one_of: the values, compared as text.
+
+    Raises:
+        InputError: neither rule or both are given.
+    """
+
+    column: str
+    at_least: float | None = None
+    one_of: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if (self.at_least is None) == (not self.one_of):
+            raise InputError(
+                f"keep of column {self.column!r}",
+                "it needs at_least or one_of, and not both",
+                "Correct interactions.keep in the dataset spec.",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Interactions:
     """The log: one row per event.
 
     Attributes:
-        file: its path below the dataset's folder; Parquet if it ends in `.parquet`, else delimited
-            text, compressed if it ends in `.gz`. The other tables' files likewise.
+        file: its path below the dataset's folder, or that of a folder of files, or a pattern of
+            files with `*`, `?` and `[...]`. A name that ends in `.parquet` is Parquet, any other
+            delimited text, compressed if it ends in `.gz`. The other tables' files likewise.
         user, item, time: names of the columns; time is an integer in any unit.
         delimiter: between columns. With "," fields may be quoted by ".
+        keep: which rows are events; all of them by default.
+        time_decimals: digits behind the point of a time that are kept; further ones are cut. The
+            time is read in units of the last one: with 3, 1.5 is 1500.
+        drop_without_time: leave out rows whose time is missing, which else are malformed.
+        drop_duplicates: of rows with equal user, item and time take the first one only.
+
+    Raises:
+        InputError: time_decimals out of range.
     """
 
     file: str
@@ -57,6 +95,18 @@ class Interactions:
     item: str
     time: str
     delimiter: str = ","
+    keep: Keep | None = None
+    time_decimals: int = 0
+    drop_without_time: bool = False
+    drop_duplicates: bool = False
+
+    def __post_init__(self):
+        if not 0 <= self.time_decimals <= MOST_DECIMALS:
+            raise InputError(
+                f"time_decimals={self.time_decimals}",
+                f"it must lie between 0 and {MOST_DECIMALS}",
+                "Correct it in the dataset spec.",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +183,8 @@ class DatasetSpec:
         interactions, users: the tables that user records are made of.
         items: the items' table, or None.
         source: where the files are fetched from, or None when only `--data-dir` brings them.
+        max_rejects: malformed rows that do not stop a run. They are left out and kept aside, with
+            the reason of each. With 0 the first one stops it.
         terms: on which its owner gives it.
         origin: who publishes the files, and what they are, when there is no source.
 
@@ -145,6 +197,7 @@ class DatasetSpec:
     users: Users
     items: Items | None = None
     source: Source | None = None
+    max_rejects: int = 0
     terms: str = ""
     origin: str = ""
 
@@ -155,6 +208,12 @@ class DatasetSpec:
                 "it is letters, digits, '.', '_' and '-'",
                 "Correct the name in the dataset spec.",
             )
+        if self.max_rejects < 0:
+            raise InputError(
+                f"max_rejects={self.max_rejects}",
+                "it must be 0 or more",
+                "Correct it in the dataset spec.",
+            )
         Schema(self.features)
 
     @property
@@ -164,7 +223,7 @@ class DatasetSpec:
 
     @property
     def files(self):
-        """Names of all the dataset's files."""
+        """Names of all the dataset's files, as they stand in the spec."""
         tables = (self.interactions, self.users, self.items)
         return tuple(dict.fromkeys(table.file for table in tables if table))
 

@@ -12,7 +12,7 @@ _MEND = "Correct it in the dataset spec."
 def build(kind, values, where):
     """Builds the dataclass `kind` from a mapping.
 
-    Fields may be strings, ints, dataclasses, `X | None` and tuples of any of these.
+    Fields may be strings, ints, floats, bools, dataclasses, `X | None` and tuples of any of these.
 
     Args:
         kind: the dataclass.
@@ -49,6 +49,8 @@ def _value(hint, value, where):
             raise InputError(f"{where}={value!r}", "it must be a list", _MEND)
         (part, _) = typing.get_args(hint)
         return tuple(_value(part, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
     if type(value) is not hint:
         raise InputError(f"{where}={value!r}", f"it must be of type {hint.__name__}", _MEND)
     return value

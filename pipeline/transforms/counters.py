@@ -1,8 +1,14 @@
-"""What happened to users on the way to records, in numbers."""
+"""What happened to rows and users on the way to records, in numbers."""
 
 from apache_beam.metrics import MetricsFilter
 
 NAMESPACE = "user_records"
+
+EVENTS = "events"
+NOT_KEPT = "rows_not_kept"
+WITHOUT_TIME = "rows_without_time"
+DUPLICATES = "rows_repeated"
+REJECTED = "rows_rejected"
 
 FEW_EVENTS = "users_with_few_events"
 WITHOUT_EVENTS = "users_without_events"

@@ -1,78 +1,99 @@
-"""How a table lies in its file: two layouts behind one interface.
+"""How a table lies in its files: two layouts behind one interface.
 
-A layout reads rows as `(place, raw)`, where `place` orders the rows as the file does, and turns a
-raw row into `{column: bytes}`.
+A layout reads rows as `(place, raw)`, where `place`, a pair of the file's number and a number in
+it, orders the rows as the files do, and turns a raw row into `{column: bytes}`.
 """
 
 import csv
 
 from pipeline.datasets.delimited import fields
-from pipeline.datasets.formats import column_names, columns_of, is_parquet, opened, positions
-from pipeline.transforms.files import open_bytes
+from pipeline.datasets.formats import inspect, is_parquet
 from pipeline.transforms.read_parquet import ReadParquet
 from pipeline.transforms.read_rows import ReadRows, row_number
+from pipeline.transforms.rows import MalformedError
 
 
-def layout(table, path):
-    """The layout of a table, by the ending of its file's name.
+def layout(table, folder):
+    """The layout of a table, by the ending of its files' names.
 
     Args:
         table: `Interactions` or `Users` of a dataset spec.
-        path: of its file, whose columns are looked up here.
+        folder: of the raw files, whose columns are looked up here.
 
     Raises:
-        InputError: a missing column, or a file that is not what its name says.
+        InputError: as of `formats.inspect`.
     """
-    with opened(path, open_bytes) as file:
-        found = column_names(file, table.delimiter, path)
-    where = positions(found, columns_of(table), path)
-    return ParquetLayout(path, where) if is_parquet(path) else TextLayout(path, where, table)
+    found = inspect(table, folder)
+    return ParquetLayout(found) if is_parquet(found[0][0]) else TextLayout(found, table.delimiter)
 
 
 class TextLayout:
-    """Delimited text with a header line; a place is the offset of a row's first byte."""
+    """Delimited text with header lines; a row's number is the offset of its first byte."""
 
-    def __init__(self, path, where, table):
-        self._path, self._positions, self._delimiter = str(path), where, table.delimiter
-        self._width = max(where.values()) + 1
+    def __init__(self, found, delimiter):
+        self._paths = [path for path, _, _ in found]
+        self._positions = [where for _, _, where in found]
+        self._delimiter = delimiter
 
     def read(self, span):
         """The `PTransform` that reads the rows; `span` is what one worker reads at a time."""
-        return ReadRows(self._path, span)
+        return ReadRows(self._paths, span)
 
-    def columns(self, line):
+    def columns(self, place, line):
         """`{column: bytes}` of a line, stripped.
 
         Raises:
-            ValueError: a malformed line; says what it must be.
+            MalformedError: says what the line must be.
         """
+        positions = self._positions[place[0]]
         try:
             found = fields(line, self._delimiter)
+            return {column: found[at].strip() for column, at in positions.items()}
         except csv.Error as error:
-            raise ValueError(f"it must be delimited text ({error})") from error
-        if len(found) < self._width:
-            raise ValueError(f"it must have {self._width} columns or more, and has {len(found)}")
-        return {column: found[at].strip() for column, at in self._positions.items()}
+            raise MalformedError(f"it must be delimited text ({error})") from error
+        except IndexError as error:
+            width = max(positions.values()) + 1
+            raise MalformedError(
+                f"it must have {width} columns or more, and has {len(found)}"
+            ) from error
 
-    def number(self, place):
-        """The row's number for people: the header is row 1."""
-        return row_number(self._path, place)
+    def position(self, place):
+        """Where a row is, at no cost: the byte that it begins at."""
+        return f"byte {place[1]} of {self._paths[place[0]]}"
+
+    def row(self, place):
+        """Where a row is, for people; the header is row 1."""
+        path = self._paths[place[0]]
+        return f"row {row_number(path, place[1])} of {path}"
+
+    def text(self, line):
+        """A raw row as text."""
+        return line.decode("utf-8", "backslashreplace")
 
 
 class ParquetLayout:
-    """Parquet; a place is the number of rows before."""
+    """Parquet; a row's number is that of the rows before."""
 
-    def __init__(self, path, where):
-        self._path, self._columns = str(path), tuple(where)
+    def __init__(self, found):
+        self._files = [
+            (path, tuple(names[at] for at in where.values())) for path, names, where in found
+        ]
+        self._columns = tuple(found[0][2])
 
     def read(self, span):
         """The `PTransform` that reads the rows; a worker reads a row group at a time."""
-        return ReadParquet(self._path, self._columns)
+        return ReadParquet(self._files)
 
-    def columns(self, values):
+    def columns(self, place, values):
         """`{column: bytes}` of a row, stripped."""
         return {name: value.strip() for name, value in zip(self._columns, values, strict=True)}
 
-    def number(self, place):
-        """The row's number for people: the first one is row 1."""
-        return place + 1
+    def position(self, place):
+        """Where a row is; the first one is row 1."""
+        return f"row {place[1] + 1} of {self._files[place[0]][0]}"
+
+    row = position
+
+    def text(self, values):
+        """A raw row as text: the values of the columns that are read."""
+        return ",".join(value.decode("utf-8", "backslashreplace") for value in values)

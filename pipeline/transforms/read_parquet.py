@@ -1,48 +1,49 @@
-"""Rows of a Parquet file with their place in it, row groups in parallel."""
+"""Rows of Parquet files with their place in them, row groups in parallel."""
 
 import apache_beam as beam
 
 from pipeline.datasets import parquet
-from pipeline.transforms.files import open_bytes
+from pipeline.files import open_bytes
 
 
 class ReadParquet(beam.PTransform):
-    """Reads a file's rows as `(number from 0, values)`, some of its columns only.
+    """Reads files' rows as `((number of the file, number of the row), values)`, from 0.
 
-    The number orders rows as the file does, however the work is shared out. Values are bytes, see
+    The numbers order rows as the files do, however the work is shared out. Values are bytes, see
     `pipeline.datasets.parquet.rows`.
 
     Args:
-        path: of the file, on any file system that Beam knows.
-        columns: names of the columns to read.
+        files: `[(path, names of the columns to read)]`, on any file system that Beam knows.
     """
 
-    def __init__(self, path, columns):
+    def __init__(self, files):
         super().__init__()
-        self._path, self._columns = str(path), tuple(columns)
+        self._files = [(str(path), tuple(columns)) for path, columns in files]
 
     def expand(self, begin):
         return (
             begin
-            | "Path" >> beam.Create([self._path])
-            | "Groups" >> beam.FlatMap(_groups)
+            | "Files" >> beam.Create(list(enumerate(self._files)))
+            | "Groups" >> beam.FlatMapTuple(_groups)
             | "ShareOut" >> beam.Reshuffle()
-            | "Rows" >> beam.FlatMap(_rows, self._columns)
+            | "Rows" >> beam.FlatMapTuple(_rows)
         )
 
 
-def _groups(path):
+def _groups(number, file):
     """Each row group with the number of its first row."""
-    with open_bytes(path) as file:
-        metadata = parquet.open_parquet(file, path).metadata
+    path, _ = file
+    with open_bytes(path) as opened:
+        metadata = parquet.open_parquet(opened, path).metadata
         first = 0
         for group in range(metadata.num_row_groups):
-            yield path, group, first
+            yield number, file, group, first
             first += metadata.row_group(group).num_rows
 
 
-def _rows(numbered, columns):
-    path, group, first = numbered
-    with open_bytes(path) as file:
-        found = parquet.rows(parquet.open_parquet(file, path), columns, path, [group])
-        yield from enumerate(found, first)
+def _rows(number, file, group, first):
+    path, columns = file
+    with open_bytes(path) as opened:
+        found = parquet.rows(parquet.open_parquet(opened, path), columns, path, [group])
+        for row, values in enumerate(found, first):
+            yield (number, row), values

@@ -1,36 +1,36 @@
-"""Rows of a text file with their place in it, read in parallel spans."""
+"""Rows of text files with their place in them, read in parallel spans."""
 
 import math
 
 import apache_beam as beam
 
 from pipeline.datasets.formats import is_gzip, opened
-from pipeline.transforms.files import open_bytes, size
+from pipeline.files import size
 
 SPAN = 16 << 20
 
 
 class ReadRows(beam.PTransform):
-    """Reads a file's lines, all but the header, as `(offset, line)`.
+    """Reads files' lines, all but the headers, as `((number of the file, offset), line)`.
 
     The offset of a line's first byte orders rows as the file does, however the work is shared out.
     A line is bytes without its end; blank lines are left out. A compressed file is read by one
     worker, and its offsets are those of the text.
 
     Args:
-        path: of the file, on any file system that Beam knows.
+        paths: of the files, on any file system that Beam knows.
         span: bytes that one worker reads at a time.
     """
 
-    def __init__(self, path, span=SPAN):
+    def __init__(self, paths, span=SPAN):
         super().__init__()
-        self._path = str(path)
+        self._paths = [str(path) for path in paths]
         self._span = span
 
     def expand(self, begin):
         return (
             begin
-            | "Path" >> beam.Create([self._path])
+            | "Paths" >> beam.Create(list(enumerate(self._paths)))
             | "Spans" >> beam.FlatMap(_spans, self._span)
             | "ShareOut" >> beam.Reshuffle()
             | "Lines" >> beam.FlatMapTuple(_lines)
@@ -40,24 +40,25 @@ class ReadRows(beam.PTransform):
 def row_number(path, offset):
     """Number of the row that starts at `offset`, counting the header as row 1."""
     row, left = 1, offset
-    with opened(path, open_bytes) as file:
+    with opened(path) as file:
         while left > 0 and (block := file.read(min(left, SPAN))):
             row += block.count(b"\n")
             left -= len(block)
     return row
 
 
-def _spans(path, span):
+def _spans(numbered, span):
+    number, path = numbered
     if is_gzip(path):
         # A compressed file has no place to begin at but its first byte.
-        return [(path, 0, math.inf)]
+        return [(number, path, 0, math.inf)]
     whole = size(path)
-    return [(path, start, min(start + span, whole)) for start in range(0, whole, span)]
+    return [(number, path, start, min(start + span, whole)) for start in range(0, whole, span)]
 
 
-def _lines(path, start, end):
+def _lines(number, path, start, end):
     """Lines that start within [start, end)."""
-    with opened(path, open_bytes) as file:
+    with opened(path) as file:
         # From one byte earlier, so that a line which starts exactly at `start` is not skipped.
         offset = max(start - 1, 0)
         file.seek(offset)
@@ -65,5 +66,5 @@ def _lines(path, start, end):
         while offset < end and (line := file.readline()):
             stripped = line.rstrip(b"\r\n")
             if stripped:
-                yield offset, stripped
+                yield (number, offset), stripped
             offset += len(line)

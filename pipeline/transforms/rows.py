@@ -1,67 +1,56 @@
-"""One row of a table by its columns, and the error when a row is malformed."""
+"""Values of a row, and what is wrong with a malformed one."""
 
 import math
+import re
 
 import numpy as np
 
-from cmclrec_tf.errors import InputError
-
 # Records hold numbers as float32.
 _MOST = float(np.finfo(np.float32).max)
+_DECIMAL = re.compile(rb"([+-]?\d{1,40})(?:\.(\d*))?")
 
 
-class RowParser:
-    """Reads the columns of a table's rows.
+class MalformedError(ValueError):
+    """A malformed row; its text is the rule. Values stay out of it, as they may be personal."""
 
-    Args:
-        layout: of `layouts.layout`.
-        path: of the table's file, for errors.
-    """
 
-    def __init__(self, layout, path):
-        self._layout, self._path = layout, str(path)
+def key(row, column):
+    """A value that must not be empty, bytes."""
+    if not row[column]:
+        raise MalformedError(f"column {column!r} must not be empty")
+    return row[column]
 
-    def __call__(self, place, raw):
-        """`{column: bytes}` of a raw row, stripped."""
-        try:
-            return self._layout.columns(raw)
-        except ValueError as error:
-            raise self.error(place, str(error)) from error
 
-    def key(self, place, row, column):
-        """A value that must not be empty, bytes."""
-        if not row[column]:
-            raise self.error(place, f"column {column!r} must not be empty")
-        return row[column]
+def is_missing(row, column):
+    """Whether there is no value, as in an empty field or the NaN of pandas."""
+    return not row[column] or row[column].lower() in (b"nan", b"null")
 
-    def integer(self, place, row, column):
-        """An int64. The value itself stays out of the error, as it may be personal."""
-        number = self._number(place, row, column, int, "an integer")
-        if not -(1 << 63) <= number < 1 << 63:
-            raise self.error(place, f"column {column!r} must fit 64 bits")
-        return number
 
-    def number(self, place, row, column):
-        """A float that is finite in 32 bits, or None when the value is empty or NaN."""
-        if not row[column]:
-            return None
-        number = self._number(place, row, column, float, "a number")
-        if abs(number) > _MOST:
-            raise self.error(place, f"column {column!r} must be finite in 32 bits")
-        return None if math.isnan(number) else number
+def time(row, column, decimals):
+    """A time as an int64, in units of the last of its `decimals` digits behind the point."""
+    found = _DECIMAL.fullmatch(row[column])
+    # RecBole and pandas write whole numbers as 12.0 where a column has holes.
+    if not found or (decimals == 0 and (found[2] or b"").strip(b"0")):
+        kind = "a number" if decimals else "an integer"
+        raise MalformedError(f"column {column!r} must be {kind}")
+    whole, behind = found[1], found[2] or b""
+    number = int(whole + behind[:decimals].ljust(decimals, b"0"))
+    if not -(1 << 63) <= number < 1 << 63:
+        raise MalformedError(f"column {column!r} must fit 64 bits")
+    return number
 
-    def error(self, place, rule):
-        """`InputError` that names the file and the row."""
-        row = self._layout.number(place)
-        return InputError(f"row {row} of {self._path}", rule, "Correct or remove the row.")
 
-    def _number(self, place, row, column, kind, rule):
-        try:
-            if b"_" in row[column]:
-                raise ValueError("groups of digits, as in 1_000, are Python's alone")
-            return kind(row[column])
-        except ValueError as error:
-            # RecBole and pandas write whole numbers as 12.0 where a column has holes.
-            if kind is int and row[column].endswith(b".0") and row[column][:-2].isdigit():
-                return int(row[column][:-2])
-            raise self.error(place, f"column {column!r} must be {rule}") from error
+def number(row, column):
+    """A float that is finite in 32 bits, or None when the value is empty or NaN."""
+    text = row[column]
+    if not text:
+        return None
+    try:
+        if b"_" in text:
+            raise ValueError("groups of digits, as in 1_000, are Python's alone")
+        found = float(text)
+    except ValueError as error:
+        raise MalformedError(f"column {column!r} must be a number") from error
+    if abs(found) > _MOST:
+        raise MalformedError(f"column {column!r} must be finite in 32 bits")
+    return None if math.isnan(found) else found

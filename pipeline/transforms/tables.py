@@ -1,75 +1,117 @@
 """The two tables of a dataset as keyed collections."""
 
-import os
+import json
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import MULTI
-from pipeline.transforms.counters import NAMESPACE
+from pipeline.transforms import counters, rows
 from pipeline.transforms.layouts import layout
 from pipeline.transforms.read_rows import SPAN
-from pipeline.transforms.rows import RowParser
+
+REJECTS = "rejects"
+_TABLE = "table"
 
 
 class _ReadTable(beam.PTransform):
-    """Reads and parses one table of a dataset.
+    """Reads and parses one table of a dataset, to `(rows, rejects)`.
+
+    A reject is a malformed row as a line of JSON: `table`, `place`, `rule` that it breaks, `row`.
 
     Args:
-        table: the dataset spec's `Interactions` or `Users`.
+        spec: the `DatasetSpec`.
         folder: of the raw files.
         span: bytes that one worker reads at a time.
 
     Raises:
-        InputError: a missing column; while running, a malformed row.
+        InputError: as of `formats.inspect`; while running, a malformed row where none is allowed.
     """
 
-    def __init__(self, table, folder, span=SPAN):
+    def __init__(self, spec, folder, span=SPAN):
         super().__init__()
-        self._table, self._path, self._span = table, os.path.join(folder, table.file), span
+        self._spec, self._table = spec, getattr(spec, self._name)
+        self._folder, self._span = folder, span
 
     def expand(self, begin):
-        found = layout(self._table, self._path)
-        parse = self._parse(self._table, RowParser(found, self._path))
-        return begin | "Read" >> found.read(self._span) | "Parse" >> beam.ParDo(parse)
+        found = layout(self._table, self._folder)
+        parse = self._parse(self._name, self._table, found, stop=not self._spec.max_rejects)
+        parsed = (
+            begin
+            | "Read" >> found.read(self._span)
+            | "Parse" >> beam.ParDo(parse).with_outputs(REJECTS, main=_TABLE)
+        )
+        return parsed[_TABLE], parsed[REJECTS]
 
 
-class _ParseInteraction(beam.DoFn):
-    def __init__(self, table, parser):
+class _Parse(beam.DoFn):
+    """Parses rows; `stop` at a malformed one, or give it out under `REJECTS`."""
+
+    def __init__(self, name, table, layout_, stop):
         super().__init__()
-        self._table, self._parser = table, parser
-        self._events = Metrics.counter(NAMESPACE, "events")
+        self._name, self._table, self._layout, self._stop = name, table, layout_, stop
+        self._rejected = _counter(counters.REJECTED)
 
     def process(self, numbered):
         place, raw = numbered
-        row = self._parser(place, raw)
+        try:
+            yield from self._parsed(place, self._layout.columns(place, raw))
+        except rows.MalformedError as error:
+            if self._stop:
+                # The row's number takes a look at all rows before; a reject does without.
+                where = self._layout.row(place)
+                raise InputError(where, str(error), "Correct or remove the row.") from error
+            self._rejected.inc()
+            reject = {
+                "table": self._name,
+                "place": self._layout.position(place),
+                "rule": str(error),
+                "row": self._layout.text(raw),
+            }
+            yield beam.pvalue.TaggedOutput(REJECTS, json.dumps(reject))
+
+
+class _ParseInteraction(_Parse):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._kept = _keep(self._table.keep)
+        self._events = _counter(counters.EVENTS)
+        self._left_out = _counter(counters.NOT_KEPT)
+        self._without_time = _counter(counters.WITHOUT_TIME)
+
+    def _parsed(self, place, row):
+        table = self._table
+        user, item = rows.key(row, table.user), rows.key(row, table.item)
+        if not self._kept(row):
+            self._left_out.inc()
+            return []
+        if table.drop_without_time and rows.is_missing(row, table.time):
+            self._without_time.inc()
+            return []
+        time = rows.time(row, table.time, table.time_decimals)
         self._events.inc()
-        user = self._parser.key(place, row, self._table.user)
-        item = self._parser.key(place, row, self._table.item)
-        yield user, (self._parser.integer(place, row, self._table.time), place, item)
+        return [(user, (time, place, item))]
 
 
-class _ParseUser(beam.DoFn):
-    def __init__(self, table, parser):
-        super().__init__()
-        self._table, self._parser = table, parser
+class _ParseUser(_Parse):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self._missing = {
             column.name: {b"", *(value.encode() for value in column.missing)}
-            for column in table.features
+            for column in self._table.features
         }
 
-    def process(self, numbered):
-        place, raw = numbered
-        row = self._parser(place, raw)
-        values = {c.name: self._values(place, row, c) for c in self._table.features}
-        yield self._parser.key(place, row, self._table.id), (place, values)
+    def _parsed(self, place, row):
+        values = {column.name: self._values(row, column) for column in self._table.features}
+        return [(rows.key(row, self._table.id), (place, values))]
 
-    def _values(self, place, row, column):
+    def _values(self, row, column):
         text, missing = row[column.column], self._missing[column.name]
         if text in missing:
             return []
         if column.feature.is_numeric:
-            number = self._parser.number(place, row, column.column)
+            number = rows.number(row, column.column)
             return [] if number is None else [number]
         parts = text.split(column.separator.encode()) if column.kind == MULTI else [text]
         return [part.strip() for part in parts if part.strip() not in missing]
@@ -78,7 +120,7 @@ class _ParseUser(beam.DoFn):
 class ReadInteractions(_ReadTable):
     """Reads the log as `(user id, (time, place, item id))`, ids as bytes."""
 
-    _parse = _ParseInteraction
+    _name, _parse = "interactions", _ParseInteraction
 
 
 class ReadUsers(_ReadTable):
@@ -87,4 +129,23 @@ class ReadUsers(_ReadTable):
     Values are a list of bytes, or of at most one float; it is empty when the value is missing.
     """
 
-    _parse = _ParseUser
+    _name, _parse = "users", _ParseUser
+
+
+def _keep(keep):
+    """Whether a row is an event, by `Keep`."""
+    if keep is None:
+        return lambda row: True
+    if keep.one_of:
+        values = {value.encode() for value in keep.one_of}
+        return lambda row: row[keep.column] in values
+
+    def enough(row):
+        number = rows.number(row, keep.column)
+        return number is not None and number >= keep.at_least
+
+    return enough
+
+
+def _counter(name):
+    return Metrics.counter(counters.NAMESPACE, name)

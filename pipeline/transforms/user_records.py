@@ -5,6 +5,7 @@ from apache_beam.metrics import Metrics
 
 from cmclrec_tf.schema import SEGMENT, SPLITS, TRAIN
 from pipeline.transforms import counters
+from pipeline.transforms.first import FirstOfEqual
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_rows import SPAN
 from pipeline.transforms.record import EVERYBODY, build_records, current_record, events_needed
@@ -23,20 +24,23 @@ class UserRecords(beam.PTransform):
         folder: of the raw files.
         data: `DataConfig`.
         span: bytes that one worker reads at a time.
+        rejects: prefix of the files that malformed rows are written to, see `tables`; None where
+            they are only counted.
 
     Raises:
-        InputError: a missing column; while running, a malformed row.
+        InputError: as of `formats.inspect`; while running, a malformed row where none is allowed.
     """
 
-    def __init__(self, spec, folder, data, span=SPAN):
+    def __init__(self, spec, folder, data, span=SPAN, rejects=None):
         super().__init__()
-        self._spec, self._folder, self._data, self._span = spec, folder, data, span
+        self._joined = _Joined(spec, folder, events_needed(data), span, rejects)
+        self._spec, self._data = spec, data
 
     def expand(self, begin):
         to_record = _ToRecord(self._spec.users.features, self._data)
         tagged = (
             begin
-            | _Joined(self._spec, self._folder, events_needed(self._data), self._span)
+            | "Joined" >> self._joined
             | "Records" >> beam.ParDo(to_record).with_outputs(*SPLITS)
         )
         return {split: tagged[split] for split in SPLITS}
@@ -52,33 +56,38 @@ class CurrentUsers(beam.PTransform):
     Args, errors: as of `UserRecords`.
     """
 
-    def __init__(self, spec, folder, data, span=SPAN):
+    def __init__(self, spec, folder, data, span=SPAN, rejects=None):
         super().__init__()
-        self._spec, self._folder, self._data, self._span = spec, folder, data, span
+        self._joined = _Joined(spec, folder, data.max_history, span, rejects)
+        self._columns = spec.users.features
 
     def expand(self, begin):
-        return (
-            begin
-            | _Joined(self._spec, self._folder, self._data.max_history, self._span)
-            | "Records" >> beam.ParDo(_ToCurrent(self._spec.users.features))
-        )
+        return begin | "Joined" >> self._joined | "Records" >> beam.ParDo(_ToCurrent(self._columns))
 
 
 class _Joined(beam.PTransform):
     """(user id, {"events": [(number, newest events)], "users": [(place, features)]})."""
 
-    def __init__(self, spec, folder, keep, span):
+    def __init__(self, spec, folder, keep, span, rejects):
         super().__init__()
-        self._spec, self._folder, self._keep, self._span = spec, folder, keep, span
+        self._spec, self._folder, self._keep = spec, folder, keep
+        self._span, self._rejects = span, rejects
 
     def expand(self, begin):
-        events = (
-            begin
-            | "Interactions" >> ReadInteractions(self._spec.interactions, self._folder, self._span)
-            | "Newest" >> beam.CombinePerKey(NewestEvents(self._keep))
+        events, bad_events = begin | "Interactions" >> ReadInteractions(
+            self._spec, self._folder, self._span
         )
-        users = begin | "Users" >> ReadUsers(self._spec.users, self._folder, self._span)
-        return {"events": events, "users": users} | "Join" >> beam.CoGroupByKey()
+        users, bad_users = begin | "Users" >> ReadUsers(self._spec, self._folder, self._span)
+        if self._spec.interactions.drop_duplicates:
+            events |= "Distinct" >> FirstOfEqual()
+        if self._rejects:
+            _ = (
+                (bad_events, bad_users)
+                | "Rejects" >> beam.Flatten()
+                | "WriteRejects" >> beam.io.WriteToText(self._rejects, ".jsonl", skip_if_empty=True)
+            )
+        newest = events | "Newest" >> beam.CombinePerKey(NewestEvents(self._keep))
+        return {"events": newest, "users": users} | "Join" >> beam.CoGroupByKey()
 
 
 class _FromJoined(beam.DoFn):

@@ -60,9 +60,9 @@ def test_the_same_records_as_of_plain_text(twelve, tmp_path):
 def test_rows_are_numbered_over_the_row_groups(tmp_path):
     table = pa.table({"a": range(7), "b": ["x"] * 7, "c": [None, *"bcdefg"]})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=3)
-    expected = [(n, (b"" if n == 0 else b"abcdefg"[n : n + 1], b"%d" % n)) for n in range(7)]
+    expected = [((0, n), (b"" if n == 0 else b"abcdefg"[n : n + 1], b"%d" % n)) for n in range(7)]
     with _pipeline() as pipeline:
-        found = pipeline | ReadParquet(tmp_path / "t.parquet", ("c", "a"))
+        found = pipeline | ReadParquet([(tmp_path / "t.parquet", ("c", "a"))])
         assert_that(found, equal_to(expected))
 
 

@@ -197,8 +197,9 @@ def test_rows_and_their_offsets(tmp_path, span, end):
     text = b"header\nfirst\n\n3rd\r\nl\xc3\xa4st" + end
     (tmp_path / "odd [1].txt").write_bytes(text)
     with _pipeline() as pipeline:
-        rows = pipeline | ReadRows(tmp_path / "odd [1].txt", span)
-        assert_that(rows, equal_to([(7, b"first"), (14, b"3rd"), (19, b"l\xc3\xa4st")]))
+        rows = pipeline | ReadRows([tmp_path / "odd [1].txt"], span)
+        expected = [((0, 7), b"first"), ((0, 14), b"3rd"), ((0, 19), b"l\xc3\xa4st")]
+        assert_that(rows, equal_to(expected))
     assert row_number(tmp_path / "odd [1].txt", 19) == 5
 
 

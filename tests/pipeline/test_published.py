@@ -1,0 +1,91 @@
+"""KuaiRec and XING as they are published, to user records, against a plain loop."""
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+
+from cmclrec_tf.config import DataConfig
+from pipeline.datasets import check, load_spec
+from pipeline.transforms import counters
+from pipeline.transforms.split import draw
+from pipeline.transforms.user_records import UserRecords
+from tests.pipeline.published import write_kuairec, write_xing
+from tests.pipeline.test_transforms import _pipeline
+
+DATA = DataConfig(max_history=5, min_events=3)
+
+
+def _histories(events):
+    """`{user: (segment, history, its times, target)}` of `[(user, item, time)]` in file order."""
+    logs = {}
+    for number, (user, item, time) in enumerate(dict.fromkeys(events)):
+        logs.setdefault(str(user).encode(), []).append((time, number, str(item).encode()))
+    found = {}
+    for user, log in logs.items():
+        if len(log) >= DATA.min_events:
+            *before, last = sorted(log)
+            segment = draw(user, DATA)[1]
+            before = [] if segment == "cold" else before[-DATA.max_history :]
+            items, times = [item for *_, item in before], [time for time, *_ in before]
+            found[user] = segment.encode(), items, times, last[2]
+    return found
+
+
+def _seen(record):
+    names = ("segment", "history", "history_time", "target")
+    segment, history, times, target = (record[name] for name in names)
+    return record["user_id"][0], (segment[0], history, times, target[0])
+
+
+def _run(name, folder, expected, known):
+    """Checks the records, and user features of some users; returns the counters."""
+    spec = load_spec(name)
+    check(spec, folder)
+    with _pipeline() as pipeline:
+        splits = pipeline | UserRecords(spec, folder, DATA, span=997)
+        records = tuple(splits.values()) | beam.Flatten()
+        assert_that(records | beam.Map(_seen), equal_to(list(expected.items())), label="records")
+        profiles = records | "Profiles" >> beam.FlatMap(
+            lambda record: [
+                (user, {name: record[name] for name in of_user})
+                for user, of_user in known.items()
+                if record["user_id"] == [user]
+            ]
+        )
+        assert_that(profiles, equal_to(list(known.items())), label="profiles")
+    return counters.read(pipeline.result)
+
+
+def test_kuairec(tmp_path):
+    rows = write_kuairec(tmp_path)
+    watched = [row for row in rows if row[3] >= 2]
+    timed = [(user, video, at) for user, video, at, _ in watched if at]
+    expected = _histories((user, video, round(at * 1000)) for user, video, at in timed)
+    known = {
+        b"3": {"user_active_degree": [], "is_video_author": [b"1"]},
+        b"4": {
+            "follow_user_num_range": [b"(0,10]"],
+            "is_live_streamer": [],
+            "register_days": [111.0],
+        },
+    }
+    counted = _run("kuairec", tmp_path, expected, known)
+    assert {segment for segment, *_ in expected.values()} == {b"warm", b"cold"}
+    assert counted[counters.NOT_KEPT] == len(rows) - len(watched) > 100
+    assert counted[counters.WITHOUT_TIME] == len(watched) - len(timed) > 20
+    assert counted[counters.DUPLICATES] == len(timed) - len(set(timed)) > 20
+    assert any(ratio == 2.0 for *_, ratio in watched)
+
+
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_xing(tmp_path, prefixed):
+    rows = write_xing(tmp_path, prefixed)
+    positive = [(user, item, at) for user, item, kind, at in rows if kind in (1, 2, 3)]
+    known = {
+        b"5": {"jobroles": []},
+        b"6": {"jobroles": [b"7", b"22"], "edu_fieldofstudies": [b"3", b"5"], "wtcj": [b"0"]},
+        b"7": {"career_level": [], "edu_fieldofstudies": []},
+    }
+    counted = _run("xing", tmp_path, _histories(positive), known)
+    assert counted[counters.NOT_KEPT] == len(rows) - len(positive) > 100
+    assert counted[counters.DUPLICATES] == len(positive) - len(set(positive)) > 20
