@@ -191,7 +191,9 @@ def test_bad_input_surfaces_as_one_line(component, tmp_path):
 def test_other_failures_are_not_disguised(component, tmp_path):
     spec = load_spec(write_twelve(tmp_path / "raw"))
     check(spec, tmp_path / "raw")
-    (tmp_path / "raw" / "users.csv").unlink()
-    with pytest.raises(Exception, match="No such file") as error:
+    folder = configs.Folders(tmp_path / "var", spec.name).pipeline
+    folder.mkdir(parents=True)
+    (folder / "ExampleGen").write_text("in the way")
+    with pytest.raises(Exception, match="ExampleGen") as error:
         component(spec, tmp_path / "raw", DataConfig(min_events=2, salt=TWELVE_SALT))
     assert not isinstance(error.value, InputError)

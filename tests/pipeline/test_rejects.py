@@ -1,0 +1,101 @@
+"""Malformed rows that are allowed: left out, kept aside with the reason, and counted."""
+
+import pathlib
+
+import pytest
+from tfx.orchestration import metadata, pipeline
+
+from cmclrec_tf.config import Config, DataConfig
+from cmclrec_tf.errors import InputError
+from pipeline import configs
+from pipeline.components import rejects
+from pipeline.components.example_gen import COMPONENT, current_users, rejects_folder, user_counts
+from pipeline.components.population import check_anybody
+from pipeline.data import data_components
+from pipeline.datasets import load_spec
+from pipeline.outputs import Outputs
+from pipeline.runners import local
+from tests.pipeline.fixtures import write_clusters
+
+pytestmark = pytest.mark.pipeline
+
+LOG = [("u0,it1,noon", "column 'time' must be an integer"), ("u1,it2", "3 columns or more")]
+USER = "u2,young,cook,,12345", "column 'age' must be a number"
+
+
+@pytest.fixture
+def clusters(tmp_path):
+    """A dataset with three malformed rows; returns its spec by the number of those allowed."""
+    spec_path = write_clusters(tmp_path / "raw")
+    with open(tmp_path / "raw" / "interactions.csv", "a") as file:
+        file.writelines(f"{row}\n" for row, _ in LOG)
+    path = tmp_path / "raw" / "users.csv"
+    header, *users = path.read_text().splitlines()
+    path.write_text("\n".join([header, USER[0], *users]) + "\n")
+    text = spec_path.read_text()
+
+    def spec(most):
+        spec_path.write_text(f"{text}max_rejects: {most}\n")
+        return load_spec(spec_path)
+
+    return spec
+
+
+def _run(spec, tmp_path, components):
+    folders = configs.Folders(tmp_path / "var", spec.name)
+    folders.make()
+    local.run(
+        pipeline.Pipeline(
+            pipeline_name=folders.pipeline_name,
+            pipeline_root=str(folders.pipeline),
+            components=components,
+            metadata_connection_config=metadata.sqlite_metadata_connection_config(
+                str(folders.metadata)
+            ),
+        )
+    )
+    return Outputs(folders.metadata, folders.pipeline_name)
+
+
+def _gated(spec, tmp_path):
+    config = Config(data=DataConfig(min_events=2))
+    return _run(spec, tmp_path, data_components(spec, tmp_path / "raw", config, "", "").all)
+
+
+def test_too_many_stop_the_run_and_are_kept(clusters, tmp_path):
+    with pytest.raises(InputError) as error:
+        _gated(clusters(2), tmp_path)
+    said = str(error.value)
+    assert said.startswith("3 malformed rows: max_rejects=2 allows fewer")
+    (folder,) = (tmp_path / "var").rglob("rejects")
+    assert str(folder) in said and LOG[0][1] in said and "young" not in said
+    found = rejects.read(str(folder))
+    expected = [("interactions", *row) for row in LOG] + [("users", *USER)]
+    assert len(found) == 3
+    for reject, (table, row, rule) in zip(found, expected, strict=True):
+        assert (reject["table"], reject["row"]) == (table, row) and rule in reject["rule"]
+        _, offset, _, path = reject["place"].split(" ", 3)
+        assert pathlib.Path(path).read_bytes()[int(offset) :].startswith(row.encode())
+
+
+def test_as_many_as_allowed_pass_and_are_told(clusters, tmp_path):
+    outputs = _gated(clusters(3), tmp_path)
+    examples = outputs.artifact(COMPONENT, "examples")
+    assert user_counts(examples)["rows_rejected"] == 3
+    # The malformed row was the first of this user's, who has another one.
+    assert "users_repeated" not in user_counts(examples)
+    assert len(rejects.read(rejects_folder(examples))) == 3
+    report = pathlib.Path(outputs.artifact("DataGate", "report").uri, "REPORT.txt").read_text()
+    assert "users: 1 rows: column 'age' must be a number" in report and "young" not in report
+
+
+def test_without_any_there_is_no_folder(clusters, tmp_path):
+    assert rejects.read(str(tmp_path / "nowhere")) == []
+    rejects.check([], 0, "nowhere")
+
+
+def test_lists_are_not_made_of_too_many(clusters, tmp_path):
+    spec = clusters(2)
+    with pytest.raises(InputError, match="3 malformed rows in users.csv and interactions.csv"):
+        _run(spec, tmp_path, [current_users(spec, tmp_path / "raw", DataConfig())])
+    check_anybody({"rows_rejected": 2, "users_everybody_cold": 1}, spec)
