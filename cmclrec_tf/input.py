@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 import yaml
 
-from cmclrec_tf import parsing, stream, vocabulary
+from cmclrec_tf import parsing, shards, stream, vocabulary
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, ITEMS, SPLITS, TRAIN, USER_ID, Feature, Schema
 
@@ -41,7 +41,7 @@ class PreparedDataset:
         """Joins the parts that a pipeline leaves in several places; sizes are counted here.
 
         Raises:
-            InputError: a vocabulary that is missing.
+            InputError: a vocabulary that is missing, or a damaged file.
         """
         tokens = {
             field: vocabulary.read(vocabularies[field])
@@ -51,7 +51,7 @@ class PreparedDataset:
         sized = tuple(dataclasses.replace(f, size=size.get(f.name, 0)) for f in features)
         schema = Schema(sized, items=size[ITEMS], digest=vocabulary.digest(tokens))
         files = {split: tuple(sorted(paths)) for split, paths in files.items()}
-        users = {split: _count(paths) for split, paths in files.items()}
+        users = {split: shards.count(paths) for split, paths in files.items()}
         dataset = cls(name, schema, max_history, files, dict(vocabularies), users)
         return dataclasses.replace(dataset, schema=dataset._with_statistics())
 
@@ -60,7 +60,8 @@ class PreparedDataset:
         """Reads a prepared dataset from its folder.
 
         Raises:
-            InputError: the folder, its description or a vocabulary is missing.
+            InputError: the folder, its description or a vocabulary is missing, a file is damaged,
+                or records are lost.
         """
         folder = pathlib.Path(folder)
         path = folder / DESCRIPTION
@@ -71,13 +72,20 @@ class PreparedDataset:
         described = yaml.safe_load(path.read_text())
         features = tuple(Feature(**values) for values in described["features"])
         names = Schema(features).vocabularies
-        return cls.build(
+        dataset = cls.build(
             features,
             described["max_history"],
             {split: [str(p) for p in (folder / split).glob("*.gz")] for split in SPLITS},
             {name: str(folder / VOCABULARIES / name) for name in names},
             described["name"],
         )
+        if dataset.users != described["users"]:
+            raise InputError(
+                f"{folder} with {dataset.users} records",
+                f"its {DESCRIPTION} says {described['users']}",
+                "Prepare the dataset again.",
+            )
+        return dataset
 
     def with_history(self, length):
         """The same dataset, read with histories of the newest `length` items.
@@ -157,7 +165,7 @@ class PreparedDataset:
                 "it must hold files",
                 "Prepare the dataset again.",
             )
-        return _read(self.files[split])
+        return shards.read(self.files[split])
 
     def _parse(self, serialized):
         return parsing.parse(serialized, self.schema, self.max_history)
@@ -195,16 +203,6 @@ class PreparedDataset:
 def _scale(mean, deviation):
     """1 for a column that is constant but for rounding."""
     return deviation if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0
-
-
-def _read(paths):
-    return tf.data.TFRecordDataset(list(paths), compression_type="GZIP")
-
-
-def _count(paths):
-    if not paths:
-        return 0
-    return int(_read(paths).batch(4096).reduce(0, lambda n, batch: n + tf.size(batch)))
 
 
 def check_replaceable(folder):

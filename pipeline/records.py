@@ -2,13 +2,13 @@
 
 import tensorflow as tf
 
+from cmclrec_tf import shards
 from cmclrec_tf.schema import MULTI
 
 
 def read(files):
     """Serialized records of gzipped TFRecord `files`, in order."""
-    paths = [str(path) for path in files]
-    return tf.data.TFRecordDataset(paths, "GZIP").as_numpy_iterator()
+    return shards.read(files).as_numpy_iterator()
 
 
 def parse(record):

@@ -13,6 +13,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import runtime_parameter_utils
 
 from cmclrec_tf.errors import InputError
+from pipeline import artifacts
 from pipeline.outputs import Outputs
 from pipeline.runners.quiet import quiet
 
@@ -35,7 +36,8 @@ def run(pipeline):
         Path of the log file.
 
     Raises:
-        InputError: bad input that a component found, as its original one line.
+        InputError: bad input that a component found, as its original one line, or a damaged file
+            of records that an earlier component left.
         Exception: anything else that a component raised.
     """
     for component in pipeline.components:
@@ -49,7 +51,9 @@ def run(pipeline):
         try:
             _Runner(pipeline).run(pipeline)
         except Exception as error:
-            found = _input_error(error)
+            found = _input_error(error) or artifacts.damage(
+                _metadata(pipeline), pipeline.pipeline_info.pipeline_name
+            )
             if found is None:
                 print(f"The log is {log}", file=sys.stderr)
                 raise
@@ -62,7 +66,7 @@ class _Runner(LocalDagRunner):
 
     def __init__(self, pipeline):
         super().__init__()
-        self._metadata = pipeline.metadata_connection_config.sqlite.filename_uri
+        self._metadata = _metadata(pipeline)
 
     def run_with_ir(self, pipeline, run_options=None):
         """Runs every node of the compiled pipeline."""
@@ -79,14 +83,21 @@ class _Runner(LocalDagRunner):
             again, end = ("\r", "") if sys.stderr.isatty() else ("", "\n")
             print(title, end=end, file=sys.stderr, flush=True)
             start = time.monotonic()
+            for folder in artifacts.set_aside(self._metadata, name, node_id):
+                print(f"{folder} is not as it was left; made anew", file=sys.stderr, flush=True)
             try:
                 super().run_with_ir(_only(pipeline, node_id), run_options)
             except BaseException:
                 print(f"{again}{title} failed", file=sys.stderr, flush=True)
                 raise
+            artifacts.seal(self._metadata, name, node_id)
             seconds = time.monotonic() - start
             cached = " (cached)" if Outputs(self._metadata, name).was_cached(node_id) else ""
             print(f"{again}{title} {seconds:.1f} s{cached}", file=sys.stderr, flush=True)
+
+
+def _metadata(pipeline):
+    return pipeline.metadata_connection_config.sqlite.filename_uri
 
 
 def _only(pipeline, node_id):

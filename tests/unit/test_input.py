@@ -164,7 +164,7 @@ def test_missing_split_and_vocabulary(small, tmp_path):
     folder = tmp_path / "broken"
     shutil.copytree(small.files["train"][0].rsplit("/", 2)[0], folder)
     shutil.rmtree(folder / "val")
-    with pytest.raises(InputError, match="split 'val'"):
+    with pytest.raises(InputError, match="dataset.yaml says"):
         PreparedDataset.load(folder).batches("val")
     (folder / "vocabularies" / "color").unlink()
     with pytest.raises(InputError, match="vocabulary file must exist"):
