@@ -25,8 +25,8 @@ def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
     heads = [line.split()[0] for line in told.output.splitlines() if not line.startswith(" ")]
     assert heads[0] == "ExampleGen" and heads[-1] == "Pusher"
     assert set(heads) == set(TO_A_PUSH)
-    size = (setting.data_dir / "interactions.csv").stat().st_size
-    assert f"  file interactions.csv: {size} bytes, changed " in told.output
+    log = setting.data_dir / "interactions.csv"
+    assert f"  file {log}: {log.stat().st_size} bytes, changed " in told.output
     assert "  model.width = 16\n" in told.output and "latent = 16" in told.output
     assert f"  -> model  {pathlib.Path(first_run.model).parent}" in told.output
 

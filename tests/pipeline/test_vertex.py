@@ -1,5 +1,6 @@
 """The pipeline as Vertex AI and Kubeflow are given it, executed task by task."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from cmclrec_tf.errors import InputError
 from tests.pipeline.compiled import CompiledRun
+from tests.pipeline.ram import ROOT, RamFileSystem
 
 pytestmark = pytest.mark.pipeline
 
@@ -147,6 +149,20 @@ def test_folders_that_tasks_cannot_reach_are_refused(setting, tmp_path):
     with pytest.raises(InputError, match="--data-dir .* cannot read or write a folder of this"):
         raise done.exception
     assert not (tmp_path / "job.json").exists()
+
+
+def test_remote_folders_and_files_are_compiled(setting, tmp_path):
+    """The raw files are looked at where they lie; nothing of this machine is in the job."""
+    remote = dataclasses.replace(setting, data_dir=RamFileSystem.hold(setting.data_dir))
+    done = _compile(remote, tmp_path, root=f"{ROOT}/root", serving=f"{ROOT}/serving")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "job.json").read_text()
+    job = json.loads(text)
+    assert job["runtimeConfig"]["gcsOutputDirectory"] == f"{ROOT}/root"
+    assert f"{ROOT}/interactions.csv" in text and str(setting.data_dir) not in text
+    lost = dataclasses.replace(setting, data_dir=f"{ROOT}/elsewhere")
+    with pytest.raises(InputError, match=f"{ROOT}/elsewhere/interactions.csv: the dataset needs"):
+        raise _compile(lost, tmp_path, root=f"{ROOT}/root", serving=f"{ROOT}/s").exception
 
 
 def test_what_is_no_compiled_pipeline_is_refused(tmp_path):
