@@ -19,6 +19,7 @@ from pipeline.components.population import check_anybody, check_population, summ
 from pipeline.datasets import DatasetSpec, states
 from pipeline.transforms import counters
 from pipeline.transforms.example import to_example
+from pipeline.transforms.guard import Guarded
 from pipeline.transforms.record import EVERYBODY, RECORD_VERSION
 from pipeline.transforms.tables import REJECTS
 from pipeline.transforms.user_records import CurrentUsers, UserRecords
@@ -98,7 +99,7 @@ class _Executor(BaseExampleGenExecutor):
         """`{split: collection of serialized user records}`."""
         spec, data = _parameters(exec_properties)
         folder = exec_properties["input_base"]
-        records = self._records(pipeline, spec, folder, data, self._rejects)
+        records = self._records(pipeline, spec, folder, data, self._rejects) | Guarded(data)
         return {
             split: found | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
             for split, found in records.items()
