@@ -59,6 +59,8 @@ def compile_job(
         sources=configs.Sources.of(run_fn),
         run_fn=run_fn,
         beam_args=cloud.beam_args(f"{str(root).rstrip('/')}/dataflow") or BEAM_ARGS,
+        # Vertex AI knows TFX's own resolvers alone, and none of them may find nothing.
+        compare_drift=False,
         **cloud.components(machine),
     )
     # A training job has a machine of its own; the task that waits for it needs none.

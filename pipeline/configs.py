@@ -23,6 +23,7 @@ TRANSFORM_CODE = (
 )
 GATE_CODE = (
     ("pipeline", "components/anomalies.py"),
+    ("pipeline", "components/curated.py"),
     ("pipeline", "components/data_gate.py"),
     ("pipeline", "components/rejects.py"),
 )

@@ -33,6 +33,7 @@ def create_pipeline(
     beam_args=(),
     make_trainer=Trainer,
     make_pusher=Pusher,
+    compare_drift=True,
 ):
     """Wires every component; a pure function of its arguments.
 
@@ -50,13 +51,15 @@ def create_pipeline(
         make_trainer, make_pusher: the components that train and push, or what makes them of the
             same arguments.
 
+        compare_drift: see `data_components`.
+
     Returns:
         `tfx.orchestration.pipeline.Pipeline`.
 
     Raises:
         InputError: a config that cannot be evaluated.
     """
-    data = data_components(spec, data_dir, config, sources.transform, sources.gate)
+    data = data_components(spec, data_dir, config, sources.transform, sources.gate, compare_drift)
     features = tuple(spec.features)
     described = json.dumps(schema.Schema(features).to_dict()["features"])
     training = make_trainer(

@@ -18,6 +18,7 @@ CHANCE = 1e-9
 
 CHECK_FILES = "Check the column's values in the raw files."
 CHECK_RECORDS = "Check pipeline/transforms, which writes the field of every record."
+CHECK_SCHEMA = "Check the raw files, or correct the schema."
 CHECK_SPEC = "Check the column in the raw files and its kind in the dataset spec."
 MORE_USERS = "Give more users, or change data.test_share or data.val_share."
 
@@ -64,7 +65,7 @@ class Finding:
         return f"{self.place}: {self.rule}"
 
 
-def judge(statistics, anomalies):
+def judge(statistics, anomalies, curated=False):
     """What blocks and what is told.
 
     The train split is the reference, since the schema is inferred from it. Statistics are looked at
@@ -74,6 +75,7 @@ def judge(statistics, anomalies):
     Args:
         statistics: `{split: DatasetFeatureStatistics}`.
         anomalies: `{split: Anomalies}` of the splits that were validated.
+        curated: whether the schema is kept by hand; then every departure from it blocks.
 
     Returns:
         `(blocking, reports)`, lists of `Finding`.
@@ -91,14 +93,14 @@ def judge(statistics, anomalies):
     seen = {(finding.split, finding.feature) for finding in blocking}
     reports = []
     for split in sorted(anomalies):
-        for finding in _told(split, anomalies[split]):
+        for finding in _told(split, anomalies[split], CHECK_SCHEMA if curated else ""):
             if (split, finding.feature) not in seen:
                 (blocking if finding.mend else reports).append(finding)
     return blocking, reports
 
 
-def _told(split, anomalies):
-    """A `Finding` for each reason of TFDV; those that block have a mend."""
+def _told(split, anomalies, mend):
+    """A `Finding` for each reason of TFDV; those that block have a mend, by default `mend`."""
     infos = [(name, anomalies.anomaly_info[name]) for name in sorted(anomalies.anomaly_info)]
     if anomalies.HasField("dataset_anomaly_info"):
         infos.append(("", anomalies.dataset_anomaly_info))
@@ -107,7 +109,7 @@ def _told(split, anomalies):
         kinds = {anomalies_pb2.AnomalyInfo.Type.Name(reason.type) for reason in info.reason}
         for kind in sorted(kinds):
             rule = f"it must keep the schema, and has {kind}"
-            yield Finding(split, feature, rule, BLOCKING.get(kind, ""))
+            yield Finding(split, feature, rule, BLOCKING.get(kind, mend))
 
 
 def _features(dataset):

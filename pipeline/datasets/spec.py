@@ -185,6 +185,8 @@ class DatasetSpec:
         source: where the files are fetched from, or None when only `--data-dir` brings them.
         max_rejects: malformed rows that do not stop a run. They are left out and kept aside, with
             the reason of each. With 0 the first one stops it.
+        schema: a file below the dataset's folder with a curated schema of the user records, as text
+            of TensorFlow Metadata; by default the schema is inferred from the train split.
         terms: on which its owner gives it.
         origin: who publishes the files, and what they are, when there is no source.
 
@@ -198,6 +200,7 @@ class DatasetSpec:
     items: Items | None = None
     source: Source | None = None
     max_rejects: int = 0
+    schema: str = ""
     terms: str = ""
     origin: str = ""
 
