@@ -9,6 +9,7 @@ import yaml
 from cmclrec_tf import checks
 from cmclrec_tf.baselines.settings import BaselineConfig
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.evaluation.settings import EvaluateConfig
 
 # The mapper with parts taken away: section 4.4 of the paper.
 ABLATIONS = ("NoDA", "NoCL", "None")
@@ -195,33 +196,6 @@ class FinetuneConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """Evaluation by segment, and the gate.
-
-    Attributes:
-        k: the K of Recall@K and NDCG@K that is gated on.
-        ks: every K that is reported.
-        min_warm_ndcg, min_cold_ndcg: a model below either is not blessed.
-        min_cold_coverage: number of distinct items that the cold users' top K must reach together;
-            one list for everybody reaches only K.
-    """
-
-    k: int = 20
-    ks: tuple[int, ...] = (5, 10, 20, 50)
-    min_warm_ndcg: float = 0.01
-    min_cold_ndcg: float = 0.01
-    min_cold_coverage: int = 40
-
-    def __post_init__(self):
-        object.__setattr__(self, "ks", tuple(self.ks))
-        checks.positive(self, "k")
-        cuts = all(type(k) is int and k > 0 for k in self.ks)
-        checks.check(cuts, "ks", self.ks, "cuts are positive integers")
-        checks.check(self.k in self.ks, "ks", self.ks, f"it must hold k={self.k}")
-        checks.not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
-
-
-@dataclasses.dataclass(frozen=True)
 class ServeConfig:
     """The exported model.
 
@@ -261,7 +235,7 @@ class Config:
 
     def to_yaml(self):
         values = self.to_dict()
-        values["evaluate"]["ks"] = list(values["evaluate"]["ks"])
+        values["evaluate"] |= {name: list(values["evaluate"][name]) for name in ("ks", "slices")}
         return yaml.safe_dump(values, sort_keys=False)
 
     @classmethod

@@ -76,7 +76,7 @@ def create_pipeline(
     evaluator = Evaluator(
         examples=data.example_gen.outputs["examples"],
         model=training.outputs["model"],
-        eval_config=eval_config(config, sources.evaluator),
+        eval_config=eval_config(config, features, sources.evaluator),
         example_splits=[schema.TEST],
     )
     validator = ServingValidator(

@@ -18,7 +18,7 @@ from pipeline.components.example_gen import COMPONENT, user_counts
 from pipeline.components.population import summary
 from pipeline.components.serving_validator import failures
 from pipeline.datasets import DatasetSpec
-from pipeline.evaluation import read_failures, read_metrics
+from pipeline.evaluated import read_failures, read_metrics, read_slices
 from pipeline.outputs import Outputs
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import local
@@ -52,6 +52,11 @@ class Run:
     def rows(self):
         """`{segment: {metric: value}}` of the trained model on the test split."""
         return read_metrics(self.evaluation)
+
+    @property
+    def slices(self):
+        """The same of the users of each value, `slices.Slice`s; see `read_slices`."""
+        return read_slices(self.evaluation)
 
     @property
     def reasons(self):

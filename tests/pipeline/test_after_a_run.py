@@ -48,7 +48,7 @@ def test_the_model_card_tells_of_this_run(first_run):
         assert f"| {segment} | {row['users']:.0f} | {row['recall@5']:.4f} |" in text
     assert "`model.width = 16`" in text
     page = (card / "model_card.html").read_text()
-    assert page.count("<table>") == 2 and 'src="data:image/png;base64,' in page
+    assert page.count("<table>") == 3 and 'src="data:image/png;base64,' in page
     assert (card / "segments.png").read_bytes().startswith(b"\x89PNG")
 
 
