@@ -15,6 +15,7 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 
 PUSHED = "PushedModel"
+_BASELINE = "baseline_model"
 _DESTINATION = "pushed_destination"
 _STATE = metadata_store_pb2.Execution.State
 _INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INPUT)
@@ -125,7 +126,12 @@ class History:
             # A cached execution puts out what an earlier one made, and names the same inputs.
             found |= makers
             events = self._store.get_events_by_execution_ids(makers) if makers else []
-            waiting = [e.artifact_id for e in events if e.type in _INPUTS]
+            waiting = [
+                e.artifact_id
+                for e in events
+                # A model is not made of the one that it was compared with.
+                if e.type in _INPUTS and e.path.steps[0].key != _BASELINE
+            ]
         newest = {self._component.get(i): i for i in sorted(found) if i in self._component}
         return [self._step(i) for i in sorted(newest.values())]
 

@@ -9,6 +9,7 @@ from tfx.proto import pusher_pb2, trainer_pb2
 
 from cmclrec_tf import schema
 from pipeline import trainer
+from pipeline.baseline import blessed_before
 from pipeline.components.model_card import ModelCard
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
@@ -33,6 +34,7 @@ def create_pipeline(
     beam_args=(),
     make_trainer=Trainer,
     make_pusher=Pusher,
+    make_baseline=blessed_before,
 ):
     """Wires every component; a pure function of its arguments.
 
@@ -49,6 +51,8 @@ def create_pipeline(
         beam_args: options of Beam, as flags.
         make_trainer, make_pusher: the components that train and push, or what makes them of the
             same arguments.
+        make_baseline: function that makes the node which finds what a model is compared with, see
+            `baseline.blessed_before`.
 
     Returns:
         `tfx.orchestration.pipeline.Pipeline`.
@@ -73,9 +77,11 @@ def create_pipeline(
             checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
         ),
     )
+    compared = make_baseline(training.outputs["model"], max(config.evaluate.ks))
     evaluator = Evaluator(
         examples=data.example_gen.outputs["examples"],
         model=training.outputs["model"],
+        baseline_model=compared.outputs["model"],
         eval_config=eval_config(config, features, sources.evaluator),
         example_splits=[schema.TEST],
     )
@@ -108,7 +114,7 @@ def create_pipeline(
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=str(root),
-        components=[*data.all, training, evaluator, validator, card, pusher],
+        components=[*data.all, training, compared, evaluator, validator, card, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_path
         and metadata.sqlite_metadata_connection_config(str(metadata_path)),

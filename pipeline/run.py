@@ -8,6 +8,7 @@ import tempfile
 import time
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.components.evaluator import constants
 from tfx.types import artifact_utils
 
 from cmclrec_tf import schema
@@ -65,6 +66,13 @@ class Run:
             return []
         verdict = self.outputs.artifact("ServingValidator", "blessing").uri
         return read_failures(self.evaluation) + failures(verdict)
+
+    @property
+    def baseline(self):
+        """Folder of the model that this one was compared with, or None without one."""
+        blessing = self.outputs.artifact("Evaluator", "blessing")
+        key = constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY
+        return blessing.get_string_custom_property(key) or None
 
     @property
     def card(self):

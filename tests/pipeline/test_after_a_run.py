@@ -14,6 +14,7 @@ pytestmark = pytest.mark.pipeline
 
 TO_A_MODEL = ("ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Trainer")
 TO_A_PUSH = (*TO_A_MODEL, "Evaluator", "ServingValidator", "Pusher")
+BESIDE = ("ExampleValidator", "DataGate", "Baseline", "ModelCard")
 
 
 def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
@@ -32,7 +33,7 @@ def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
 
     told = CliRunner().invoke(pipeline, ["status", *where])
     found = {line.split()[2]: line for line in told.output.splitlines()}
-    assert set(found) == {*TO_A_PUSH, "ExampleValidator", "DataGate", "ModelCard"}
+    assert set(found) == {*TO_A_PUSH, *BESIDE}
     assert str(first_run.model) in found["Trainer"]
     told = CliRunner().invoke(pipeline, ["lineage", str(setting.data_dir), *where])
     with pytest.raises(InputError, match="must be the folder of a version that this pipeline"):
