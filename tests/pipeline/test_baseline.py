@@ -32,32 +32,31 @@ class Past:
         config = proto.ConnectionConfig()
         config.sqlite.filename_uri = str(path)
         config.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        self.path = path
         self.store = metadata_store.MetadataStore(config)
         self.models, self.blessings, self.infra = [], [], []
         self._proto = proto
-        self._types = {
-            name: self.store.put_execution_type(proto.ExecutionType(name=name))
-            for name in ("Trainer", "ServingValidator")
-        }
+        self._nodes = self.store.put_context_type(proto.ContextType(name="node"))
 
     def model(self, settings=None, blessed=None, validated=None):
         """A model that was trained and, where a verdict is given, judged."""
         from tfx.types import standard_artifacts
 
-        model = self._saved(standard_artifacts.Model())
+        model = self.saved(standard_artifacts.Model())
         told = {"custom_config": json.dumps(settings or _settings())}
-        self._execution("Trainer", told, outputs=[model])
+        self.execution("Trainer", told, outputs={"model": model})
         self.models.append(model)
         if blessed is not None:
             verdict = standard_artifacts.ModelBlessing()
             verdict.set_int_custom_property("blessed", int(blessed))
             verdict.set_int_custom_property("current_model_id", model.id)
-            self.blessings.append(self._saved(verdict))
+            self.blessings.append(self.saved(verdict))
         if validated is not None:
             verdict = standard_artifacts.InfraBlessing()
             verdict.set_int_custom_property("blessed", int(validated))
-            self.infra.append(self._saved(verdict))
-            self._execution("ServingValidator", {}, inputs=[model], outputs=self.infra[-1:])
+            self.infra.append(self.saved(verdict))
+            left = {"blessing": self.infra[-1]}
+            self.execution("ServingValidator", inputs={"model": model}, outputs=left)
         return model
 
     def before(self, candidate):
@@ -74,7 +73,7 @@ class Past:
         assert set(found) == set(given)
         return found["model"][0] if found["model"] else None
 
-    def _saved(self, artifact):
+    def saved(self, artifact):
         artifact.uri = f"model-{len(self.models)}"
         artifact.type_id = self.store.put_artifact_type(
             artifact.artifact_type, can_add_fields=True, can_omit_fields=True
@@ -82,19 +81,23 @@ class Past:
         (artifact.id,) = self.store.put_artifacts([artifact.mlmd_artifact])
         return artifact
 
-    def _execution(self, name, properties, inputs=(), outputs=()):
-        execution = self._proto.Execution(type_id=self._types[name])
-        for key, value in properties.items():
-            execution.custom_properties[key].string_value = value
-        (execution_id,) = self.store.put_executions([execution])
-        kinds = self._proto.Event
-        self.store.put_events(
-            [
-                kinds(artifact_id=artifact.id, execution_id=execution_id, type=kind)
-                for kind, artifacts in ((kinds.INPUT, inputs), (kinds.OUTPUT, outputs))
-                for artifact in artifacts
-            ]
+    def execution(self, name, properties=None, inputs=None, outputs=None):
+        """An execution of the component `name`; artifacts by their keys."""
+        proto = self._proto
+        execution = proto.Execution(
+            type_id=self.store.put_execution_type(proto.ExecutionType(name=name))
         )
+        for key, value in (properties or {}).items():
+            execution.custom_properties[key].string_value = value
+        context = proto.Context(type_id=self._nodes, name=f"pipeline.{name}")
+        known = self.store.get_context_by_type_and_name("node", context.name)
+        events = []
+        for kind, artifacts in ((proto.Event.INPUT, inputs), (proto.Event.OUTPUT, outputs)):
+            for key, artifact in (artifacts or {}).items():
+                event = proto.Event(type=kind)
+                event.path.steps.add().key = key
+                events.append((artifact.mlmd_artifact, event))
+        self.store.put_execution(execution, events, [known or context])
 
 
 @pytest.fixture
@@ -145,3 +148,24 @@ def test_nor_can_one_of_other_features(past, capsys):
     past.model(settings, blessed=True, validated=True)
     assert past.before(past.model()) is None
     assert "it has other user features\n" in capsys.readouterr().err
+
+
+def test_a_model_does_not_come_from_the_one_that_it_was_compared_with(past):
+    """Not even if that one was the last to be trained, out of the cache."""
+    from tfx.types import standard_artifacts
+
+    from pipeline.history import History
+
+    first, second = past.model(_settings(seed=1)), past.model(_settings(seed=2))
+    told = {"custom_config": json.dumps(_settings(seed=1))}
+    past.execution("Trainer", told, outputs={"model": first})
+    blessing = past.saved(standard_artifacts.ModelBlessing())
+    judged = {"model": second, "baseline_model": first}
+    past.execution("Evaluator", inputs=judged, outputs={"blessing": blessing})
+    pushed = standard_artifacts.PushedModel()
+    pushed.set_string_custom_property("pushed_destination", "/serving/1")
+    given = {"model": second, "model_blessing": blessing}
+    past.execution("Pusher", inputs=given, outputs={"pushed_model": past.saved(pushed)})
+    steps = {step.component: step for step in History(past.path, "pipeline").origins("/serving/1")}
+    assert set(steps) == {"Trainer", "Evaluator", "Pusher"}
+    assert steps["Trainer"].config.seed == 2
