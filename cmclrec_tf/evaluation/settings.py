@@ -18,9 +18,8 @@ class EvaluateConfig:
         min_cold_coverage: number of distinct items that the cold users' top K must reach together;
             one list for everybody reaches only K.
         max_drop: share of the last blessed model's NDCG@K that a model may lose, among warm users
-            and among cold ones, and still be blessed; with 1 they are not compared. By chance
-            alone, a segment of 150 users moves by a tenth between two models that are equally good
-            (docs/pipeline.md), so a bound below that refuses at random.
+            and among cold ones, and still be blessed; with 1 they are not compared. Chance alone
+            moves equally good models apart, by 13 % among 900 cold users (docs/pipeline.md).
     """
 
     k: int = 20
@@ -29,7 +28,7 @@ class EvaluateConfig:
     min_warm_ndcg: float = 0.01
     min_cold_ndcg: float = 0.01
     min_cold_coverage: int = 40
-    max_drop: float = 0.2
+    max_drop: float = 0.3
 
     def __post_init__(self):
         for name in ("ks", "slices"):
