@@ -13,6 +13,8 @@ from cmclrec_tf.evaluation.settings import EvaluateConfig
 
 # The mapper with parts taken away: section 4.4 of the paper.
 ABLATIONS = ("NoDA", "NoCL", "None")
+# The settings of `data` that decide which users are in which split.
+DRAW = ("split", "salt", "test_share", "val_share")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +167,8 @@ class FinetuneConfig:
         softmax: how the every-position loss of Eq. 14 is computed: over the `full` catalogue at
             once, exact but `chunked`, or `sampled` with a correction.
         negatives: sampled items a batch, shared by its positions.
+        warm_start: in the pipeline, begin stage 2 with the weights of the last blessed model, if
+            there is one of the same settings, and leave stage 1 out; see `warm_start`.
     """
 
     epochs: int = 60
@@ -183,6 +187,7 @@ class FinetuneConfig:
     ema: float = 0.99
     softmax: str = "sampled"
     negatives: int = 1024
+    warm_start: bool = False
 
     def __post_init__(self):
         checks.positive(

@@ -11,12 +11,11 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 )
 from tfx.types import Channel, standard_artifacts
 
+from cmclrec_tf.config import DRAW
 from pipeline.components.serving_validator import BLESSED_PROPERTY
 
-COMPONENT = "Baseline"
+COMPONENT, START = "Baseline", "WarmStart"
 _MODEL, _CANDIDATE, _BLESSING, _INFRA = "model", "candidate", "model_blessing", "infra_blessing"
-# What decides which users are whose; with another draw a model was trained on some of the test's.
-_DRAW = ("split", "salt", "test_share", "val_share")
 
 
 def blessed_before(candidate, longest):
@@ -50,13 +49,25 @@ def latest_blessed(candidate, longest):
     It finds the newest model that the Evaluator has blessed, be it the candidate itself; arguments
     as in `blessed_before`, and not used.
     """
+    return _latest(COMPONENT)
+
+
+def start():
+    """The node that finds the model whose weights a training begins with: the newest blessed one.
+
+    A run that is repeated begins with what the run before left, and trains again.
+    """
+    return _latest(START)
+
+
+def _latest(component):
     return Resolver(
         strategy_class=LatestBlessedModelStrategy,
         **{
             _MODEL: Channel(type=standard_artifacts.Model),
             _BLESSING: Channel(type=standard_artifacts.ModelBlessing),
         },
-    ).with_id(COMPONENT)
+    ).with_id(component)
 
 
 class BlessedBefore(ResolverStrategy):
@@ -117,7 +128,8 @@ def differences(ours, theirs, longest):
     drawn, given = ours["config"]["data"], theirs["config"]["data"]
     found += [
         f"data.{name}={given.get(name)!r} instead of {drawn[name]!r}"
-        for name in _DRAW
+        # With another draw it was trained on some of the test users.
+        for name in DRAW
         if drawn[name] != given.get(name)
     ]
     length = theirs["config"]["serve"]["list_length"]

@@ -15,7 +15,8 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 
 PUSHED = "PushedModel"
-_BASELINE = "baseline_model"
+# What a model was compared with, and began with: each has a past of its own.
+_OTHER_MODELS = ("baseline_model", "base_model")
 _DESTINATION = "pushed_destination"
 _STATE = metadata_store_pb2.Execution.State
 _INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INPUT)
@@ -129,8 +130,7 @@ class History:
             waiting = [
                 e.artifact_id
                 for e in events
-                # A model is not made of the one that it was compared with.
-                if e.type in _INPUTS and e.path.steps[0].key != _BASELINE
+                if e.type in _INPUTS and e.path.steps[0].key not in _OTHER_MODELS
             ]
         newest = {self._component.get(i): i for i in sorted(found) if i in self._component}
         return [self._step(i) for i in sorted(newest.values())]

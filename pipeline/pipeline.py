@@ -8,8 +8,7 @@ from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 
 from cmclrec_tf import schema
-from pipeline import trainer
-from pipeline.baseline import blessed_before
+from pipeline import baseline, trainer
 from pipeline.components.model_card import ModelCard
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
@@ -34,7 +33,7 @@ def create_pipeline(
     beam_args=(),
     make_trainer=Trainer,
     make_pusher=Pusher,
-    make_baseline=blessed_before,
+    make_baseline=baseline.blessed_before,
 ):
     """Wires every component; a pure function of its arguments.
 
@@ -63,7 +62,9 @@ def create_pipeline(
     data = data_components(spec, data_dir, config, sources.transform, sources.gate)
     features = tuple(spec.features)
     described = json.dumps(schema.Schema(features).to_dict()["features"])
+    starts = [baseline.start()] if config.finetune.warm_start else []
     training = make_trainer(
+        base_model=starts[0].outputs["model"] if starts else None,
         run_fn=run_fn,
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
@@ -114,7 +115,7 @@ def create_pipeline(
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=str(root),
-        components=[*data.all, training, compared, evaluator, validator, card, pusher],
+        components=[*data.all, *starts, training, compared, evaluator, validator, card, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_path
         and metadata.sqlite_metadata_connection_config(str(metadata_path)),
