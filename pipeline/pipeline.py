@@ -78,11 +78,13 @@ def create_pipeline(
             checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
         ),
     )
-    compared = make_baseline(training.outputs["model"], max(config.evaluate.ks))
+    compared = []
+    if config.evaluate.max_drop < 1:
+        compared.append(make_baseline(training.outputs["model"], max(config.evaluate.ks)))
     evaluator = Evaluator(
         examples=data.example_gen.outputs["examples"],
         model=training.outputs["model"],
-        baseline_model=compared.outputs["model"],
+        baseline_model=compared[0].outputs["model"] if compared else None,
         eval_config=eval_config(config, features, sources.evaluator),
         example_splits=[schema.TEST],
     )
@@ -115,7 +117,7 @@ def create_pipeline(
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=str(root),
-        components=[*data.all, *starts, training, compared, evaluator, validator, card, pusher],
+        components=[*data.all, *starts, training, *compared, evaluator, validator, card, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_path
         and metadata.sqlite_metadata_connection_config(str(metadata_path)),

@@ -60,7 +60,7 @@ def places(run):
         f"data anomalies: {run.anomalies}": run.validation,
         "prepared data": run.prepared,
         "model": run.model,
-        "compared with": run.baseline or "(none: no blessed model is older and comparable)",
+        "compared with": run.baseline or "(no other model)",
         "TensorBoard logs": run.logs,
         "evaluation": run.evaluation,
         "model card": pathlib.Path(run.card) / "model_card.html",

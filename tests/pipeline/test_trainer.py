@@ -197,15 +197,15 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
         assert [name for name in before if before[name] != after[name]] == [component]
 
 
-@pytest.mark.parametrize("warm", [False, True])
-def test_a_warm_start_begins_with_the_last_blessed_model(tmp_path, warm):
+@pytest.mark.parametrize(("warm", "max_drop"), [(False, 1.0), (True, 0.3)])
+def test_other_models_take_part_as_the_config_says(tmp_path, warm, max_drop):
     from pipeline.configs import Sources
     from pipeline.datasets import load_spec
     from pipeline.pipeline import create_pipeline
     from tests.pipeline.fixtures import write_twelve
 
     finetune = dataclasses.replace(CONFIG.finetune, warm_start=warm)
-    evaluate = EvaluateConfig(k=5, ks=(5,))
+    evaluate = EvaluateConfig(k=5, ks=(5,), max_drop=max_drop)
     made = create_pipeline(
         name="p",
         root=tmp_path,
@@ -220,6 +220,8 @@ def test_a_warm_start_begins_with_the_last_blessed_model(tmp_path, warm):
     assert ("WarmStart" in nodes) == (base is not None) == warm
     if warm:
         assert (base.producer_component_id, base.output_key) == ("WarmStart", "model")
+    compared = nodes["Evaluator"].inputs.get("baseline_model")
+    assert ("Baseline" in nodes) == (compared is not None) == (max_drop < 1)
 
 
 def test_the_files_that_digests_cover(tmp_path):
