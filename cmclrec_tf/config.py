@@ -9,9 +9,12 @@ import yaml
 from cmclrec_tf import checks
 from cmclrec_tf.baselines.settings import BaselineConfig
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.evaluation.settings import EvaluateConfig
 
 # The mapper with parts taken away: section 4.4 of the paper.
 ABLATIONS = ("NoDA", "NoCL", "None")
+# The settings of `data` that decide which users are in which split.
+DRAW = ("split", "salt", "test_share", "val_share")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +167,8 @@ class FinetuneConfig:
         softmax: how the every-position loss of Eq. 14 is computed: over the `full` catalogue at
             once, exact but `chunked`, or `sampled` with a correction.
         negatives: sampled items a batch, shared by its positions.
+        warm_start: in the pipeline, begin stage 2 with the weights of the last blessed model, if
+            there is one of the same settings, and leave stage 1 out; see `warm_start`.
     """
 
     epochs: int = 60
@@ -182,6 +187,7 @@ class FinetuneConfig:
     ema: float = 0.99
     softmax: str = "sampled"
     negatives: int = 1024
+    warm_start: bool = False
 
     def __post_init__(self):
         checks.positive(
@@ -192,33 +198,6 @@ class FinetuneConfig:
         checks.proportion(self, "cold_decay", "distill")
         checks.one_of(self, "cold_rows", ("both", "flagged"))
         checks.one_of(self, "softmax", ("full", "chunked", "sampled"))
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """Evaluation by segment, and the gate.
-
-    Attributes:
-        k: the K of Recall@K and NDCG@K that is gated on.
-        ks: every K that is reported.
-        min_warm_ndcg, min_cold_ndcg: a model below either is not blessed.
-        min_cold_coverage: number of distinct items that the cold users' top K must reach together;
-            one list for everybody reaches only K.
-    """
-
-    k: int = 20
-    ks: tuple[int, ...] = (5, 10, 20, 50)
-    min_warm_ndcg: float = 0.01
-    min_cold_ndcg: float = 0.01
-    min_cold_coverage: int = 40
-
-    def __post_init__(self):
-        object.__setattr__(self, "ks", tuple(self.ks))
-        checks.positive(self, "k")
-        cuts = all(type(k) is int and k > 0 for k in self.ks)
-        checks.check(cuts, "ks", self.ks, "cuts are positive integers")
-        checks.check(self.k in self.ks, "ks", self.ks, f"it must hold k={self.k}")
-        checks.not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +240,7 @@ class Config:
 
     def to_yaml(self):
         values = self.to_dict()
-        values["evaluate"]["ks"] = list(values["evaluate"]["ks"])
+        values["evaluate"] |= {name: list(values["evaluate"][name]) for name in ("ks", "slices")}
         return yaml.safe_dump(values, sort_keys=False)
 
     @classmethod

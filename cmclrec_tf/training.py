@@ -17,7 +17,7 @@ EVAL_BATCH = 256
 BEST = "val_ndcg"
 
 
-def train(dataset, config=None, log_dir=None, checkpoint_dir=None):
+def train(dataset, config=None, log_dir=None, checkpoint_dir=None, start=None):
     """Stage 1 fit, then stage 2 fit; the weights of the best validation NDCG are kept.
 
     Args:
@@ -26,16 +26,21 @@ def train(dataset, config=None, log_dir=None, checkpoint_dir=None):
         log_dir: TensorBoard logs go to `log_dir/pretrain` and `log_dir/finetune`.
         checkpoint_dir: local folder for the state after every epoch. The same call after a crash
             goes on from there, and ends with the weights that it would have had without.
+        start: `warm_start.WarmStart` that stage 2 begins with, in the place of stage 1.
 
     Returns:
         The trained `CMCLRec`.
 
     Raises:
         InputError: the dataset was prepared with a shorter history than the config asks for, or
-            has no train or val users; the checkpoints are of another config or dataset.
+            has no train or val users; the checkpoints are of another config or dataset; `start` is
+            of a model that differs in more than its vocabularies.
         TrainingError: the loss became NaN or infinite.
     """
     config, dataset = checked(dataset, config)
+    if start:
+        start.check(dataset.schema, config)
+        return finetune(dataset, config, None, log_dir, checkpoint_dir, start)
     stage1 = pretrain(dataset, config, log_dir, checkpoint_dir)
     return finetune(dataset, config, stage1.mapper, log_dir, checkpoint_dir)
 
@@ -63,8 +68,8 @@ def pretrain(dataset, config, log_dir=None, checkpoint_dir=None):
     return _fit(model, dataset, config, "pretrain", log_dir=log_dir, checkpoint_dir=checkpoint_dir)
 
 
-def finetune(dataset, config, mapper=None, log_dir=None, checkpoint_dir=None):
-    """Stage 2: fits and returns the `CMCLRec` model, on its best weights."""
+def finetune(dataset, config, mapper=None, log_dir=None, checkpoint_dir=None, start=None):
+    """Stage 2: fits and returns the `CMCLRec` model, on its best weights; `start` as in `train`."""
     # Anew, so that the first weights do not depend on whether stage 1 ran in this process.
     keras.utils.set_random_seed(config.seed + 1)
     model = CMCLRec(dataset.schema, config, mapper)
@@ -77,6 +82,7 @@ def finetune(dataset, config, mapper=None, log_dir=None, checkpoint_dir=None):
         optimizer=decay_feature_side,
         log_dir=log_dir,
         checkpoint_dir=checkpoint_dir,
+        start=start,
     )
 
 
@@ -169,6 +175,7 @@ def _fit(
     optimizer=plain_adam,
     log_dir=None,
     checkpoint_dir=None,
+    start=None,
 ):
     """Fits `model` on the train split; with a `monitor`, leaves it on its best weights.
 
@@ -181,10 +188,13 @@ def _fit(
             `stage` when None.
         monitor: the metric that stops the training when it has not grown for `patience` epochs.
         optimizer: (built model, settings) -> Keras optimizer.
+        start: `warm_start.WarmStart` of the first weights; those of a checkpoint come before it.
     """
     part = part or stage
     settings = getattr(config, part)
     model(next(iter(dataset.batches(TRAIN, settings.batch_size, shuffle=False))))
+    if start:
+        start.carry_to(model, dataset.vocabularies)
     # Under mixed precision Keras wraps it, and the wrapper does not tell of averages.
     adam = optimizer(model, settings)
     model.compile(adam)

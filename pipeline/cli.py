@@ -62,6 +62,7 @@ def run(dataset, data_dir, preset, config_path, root, run_fn):
     left = _run(dataset, data_dir, preset, config_path, root, run_fn)
     from pipeline import report
 
+    click.echo(report.quality(left))
     click.echo(report.places(left))
     _exit(left)
 

@@ -4,6 +4,7 @@ import pathlib
 
 from cmclrec_tf.errors import InputError
 from pipeline import configs
+from pipeline.baseline import latest_blessed
 from pipeline.folders import is_remote
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import vertex
@@ -58,6 +59,7 @@ def compile_job(
         serving_dir=serving_dir,
         sources=configs.Sources.of(run_fn),
         run_fn=run_fn,
+        make_baseline=latest_blessed,
         beam_args=cloud.beam_args(f"{str(root).rstrip('/')}/dataflow") or BEAM_ARGS,
         # Vertex AI knows TFX's own resolvers alone, and none of them may find nothing.
         compare_drift=False,

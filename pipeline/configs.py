@@ -36,6 +36,7 @@ TRAINER_CODE = (
 )
 EVALUATOR_CODE = (
     ("pipeline", "ranking_metrics.py"),
+    ("pipeline", "slices.py"),
     ("cmclrec_tf", "evaluation/metrics.py"),
 )
 VALIDATOR_CODE = (
@@ -46,7 +47,9 @@ VALIDATOR_CODE = (
 )
 CARD_CODE = (
     ("pipeline", "components/model_card.py"),
+    ("pipeline", "evaluated.py"),
     ("pipeline", "model_card.py"),
+    ("pipeline", "slices.py"),
 )
 
 

@@ -15,6 +15,8 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 
 PUSHED = "PushedModel"
+# What a model was compared with, and began with: each has a past of its own.
+_OTHER_MODELS = ("baseline_model", "base_model")
 _DESTINATION = "pushed_destination"
 _STATE = metadata_store_pb2.Execution.State
 _INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INPUT)
@@ -125,7 +127,11 @@ class History:
             # A cached execution puts out what an earlier one made, and names the same inputs.
             found |= makers
             events = self._store.get_events_by_execution_ids(makers) if makers else []
-            waiting = [e.artifact_id for e in events if e.type in _INPUTS]
+            waiting = [
+                e.artifact_id
+                for e in events
+                if e.type in _INPUTS and e.path.steps[0].key not in _OTHER_MODELS
+            ]
         newest = {self._component.get(i): i for i in sorted(found) if i in self._component}
         return [self._step(i) for i in sorted(newest.values())]
 

@@ -10,9 +10,9 @@ import math
 import re
 
 from cmclrec_tf.config import Config
-from cmclrec_tf.schema import COLD, OVERALL, WARM
+from cmclrec_tf.schema import COLD, WARM
+from pipeline.slices import SEGMENTS, Slice, shown, told
 
-SEGMENTS = (WARM, COLD, OVERALL)
 PLOT = "segments.png"
 # Below it one user more or less moves a recall by more than half a per cent.
 FEW_USERS = 200
@@ -46,6 +46,7 @@ class Facts:
         items: number of items that can be recommended.
         config: of the run.
         rows: `{segment: {metric: value}}` of the Evaluator.
+        slices: `Slice`s of the Evaluator, as `evaluated.read_slices` gives them.
         failures: why the model is not blessed, a line each; empty when it is.
         versions: `{library: version}`.
         made: when, as text.
@@ -59,6 +60,7 @@ class Facts:
     items: int
     config: Config
     rows: dict
+    slices: tuple[Slice, ...]
     failures: tuple[str, ...]
     versions: dict
     made: str
@@ -76,6 +78,7 @@ def markdown(facts):
         "## Quality by segment",
         _quality(facts),
         f"![NDCG by segment]({PLOT})",
+        *_sliced(facts),
         "## Limits",
         "\n".join(f"- {line}" for line in _limits(facts)),
         "## How it was made",
@@ -176,11 +179,45 @@ def _quality(facts):
         "relevant is what the test records hold as target. Coverage counts the different items in "
         "the lists of a segment."
     )
-    return f"{said}\n\n{_table(('segment', 'users', *names), rows)}"
+    sure = [
+        (segment, *_sure(facts.rows[segment], wanted.k))
+        for segment in SEGMENTS
+        if segment in facts.rows
+    ]
+    return "\n\n".join(
+        [
+            said,
+            _table(("segment", "users", *names), rows),
+            "With 95 % confidence intervals, of users drawn anew and the same model:",
+            _table(("segment", "users", *_means(wanted.k)), sure),
+        ]
+    )
+
+
+def _sliced(facts):
+    rows, left_out = shown(facts.slices)
+    if not rows:
+        return
+    yield "## Quality by user feature"
+    yield "A user counts for each value of a feature, and one without any for none."
+    k = facts.config.evaluate.k
+    yield _table(
+        ("user feature", "value", "segment", "users", *_means(k)),
+        [(plain(s.feature), plain(s.value), s.segment, *_sure(s.metrics, k)) for s in rows],
+    )
+    for feature, number in left_out.items():
+        yield f"{plain(feature)} has {number} more values, each of fewer users."
+
+
+def _means(k):
+    return f"recall@{k}", f"ndcg@{k}"
+
+
+def _sure(metrics, k):
+    return f"{metrics['users']:.0f}", *(told(metrics, name) for name in _means(k))
 
 
 def _limits(facts):
-    k = facts.config.evaluate.k
     yield "Judged offline, on what users took by themselves, not on what they do with the lists."
     yield "Items that the train split does not know are never recommended."
     for segment in (WARM, COLD):
@@ -188,17 +225,13 @@ def _limits(facts):
         if values is None:
             yield f"No {segment} user was in the test split: nothing is known of this segment."
             continue
-        recall, users = values[f"recall@{k}"], values["users"]
-        error = math.sqrt(recall * (1 - recall) / users)
-        few = ", few users" if users < FEW_USERS else ""
-        yield (
-            f"{segment}: Recall@{k} {recall:.4f} has a standard error of {error:.4f} "
-            f"({users:.0f} users{few})."
-        )
+        if values["users"] < FEW_USERS:
+            yield f"{segment}: {values['users']:.0f} users are few, see the intervals."
     for field in facts.fields:
         if field.known < 0.5:
             yield f"{plain(field.name)} is known of {field.known:.0%} of the train users only."
-    yield "Quality by groups of users was not looked at, so nothing is said of its fairness."
+    if not facts.slices:
+        yield "Quality by groups of users was not looked at, so nothing is said of its fairness."
 
 
 def _making(facts):

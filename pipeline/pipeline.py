@@ -8,7 +8,7 @@ from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 
 from cmclrec_tf import schema
-from pipeline import trainer
+from pipeline import baseline, trainer
 from pipeline.components.model_card import ModelCard
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
@@ -33,6 +33,7 @@ def create_pipeline(
     beam_args=(),
     make_trainer=Trainer,
     make_pusher=Pusher,
+    make_baseline=baseline.blessed_before,
     compare_drift=True,
 ):
     """Wires every component; a pure function of its arguments.
@@ -50,7 +51,8 @@ def create_pipeline(
         beam_args: options of Beam, as flags.
         make_trainer, make_pusher: the components that train and push, or what makes them of the
             same arguments.
-
+        make_baseline: function that makes the node which finds what a model is compared with, see
+            `baseline.blessed_before`.
         compare_drift: see `data_components`.
 
     Returns:
@@ -62,7 +64,9 @@ def create_pipeline(
     data = data_components(spec, data_dir, config, sources.transform, sources.gate, compare_drift)
     features = tuple(spec.features)
     described = json.dumps(schema.Schema(features).to_dict()["features"])
+    starts = [baseline.start()] if config.finetune.warm_start else []
     training = make_trainer(
+        base_model=starts[0].outputs["model"] if starts else None,
         run_fn=run_fn,
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
@@ -76,10 +80,14 @@ def create_pipeline(
             checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
         ),
     )
+    compared = []
+    if config.evaluate.max_drop < 1:
+        compared.append(make_baseline(training.outputs["model"], max(config.evaluate.ks)))
     evaluator = Evaluator(
         examples=data.example_gen.outputs["examples"],
         model=training.outputs["model"],
-        eval_config=eval_config(config, sources.evaluator),
+        baseline_model=compared[0].outputs["model"] if compared else None,
+        eval_config=eval_config(config, features, sources.evaluator),
         example_splits=[schema.TEST],
     )
     validator = ServingValidator(
@@ -111,7 +119,7 @@ def create_pipeline(
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=str(root),
-        components=[*data.all, training, evaluator, validator, card, pusher],
+        components=[*data.all, *starts, training, *compared, evaluator, validator, card, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_path
         and metadata.sqlite_metadata_connection_config(str(metadata_path)),

@@ -5,24 +5,27 @@ A label is the record's `target` (any number of item ids) and a prediction what 
 `sources`, a digest of this code, which is there for the Evaluator's cache key alone.
 """
 
+import math
+
 import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
 
 from cmclrec_tf.evaluation import metrics
+from pipeline.slices import error_of
 
 ITEM_IDS = "item_ids"
 
 
 class RecallAtK(metric_types.Metric):
-    """Recall@K of a user's list, averaged over the users of a slice."""
+    """Recall@K of a user's list, averaged over the users of a slice, with its standard error."""
 
     def __init__(self, k=20, name=None, sources=""):
         super().__init__(_recall, k=k, name=name or f"recall@{k}")
 
 
 class NDCGAtK(metric_types.Metric):
-    """NDCG@K of a user's list, averaged over the users of a slice."""
+    """NDCG@K of a user's list, averaged over the users of a slice, with its standard error."""
 
     def __init__(self, k=20, name=None, sources=""):
         super().__init__(_ndcg, k=k, name=name or f"ndcg@{k}")
@@ -40,34 +43,34 @@ for _metric in (RecallAtK, NDCGAtK, CoverageAtK):
 
 
 def _recall(k=20, name="recall", model_names=None):
-    return _computations(UserMean(metrics.recall, k), name, model_names)
+    return _computations(UserMean(metrics.recall, k), [name, error_of(name)], model_names)
 
 
 def _ndcg(k=20, name="ndcg", model_names=None):
-    return _computations(UserMean(metrics.ndcg, k), name, model_names)
+    return _computations(UserMean(metrics.ndcg, k), [name, error_of(name)], model_names)
 
 
 def _coverage(k=20, name="coverage", model_names=None):
-    return _computations(DistinctItems(k), name, model_names)
+    return _computations(DistinctItems(k), [name], model_names)
 
 
-def _computations(combine, name, model_names):
+def _computations(combine, names, model_names):
     return [
         metric_types.MetricComputation(
-            keys=[key],
+            keys=keys,
             preprocessors=None,
-            combiner=_Reported(combine, key, model),
+            combiner=_Reported(combine, keys, model),
         )
         for model in model_names or [""]
-        for key in [metric_types.MetricKey(name=name, model_name=model)]
+        for keys in [[metric_types.MetricKey(name=name, model_name=model) for name in names]]
     ]
 
 
 class _Reported(beam.CombineFn):
-    """Feeds a user's list and targets to `combine` and reports its result under one key."""
+    """Feeds a user's list and targets to `combine` and reports its results under the keys."""
 
-    def __init__(self, combine, key, model):
-        self._combine, self._key, self._model = combine, key, model
+    def __init__(self, combine, keys, model):
+        self._combine, self._keys, self._model = combine, keys, model
 
     def create_accumulator(self):
         return self._combine.create_accumulator()
@@ -81,34 +84,39 @@ class _Reported(beam.CombineFn):
         return self._combine.merge_accumulators(accumulators)
 
     def extract_output(self, accumulator):
-        return {self._key: self._combine.extract_output(accumulator)}
+        return dict(zip(self._keys, self._combine.extract_output(accumulator), strict=True))
 
 
 class UserMean(beam.CombineFn):
-    """Mean over users of `metric(hit [1, K], n_relevant [1], k) -> float [1]`.
+    """Mean over users of `metric(hit [1, K], n_relevant [1], k) -> float [1]`, and its error.
 
-    Elements are pairs of arrays: a user's recommended and relevant items.
+    Elements are pairs of arrays: a user's recommended and relevant items. The result is the mean
+    and its standard error, which a single user leaves unknown (nan).
     """
 
     def __init__(self, metric, k):
         self._metric, self._k = metric, k
 
     def create_accumulator(self):
-        return 0.0, 0
+        return 0, 0.0, 0.0
 
     def add_input(self, accumulator, lists):
         recommended, relevant = lists
         hit, n_relevant = metrics.hits(recommended[None, : self._k], [relevant])
-        total, users = accumulator
-        return total + float(self._metric(hit, n_relevant, self._k)[0]), users + 1
+        value = float(self._metric(hit, n_relevant, self._k)[0])
+        users, total, squares = accumulator
+        return users + 1, total + value, squares + value * value
 
     def merge_accumulators(self, accumulators):
-        totals, users = zip(*accumulators, strict=True)
-        return sum(totals), sum(users)
+        return tuple(map(sum, zip(*accumulators, strict=True)))
 
     def extract_output(self, accumulator):
-        total, users = accumulator
-        return total / users if users else float("nan")
+        users, total, squares = accumulator
+        if users < 2:
+            return total / users if users else math.nan, math.nan
+        # Metrics lie in [0, 1], so that the difference loses no digits that anybody reads.
+        variance = max(squares - total * total / users, 0.0) / (users - 1)
+        return total / users, math.sqrt(variance / users)
 
 
 class DistinctItems(beam.CombineFn):
@@ -130,7 +138,7 @@ class DistinctItems(beam.CombineFn):
         return set().union(*accumulators)
 
     def extract_output(self, accumulator):
-        return float(len(accumulator))
+        return (float(len(accumulator)),)
 
 
 def _values(tensor):

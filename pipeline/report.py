@@ -10,6 +10,7 @@ import numpy as np
 from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.evaluation.report import evaluate, table
 from cmclrec_tf.schema import COLD, OVERALL, TEST, WARM
+from pipeline.slices import SEGMENTS, shown, told
 
 
 def segments(run):
@@ -29,6 +30,29 @@ def segments(run):
     return f"\nTest users: {users}\n{table(rows, names)}"
 
 
+def quality(run):
+    """Recall and NDCG with 95 % intervals, by segment and by user feature, as text.
+
+    Args:
+        run: `pipeline.run.Run`.
+    """
+    names = [f"{metric}@{run.config.evaluate.k}" for metric in ("recall", "ndcg")]
+    kept, left_out = shown(run.slices)
+    found = [(name, run.rows[name]) for name in SEGMENTS if name in run.rows]
+    found += [(f"{s.feature}={printable(s.value)}, {s.segment}", s.metrics) for s in kept]
+    rows = [("", "users", *names)]
+    rows += [(of, f"{m['users']:.0f}", *(told(m, name) for name in names)) for of, m in found]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["\nTest users, with 95 % confidence intervals"]
+    lines += [
+        "  "
+        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines += [f"  {feature}: {number} more values" for feature, number in left_out.items()]
+    return "\n".join(lines)
+
+
 def places(run):
     """Where a run's results lie, as text."""
     entries = {
@@ -36,6 +60,7 @@ def places(run):
         f"data anomalies: {run.anomalies}": run.validation,
         "prepared data": run.prepared,
         "model": run.model,
+        "compared with": run.baseline or "(no other model)",
         "TensorBoard logs": run.logs,
         "evaluation": run.evaluation,
         "model card": pathlib.Path(run.card) / "model_card.html",

@@ -8,6 +8,7 @@ import tempfile
 import time
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.components.evaluator import constants
 from tfx.types import artifact_utils
 
 from cmclrec_tf import schema
@@ -18,7 +19,7 @@ from pipeline.components.example_gen import COMPONENT, user_counts
 from pipeline.components.population import summary
 from pipeline.components.serving_validator import failures
 from pipeline.datasets import DatasetSpec
-from pipeline.evaluation import read_failures, read_metrics
+from pipeline.evaluated import read_failures, read_metrics, read_slices
 from pipeline.outputs import Outputs
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import local
@@ -54,12 +55,24 @@ class Run:
         return read_metrics(self.evaluation)
 
     @property
+    def slices(self):
+        """The same of the users of each value, `slices.Slice`s; see `read_slices`."""
+        return read_slices(self.evaluation)
+
+    @property
     def reasons(self):
         """Why the model was not pushed, one line each; empty when it was."""
         if self.pushed is not None:
             return []
         verdict = self.outputs.artifact("ServingValidator", "blessing").uri
         return read_failures(self.evaluation) + failures(verdict)
+
+    @property
+    def baseline(self):
+        """Folder of the model that this one was compared with, or None without one."""
+        blessing = self.outputs.artifact("Evaluator", "blessing")
+        key = constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY
+        return blessing.get_string_custom_property(key) or None
 
     @property
     def card(self):

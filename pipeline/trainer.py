@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import shutil
+import sys
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from cmclrec_tf import schema
+from cmclrec_tf import schema, warm_start
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.input import PreparedDataset
@@ -16,6 +18,9 @@ from cmclrec_tf.training import train
 from pipeline import staging
 from pipeline.folders import is_remote
 from serving.export import export
+
+# Beside the export, so that no server gets it.
+WEIGHTS = "Weights"
 
 
 def custom_config(config, features, name, sources, checkpoints=None):
@@ -38,32 +43,58 @@ def custom_config(config, features, name, sources, checkpoints=None):
 
 
 def run_fn(fn_args):
-    """Trains both stages and exports the model with its four signatures.
+    """Trains both stages and exports the model with its four signatures; keeps its weights beside.
+
+    Begins with the weights of the base model if there is one that can be gone on with, else from
+    scratch, and says why.
 
     Args:
         fn_args: TFX's `FnArgs`: file patterns of the train and val splits, the transform graph,
-            `custom_config` as above, `serving_model_dir` (written) and `model_run_dir`
-            (TensorBoard logs).
+            `custom_config` as above, `base_model` (an export, or None), `serving_model_dir`
+            (written) and `model_run_dir` (TensorBoard logs).
 
     Raises:
         InputError: the folder of checkpoints is not a local one; else as in `train`.
     """
     config, dataset = inputs(fn_args)
-    checkpoints = checkpoint_folder(fn_args.custom_config, dataset)
+    checkpoints = checkpoint_folder(fn_args.custom_config, dataset, fn_args.base_model)
+    start = _start(fn_args.base_model, dataset, config)
     with staging.written(fn_args.model_run_dir) as logs:
-        model = train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints)
+        model = train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints, start=start)
     with staging.written(fn_args.serving_model_dir) as folder:
         export(model, dataset, folder, config)
+    with staging.written(_weights(fn_args.serving_model_dir)) as folder:
+        warm_start.save(model, dataset, folder)
     if checkpoints:
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def checkpoint_folder(custom, dataset):
+def _weights(export_folder):
+    return os.path.join(os.path.dirname(export_folder.rstrip("/")), WEIGHTS)
+
+
+def _start(base, dataset, config):
+    """The `WarmStart` beside the export `base`, or None where it cannot be gone on with."""
+    if not base:
+        return None
+    try:
+        with staging.fetched(_weights(base)) as folder:
+            start = warm_start.WarmStart.read(folder)
+        start.check(dataset.with_history(config.data.max_history).schema, config)
+    except (InputError, tf.errors.NotFoundError) as reason:
+        print(f"Trained from scratch, not from {base}: {reason}", file=sys.stderr)
+        return None
+    print(f"Stage 2 begins with the weights of {base}", file=sys.stderr)
+    return start
+
+
+def checkpoint_folder(custom, dataset, base=None):
     """Where a training keeps its state: the same folder whenever it would read the same.
 
     Args:
         custom: `custom_config`, as the Trainer's arguments hold it.
         dataset: the `PreparedDataset` that is trained on.
+        base: the export whose weights it begins with, or None.
 
     Returns:
         `pathlib.Path`, or None without checkpoints.
@@ -77,7 +108,7 @@ def checkpoint_folder(custom, dataset):
     if is_remote(root):
         raise InputError(root, "checkpoints need a local folder", "Leave checkpoints out.")
     read = {key: value for key, value in custom.items() if key != "checkpoints"}
-    digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([read, base], sort_keys=True).encode())
     # A re-run Trainer gets new folders to write to; what it reads stays.
     for split, files in sorted(dataset.files.items()):
         for path in files:

@@ -19,7 +19,7 @@ from pipeline import model_card
 from pipeline.components.example_gen import user_counts
 from pipeline.components.population import summary, users_by_split
 from pipeline.components.serving_validator import failures
-from pipeline.evaluation import read_failures, read_metrics
+from pipeline.evaluated import read_failures, read_metrics, read_slices
 from pipeline.transforms import counters
 
 MARKDOWN, HTML = "model_card.md", "model_card.html"
@@ -65,6 +65,7 @@ def ModelCard(  # noqa: N802
         items=len(tokens(schema.ITEMS)),
         config=Config.from_dict(json.loads(config)),
         rows=read_metrics(evaluation.uri),
+        slices=tuple(read_slices(evaluation.uri)),
         failures=(*read_failures(evaluation.uri), *failures(infra_blessing.uri)),
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         made=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",

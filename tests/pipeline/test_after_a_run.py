@@ -14,6 +14,7 @@ pytestmark = pytest.mark.pipeline
 
 TO_A_MODEL = ("ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Trainer")
 TO_A_PUSH = (*TO_A_MODEL, "Evaluator", "ServingValidator", "Pusher")
+BESIDE = ("ExampleValidator", "DataGate", "Baseline", "ModelCard")
 
 
 def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
@@ -32,7 +33,7 @@ def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
 
     told = CliRunner().invoke(pipeline, ["status", *where])
     found = {line.split()[2]: line for line in told.output.splitlines()}
-    assert set(found) == {*TO_A_PUSH, "ExampleValidator", "DataGate", "ModelCard"}
+    assert set(found) == {*TO_A_PUSH, *BESIDE}
     assert str(first_run.model) in found["Trainer"]
     told = CliRunner().invoke(pipeline, ["lineage", str(setting.data_dir), *where])
     with pytest.raises(InputError, match="must be the folder of a version that this pipeline"):
@@ -48,7 +49,7 @@ def test_the_model_card_tells_of_this_run(first_run):
         assert f"| {segment} | {row['users']:.0f} | {row['recall@5']:.4f} |" in text
     assert "`model.width = 16`" in text
     page = (card / "model_card.html").read_text()
-    assert page.count("<table>") == 2 and 'src="data:image/png;base64,' in page
+    assert page.count("<table>") == 3 and 'src="data:image/png;base64,' in page
     assert (card / "segments.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -6,10 +6,12 @@ import pytest
 
 from cmclrec_tf.config import Config
 from pipeline import model_card
+from pipeline.slices import Slice
 
 ROW = {
     "users": 400.0,
     **{f"{name}@{k}": 0.1 for name in ("recall", "ndcg", "coverage") for k in (5, 10, 20, 50)},
+    **{f"{name}@20_error": 0.02 for name in ("recall", "ndcg")},
     "recall@20": 0.2,
     "coverage@20": 321.0,
 }
@@ -25,6 +27,7 @@ FACTS = model_card.Facts(
     items=50,
     config=Config.from_dict({"model": {"width": 8}, "seed": 3}),
     rows={"warm": ROW, "cold": {**ROW, "users": 40.0}},
+    slices=(),
     failures=(),
     versions={"keras": "3"},
     made="2000-01-01 00:00 UTC",
@@ -48,11 +51,22 @@ def test_it_tells_data_quality_limits_and_making():
     assert "Terms" not in text and "age is known" not in text
 
 
-def test_the_error_of_a_recall_is_that_of_a_share():
+def test_means_come_with_intervals():
     text = model_card.markdown(FACTS)
-    # sqrt(.2 * .8 / n)
-    assert "warm: Recall@20 0.2000 has a standard error of 0.0200 (400 users)." in text
-    assert "cold: Recall@20 0.2000 has a standard error of 0.0632 (40 users, few users)." in text
+    # .2 and .1, 1.96 * .02 either way
+    sure = "0.2000 (0.1608 to 0.2392) | 0.1000 (0.0608 to 0.1392) |"
+    assert f"| warm | 400 | {sure}" in text and f"| cold | 40 | {sure}" in text
+    assert "- cold: 40 users are few" in text and "warm: 400" not in text
+
+
+def test_slices_are_told_largest_first_and_not_all_of_them():
+    text = model_card.markdown(FACTS)
+    assert "## Quality by user feature" not in text and "its fairness" in text
+    slices = tuple(Slice("job", f"v{i}|", "cold", {**ROW, "users": 90.0 - i}) for i in range(12))
+    text = model_card.markdown(dataclasses.replace(FACTS, slices=slices))
+    assert "| job | v0&#124; | cold | 90 | 0.2000 (0.1608 to 0.2392) |" in text
+    assert "v9" in text and "v10" not in text
+    assert "job has 2 more values" in text and "its fairness" not in text
 
 
 def test_a_model_that_is_not_blessed_says_why():
@@ -74,4 +88,4 @@ def test_names_are_no_markup(name, tmp_path):
     page = model_card.page(model_card.markdown(facts), (tmp_path / "plot.png").read_bytes())
     shown = page.replace("&#60;", "<")
     assert "<script" not in page and "<em>a" not in page and 'http://x"' not in page
-    assert page.count("<td>") == 4 + 2 * 11 and page.count("<img") == 1, shown
+    assert page.count("<td>") == 4 + 2 * 11 + 2 * 4 and page.count("<img") == 1, shown

@@ -117,6 +117,13 @@ def test_a_broken_cold_way_is_not_pushed(first_run, broken_run):
         for reason in broken_run.reasons
     )
     assert not any(reason.startswith("warm") for reason in broken_run.reasons)
+    # It is also held against the model that was pushed before it, which itself had none.
+    assert broken_run.baseline == first_run.model
+    assert first_run.baseline is None
+    assert any(
+        reason.startswith("cold ndcg@5") and "last blessed model reaches" in reason
+        for reason in broken_run.reasons
+    )
     assert len(_versions(broken_run)) == 1
     blessed = lambda component: broken_run.outputs.artifact(component, "blessing")
     assert blessed("Evaluator").get_int_custom_property("blessed") == 0

@@ -1,141 +1,31 @@
 """The Evaluator's numbers are the library's, and each of its bounds holds a model back."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from cmclrec_tf.config import Config, EvaluateConfig, ServeConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.evaluation import metrics
+from tests.pipeline.listed import run_evaluator, saved, some_answers
 
 pytestmark = pytest.mark.pipeline
 
-K = 12
-KS = (3, 10)
+K, KS = 12, (3, 10)
 USERS = 90
-ITEMS = [f"item{i}".encode() for i in range(25)]
-
-
-@dataclasses.dataclass
-class Answers:
-    """Users with their targets, and the list that a model gives each of them."""
-
-    user_ids: list
-    cold: np.ndarray
-    targets: list
-    lists: np.ndarray
-
-    def records(self):
-        return [
-            _record(user, cold, target)
-            for user, cold, target in zip(self.user_ids, self.cold, self.targets, strict=True)
-        ]
-
-    def expected(self, rows, k):
-        hit, n_relevant = metrics.hits(self.lists[rows], [self.targets[r] for r in rows])
-        items = self.lists[rows][:, :k]
-        return {
-            f"recall@{k}": metrics.recall(hit, n_relevant, k).mean(),
-            f"ndcg@{k}": metrics.ndcg(hit, n_relevant, k).mean(),
-            f"coverage@{k}": len(set(items.ravel()) - {b""}),
-        }
-
-
-def _record(user, cold, targets):
-    def texts(*values):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-
-    feature = {
-        "user_id": texts(user),
-        "segment": texts(b"cold" if cold else b"warm"),
-        "history": texts() if cold else texts(b"item1", b"item2"),
-        "target": texts(*targets),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
 @pytest.fixture(scope="module")
 def answers():
-    rng = np.random.default_rng(0)
-    cold = rng.random(USERS) < 0.4
-    lists = np.stack([rng.permutation(np.array(ITEMS, object))[:K] for _ in range(USERS)])
-    lists[3, 9:] = lists[5, 2:] = b""  # fewer items left than the list holds
-    return Answers(
-        user_ids=[f"u{i}".encode() for i in range(USERS)],
-        cold=cold,
-        # A cold user may be judged on all that was removed, and on items no model knows.
-        targets=[
-            rng.choice([*ITEMS, b"unseen"], size=rng.integers(1, 5) if c else 1, replace=False)
-            for c in cold
-        ],
-        lists=lists,
-    )
-
-
-class _Listed(tf.Module):
-    """A model that answers the list written down for each user."""
-
-    def __init__(self, answers):
-        super().__init__()
-        self.cold = tf.constant(answers.cold)
-        self.lists = tf.constant(answers.lists.astype("S16"))
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def serve(self, examples):
-        parsed = tf.io.parse_example(examples, {"user_id": tf.io.FixedLenFeature([], tf.string)})
-        rows = tf.strings.to_number(tf.strings.substr(parsed["user_id"], 1, 9), tf.int32)
-        lists = tf.gather(self.lists, rows)
-        scores = tf.zeros_like(lists, tf.float32)
-        return {"item_ids": lists, "scores": scores, "is_cold": tf.gather(self.cold, rows)}
+    return some_answers(USERS, K)
 
 
 @pytest.fixture(scope="module")
 def evaluate(answers, tmp_path_factory):
     """Runs TFX's Evaluator on the answers; returns its evaluation folder and its verdict."""
-    from tfx.components.evaluator.executor import Executor
-    from tfx.types import standard_artifacts
-    from tfx.utils import proto_utils
-
-    from pipeline.evaluation import eval_config
-
     root = tmp_path_factory.mktemp("evaluator")
-    model = standard_artifacts.Model()
-    model.uri = str(root / "model")
-    module = _Listed(answers)
-    tf.saved_model.save(
-        module,
-        str(root / "model" / "Format-Serving"),
-        signatures={"serving_default": module.serve},
-    )
+    model = saved(answers, root / "model")
 
     def run(name, config, keep=lambda cold: True):
-        examples = standard_artifacts.Examples()
-        examples.uri, examples.split_names = str(root / name / "examples"), '["test"]'
-        split = root / name / "examples" / "Split-test"
-        split.mkdir(parents=True)
-        with tf.io.TFRecordWriter(str(split / "data-0.gz"), "GZIP") as writer:
-            for record, cold in zip(answers.records(), answers.cold, strict=True):
-                if keep(cold):
-                    writer.write(record)
-        evaluation, blessing = (
-            standard_artifacts.ModelEvaluation(),
-            standard_artifacts.ModelBlessing(),
-        )
-        evaluation.uri, blessing.uri = (
-            str(root / name / "evaluation"),
-            str(root / name / "blessing"),
-        )
-        Executor().Do(
-            {"model": [model], "examples": [examples]},
-            {"evaluation": [evaluation], "blessing": [blessing]},
-            {
-                "eval_config": proto_utils.proto_to_json(eval_config(config)),
-                "example_splits": '["test"]',
-            },
-        )
-        return evaluation.uri, blessing.get_int_custom_property("blessed") == 1
+        return run_evaluator(root / name, answers, config, model, keep=keep)
 
     return run
 
@@ -151,7 +41,7 @@ def blessed(evaluate):
 
 
 def test_numbers_are_the_librarys(answers, blessed):
-    from pipeline.evaluation import read_failures, read_metrics
+    from pipeline.evaluated import read_failures, read_metrics
 
     evaluation, verdict = blessed
     assert verdict
@@ -171,7 +61,7 @@ def test_numbers_are_the_librarys(answers, blessed):
 
 
 def test_overall_lies_between_the_segments(blessed):
-    from pipeline.evaluation import read_metrics
+    from pipeline.evaluated import read_metrics
 
     rows = read_metrics(blessed[0])
     for k in KS:
@@ -181,7 +71,7 @@ def test_overall_lies_between_the_segments(blessed):
 
 
 def test_a_missed_bound_of_any_segment_withholds_the_blessing(evaluate):
-    from pipeline.evaluation import read_failures
+    from pipeline.evaluated import read_failures
 
     evaluation, verdict = evaluate(
         "bounds", _config(min_warm_ndcg=0.99, min_cold_ndcg=0.98, min_cold_coverage=1000)
@@ -199,7 +89,7 @@ def test_a_missed_bound_of_any_segment_withholds_the_blessing(evaluate):
 
 
 def test_no_cold_users_withhold_the_blessing(evaluate):
-    from pipeline.evaluation import read_failures
+    from pipeline.evaluated import read_failures
 
     evaluation, verdict = evaluate("warm-only", _config(), keep=lambda cold: not cold)
     assert not verdict
@@ -214,7 +104,7 @@ def test_a_cut_beyond_the_list_is_refused():
 
 
 def test_reading_from_nowhere_is_one_line(tmp_path):
-    from pipeline.evaluation import read_metrics
+    from pipeline.evaluated import read_metrics
 
     with pytest.raises(InputError, match="Run the pipeline again"):
         read_metrics(str(tmp_path / "absent"))

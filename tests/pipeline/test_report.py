@@ -1,13 +1,16 @@
 """What of a user is printed, and what goes to the server."""
 
 import shlex
+import types
 
 import numpy as np
 import pytest
 
+from cmclrec_tf.config import Config
 from cmclrec_tf.schema import Feature
 from pipeline.records import profile
-from pipeline.report import printable, texts
+from pipeline.report import printable, quality, texts
+from pipeline.slices import Slice
 
 FEATURES = (Feature("age", "numeric"), Feature("job"), Feature("tags", "multi"), Feature("zip"))
 
@@ -30,3 +33,16 @@ def test_numbers_keep_their_digits(value, text):
     assert texts(value) == [text]
     assert np.float32(texts(value)[0]) == np.float32(value)
     assert shlex.quote(text) == text
+
+
+def test_quality_by_segment_and_slice_with_intervals():
+    means = {"recall@20": 0.2, "ndcg@20": 0.1, "recall@20_error": 0.02, "ndcg@20_error": 0.01}
+    row = {**means, "users": 40.0}
+    one = {**row, "users": 1.0, "recall@20_error": np.nan, "ndcg@20_error": np.nan}
+    run = types.SimpleNamespace(
+        config=Config(), rows={"cold": row}, slices=[Slice("job", "cook", "cold", one)]
+    )
+    _, _, head, cold, cook = quality(run).split("\n")
+    assert head.split() == ["users", "recall@20", "ndcg@20"]
+    assert " ".join(cold.split()) == "cold 40 0.2000 (0.1608 to 0.2392) 0.1000 (0.0804 to 0.1196)"
+    assert " ".join(cook.split()) == "job=cook, cold 1 0.2000 0.1000"

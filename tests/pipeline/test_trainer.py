@@ -116,7 +116,35 @@ def test_it_goes_on_after_a_crash_and_leaves_a_served_model_and_logs(
     with SavedModelSession(fn_args.serving_model_dir) as session:
         assert set(session.signatures) >= {"warm", "cold", "serving_default", "user_embedding"}
     assert list((tmp_path / "more-logs").rglob("events.out.tfevents.*"))
-    assert [path.name for path in (tmp_path / "second").iterdir()] == ["Format-Serving"]
+    left = sorted(path.name for path in (tmp_path / "second").iterdir())
+    assert left == ["Format-Serving", "Weights"]
+
+
+def test_it_goes_on_from_the_base_model_if_it_can(fn_args, tmp_path, capsys):
+    """The first training leaves weights; the others begin with them, or say why not."""
+    from pipeline.trainer import run_fn
+
+    base, log = fn_args.serving_model_dir, "events.out.tfevents.*"
+
+    def stages(name, base_model=base):
+        fn_args.base_model = base_model
+        fn_args.serving_model_dir = str(tmp_path / name / "Format-Serving")
+        fn_args.model_run_dir = str(tmp_path / name / "logs")
+        run_fn(fn_args)
+        assert (tmp_path / name / "Weights" / "weights.npz").is_file()
+        found = (tmp_path / name / "logs").iterdir()
+        return sorted(stage.name for stage in found if list(stage.rglob(log)))
+
+    assert stages("model", base_model=None) == ["finetune", "pretrain"]
+    assert capsys.readouterr().err.count("weights") == 0
+    assert stages("warm") == ["finetune"]
+    assert f"Stage 2 begins with the weights of {base}\n" in capsys.readouterr().err
+    fn_args.custom_config["config"]["model"]["width"] = 4
+    assert stages("narrow") == ["finetune", "pretrain"]
+    said = f"Trained from scratch, not from {base}: model.width=4: the weights to start from were "
+    assert f"{said}trained with 8." in capsys.readouterr().err
+    assert stages("lost", str(tmp_path / "nowhere" / "Format-Serving")) == ["finetune", "pretrain"]
+    assert "a model to start from has weights.npz beside it" in capsys.readouterr().err
 
 
 def test_checkpoints_in_a_remote_folder_are_refused():
@@ -169,6 +197,33 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
         assert [name for name in before if before[name] != after[name]] == [component]
 
 
+@pytest.mark.parametrize(("warm", "max_drop"), [(False, 1.0), (True, 0.3)])
+def test_other_models_take_part_as_the_config_says(tmp_path, warm, max_drop):
+    from pipeline.configs import Sources
+    from pipeline.datasets import load_spec
+    from pipeline.pipeline import create_pipeline
+    from tests.pipeline.fixtures import write_twelve
+
+    finetune = dataclasses.replace(CONFIG.finetune, warm_start=warm)
+    evaluate = EvaluateConfig(k=5, ks=(5,), max_drop=max_drop)
+    made = create_pipeline(
+        name="p",
+        root=tmp_path,
+        spec=load_spec(write_twelve(tmp_path)),
+        data_dir=tmp_path,
+        config=dataclasses.replace(CONFIG, evaluate=evaluate, finetune=finetune),
+        serving_dir=tmp_path,
+        sources=Sources("a", "a", "a", "a", "a", "a"),
+    )
+    nodes = {node.id: node for node in made.components}
+    base = nodes["Trainer"].inputs.get("base_model")
+    assert ("WarmStart" in nodes) == (base is not None) == warm
+    if warm:
+        assert (base.producer_component_id, base.output_key) == ("WarmStart", "model")
+    compared = nodes["Evaluator"].inputs.get("baseline_model")
+    assert ("Baseline" in nodes) == (compared is not None) == (max_drop < 1)
+
+
 def test_the_files_that_digests_cover(tmp_path):
     """On a copy of the rooms: each file is changed, and the digests that it changes are told."""
     for room in ("cmclrec_tf", "pipeline", "serving"):
@@ -188,6 +243,8 @@ def test_the_files_that_digests_cover(tmp_path):
         "pipeline/components/data_gate.py": ["GATE"],
         "pipeline/trainer.py": ["TRAINER"],
         "pipeline/ranking_metrics.py": ["EVALUATOR"],
+        "pipeline/slices.py": ["CARD", "EVALUATOR"],
+        "pipeline/evaluated.py": ["CARD"],
         "pipeline/components/serving_checks.py": ["VALIDATOR"],
         "pipeline/components/serving_validator.py": ["VALIDATOR"],
         "pipeline/report.py": [],

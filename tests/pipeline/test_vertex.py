@@ -77,6 +77,13 @@ def test_transform_waits_for_the_data_gate(job):
     assert "DataGate" in tasks["Transform"]["dependentTasks"]
 
 
+def test_the_evaluator_is_given_the_last_blessed_model(job):
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    found = tasks["Evaluator"]["inputs"]["artifacts"]["baseline_model"]["taskOutputArtifact"]
+    assert found == {"producerTask": "Baseline-model-resolver", "outputArtifactKey": "model"}
+    assert "Baseline-model-resolver" in tasks["Evaluator"]["dependentTasks"]
+
+
 def test_the_compiled_tasks_lead_to_a_pushed_model(run, folder):
     from pipeline.records import read
     from serving.c_api import SavedModelSession

@@ -8,7 +8,9 @@ from cmclrec_tf.schema import Feature, Schema
 
 
 def test_yaml_round_trip(tmp_path):
-    config = Config.from_dict({"seed": 3, "model": {"width": 32}, "evaluate": {"ks": [5, 20]}})
+    config = Config.from_dict(
+        {"seed": 3, "model": {"width": 32}, "evaluate": {"ks": [5, 20], "slices": ["job"]}}
+    )
     path = tmp_path / "config.yaml"
     path.write_text(config.to_yaml())
     assert Config.from_yaml(path) == config
@@ -41,6 +43,9 @@ def test_the_paper_preset_holds_the_papers_numbers():
         ({"evaluate": {"k": 7}}, "it must hold k=7"),
         ({"evaluate": {"ks": ["a", 20]}}, "cuts are positive integers"),
         ({"evaluate": {"ks": [0, 20]}}, "cuts are positive integers"),
+        ({"evaluate": {"slices": [3]}}, "slices are names of user features"),
+        ({"evaluate": {"slices": ["a", "a"]}}, "a name is given once"),
+        ({"evaluate": {"max_drop": 1.5}}, r"max_drop=1.5: it must be in \[0, 1\]"),
         ({"data": {"min_events": 1}}, "min_events=1"),
         ({"data": []}, r"data=\[\]: it must be a mapping"),
     ],

@@ -1,0 +1,168 @@
+"""Models that answer a list written down for each user, and TFX's Evaluator run on them."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from cmclrec_tf.evaluation import metrics
+from cmclrec_tf.schema import MULTI, NUMERIC, Feature
+
+FEATURES = (
+    Feature("job"),
+    Feature("hobbies", MULTI),
+    Feature("age", NUMERIC),
+    Feature("zip", prefix=1),
+)
+ITEMS = [f"item{i}".encode() for i in range(25)]
+# The second one looks like a number and the third is not ASCII.
+JOBS = (b"cook", b"08", "g\u00e4rtner".encode())
+
+
+@dataclasses.dataclass
+class Answers:
+    """Users with their targets and features, and the list that a model gives each of them."""
+
+    user_ids: list
+    cold: np.ndarray
+    targets: list
+    lists: np.ndarray
+    jobs: list
+    hobbies: list
+
+    def records(self):
+        """A serialized raw user record of each user."""
+        columns = (self.user_ids, self.cold, self.targets, self.jobs, self.hobbies)
+        return [_record(*user) for user in zip(*columns, strict=True)]
+
+    def expected(self, rows, k):
+        """Metrics of the users `rows`, by the library."""
+        items = self.lists[rows][:, :k]
+        found = {f"coverage@{k}": len(set(items.ravel()) - {b""})}
+        for name, values in self.by_user(k).items():
+            found[name] = values[rows].mean()
+            found[f"{name}_error"] = values[rows].std(ddof=1) / np.sqrt(len(values[rows]))
+        return found
+
+    def by_user(self, k):
+        """`{metric: float per user}`."""
+        hit, n_relevant = metrics.hits(self.lists, self.targets)
+        return {
+            f"recall@{k}": metrics.recall(hit, n_relevant, k),
+            f"ndcg@{k}": metrics.ndcg(hit, n_relevant, k),
+        }
+
+
+def some_answers(n_users, length, seed=0):
+    """Users drawn at random, with random lists.
+
+    Args:
+        n_users: how many.
+        length: of a list.
+        seed: of every draw.
+    """
+    rng = np.random.default_rng(seed)
+    cold = rng.random(n_users) < 0.4
+    lists = np.stack([rng.permutation(np.array(ITEMS, object))[:length] for _ in range(n_users)])
+    lists[3, 9:] = lists[5, 2:] = b""  # fewer items left than the list holds
+    return Answers(
+        user_ids=[f"u{i}".encode() for i in range(n_users)],
+        cold=cold,
+        # A cold user may be judged on all that was removed, and on items no model knows.
+        targets=[
+            rng.choice([*ITEMS, b"unseen"], size=rng.integers(1, 5) if c else 1, replace=False)
+            for c in cold
+        ],
+        lists=lists,
+        jobs=[[JOBS[i]] if i < 3 else [] for i in rng.choice(4, n_users, p=[0.5, 0.2, 0.2, 0.1])],
+        hobbies=[
+            list(rng.choice([b"chess", b"music"], rng.integers(3), replace=False)) for _ in cold
+        ],
+    )
+
+
+def _record(user, cold, targets, jobs, hobbies):
+    def texts(*values):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+    feature = {
+        "user_id": texts(user),
+        "segment": texts(b"cold" if cold else b"warm"),
+        "history": texts() if cold else texts(b"item1", b"item2"),
+        "target": texts(*targets),
+        "job": texts(*jobs),
+        "hobbies": texts(*hobbies),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+class _Listed(tf.Module):
+    def __init__(self, answers):
+        super().__init__()
+        self.cold = tf.constant(answers.cold)
+        self.lists = tf.constant(answers.lists.astype("S16"))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(self, examples):
+        parsed = tf.io.parse_example(examples, {"user_id": tf.io.FixedLenFeature([], tf.string)})
+        rows = tf.strings.to_number(tf.strings.substr(parsed["user_id"], 1, 9), tf.int32)
+        lists = tf.gather(self.lists, rows)
+        scores = tf.zeros_like(lists, tf.float32)
+        return {"item_ids": lists, "scores": scores, "is_cold": tf.gather(self.cold, rows)}
+
+
+def saved(answers, folder):
+    """A Model artifact at `folder` that gives the answers."""
+    from tfx.types import standard_artifacts
+
+    model = standard_artifacts.Model()
+    model.uri = str(folder)
+    module = _Listed(answers)
+    tf.saved_model.save(
+        module, str(folder / "Format-Serving"), signatures={"serving_default": module.serve}
+    )
+    return model
+
+
+def run_evaluator(folder, answers, config, model, baseline=None, keep=lambda cold: True):
+    """Runs TFX's Evaluator.
+
+    Args:
+        folder: that is written.
+        answers: `Answers`, of which the users are taken.
+        config: `Config`.
+        model, baseline: Model artifacts.
+        keep: of a user's `cold`, whether the user is evaluated.
+
+    Returns:
+        The evaluation's folder, and whether the model was blessed.
+    """
+    from tfx.components.evaluator.executor import Executor
+    from tfx.types import standard_artifacts
+    from tfx.utils import proto_utils
+
+    from pipeline.evaluation import eval_config
+
+    examples = standard_artifacts.Examples()
+    examples.uri, examples.split_names = str(folder / "examples"), '["test"]'
+    split = folder / "examples" / "Split-test"
+    split.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(split / "data-0.gz"), "GZIP") as writer:
+        for record, cold in zip(answers.records(), answers.cold, strict=True):
+            if keep(cold):
+                writer.write(record)
+    evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
+    evaluation.uri, blessing.uri = str(folder / "evaluation"), str(folder / "blessing")
+    Executor().Do(
+        {
+            "model": [model],
+            "examples": [examples],
+            "baseline_model": [baseline] if baseline else [],
+        },
+        {"evaluation": [evaluation], "blessing": [blessing]},
+        {
+            "eval_config": proto_utils.proto_to_json(eval_config(config, FEATURES)),
+            "example_splits": '["test"]',
+        },
+    )
+    return evaluation.uri, blessing.get_int_custom_property("blessed") == 1

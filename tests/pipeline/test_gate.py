@@ -1,0 +1,182 @@
+"""The gate beside the last blessed model, the slices of an evaluation and its intervals."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cmclrec_tf.config import Config, EvaluateConfig, ServeConfig
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import COLD, WARM
+from tests.pipeline.listed import FEATURES, JOBS, run_evaluator, saved, some_answers
+
+pytestmark = pytest.mark.pipeline
+
+K, CUT = 12, 10
+USERS = 90
+CONFIG = Config(
+    evaluate=EvaluateConfig(
+        k=CUT,
+        ks=(3, CUT),
+        slices=("job", "hobbies"),
+        min_warm_ndcg=0.0,
+        min_cold_ndcg=0.0,
+        min_cold_coverage=0,
+        max_drop=0.2,
+    ),
+    serve=ServeConfig(list_length=K),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("gate")
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return some_answers(USERS, K)
+
+
+@pytest.fixture(scope="module")
+def baseline(answers, folder):
+    return saved(answers, folder / "baseline")
+
+
+def _changed(answers, better=None, worse=None):
+    """The answers with the targets first for one segment, and no item that hits for another."""
+    lists = answers.lists.copy()
+    for row, cold in enumerate(answers.cold):
+        segment = COLD if cold else WARM
+        if segment == better:
+            first = answers.targets[row][:K]
+            rest = [item for item in lists[row] if item not in first]
+            lists[row] = [*first, *rest][:K]
+        elif segment == worse:
+            lists[row] = np.where(np.isin(lists[row], answers.targets[row]), b"", lists[row])
+    return dataclasses.replace(answers, lists=lists)
+
+
+@pytest.mark.parametrize(("better", "worse"), [(WARM, COLD), (COLD, WARM)])
+def test_a_model_worse_in_one_segment_alone_is_not_blessed(
+    answers, baseline, folder, better, worse
+):
+    from pipeline.evaluated import read_failures, read_metrics
+
+    changed = _changed(answers, better, worse)
+    model = saved(changed, folder / f"worse-{worse}")
+    evaluation, blessed = run_evaluator(folder / worse, answers, CONFIG, model, baseline)
+    assert not blessed
+    rows = {WARM: ~answers.cold, COLD: answers.cold}
+    (reason,) = read_failures(evaluation)
+    before = answers.expected(rows[worse], CUT)[f"ndcg@{CUT}"]
+    assert reason == (
+        f"{worse} ndcg@{CUT} = 0, and the last blessed model reaches {before:.4g}: "
+        "100.0% less is more than evaluate.max_drop=0.2"
+    )
+    # What is reported is the candidate's, not the other one's.
+    found = read_metrics(evaluation)
+    for segment, users in rows.items():
+        assert found[segment]["users"] == users.sum()
+        for name, value in changed.expected(users, CUT).items():
+            assert found[segment][name] == pytest.approx(value, abs=1e-6)
+
+
+def test_an_equal_model_is_blessed(answers, baseline, folder):
+    from pipeline.evaluated import read_baseline, read_failures, read_metrics
+
+    evaluation, blessed = run_evaluator(folder / "equal", answers, CONFIG, baseline, baseline)
+    assert blessed and read_failures(evaluation) == []
+    assert read_baseline(evaluation) == read_metrics(evaluation)
+
+
+def test_a_share_of_nothing_cannot_be_told(answers, folder):
+    from pipeline.evaluated import read_failures
+
+    model = saved(_changed(answers, worse=COLD), folder / "nothing")
+    evaluation, blessed = run_evaluator(folder / "of-nothing", answers, CONFIG, model, model)
+    assert not blessed
+    (reason,) = read_failures(evaluation)
+    assert reason.endswith(
+        "reaches 0: no share of it can be told; set evaluate.max_drop to 1 for once"
+    )
+
+
+def test_a_bound_of_1_compares_nothing(answers, baseline, folder):
+    config = dataclasses.replace(CONFIG, evaluate=dataclasses.replace(CONFIG.evaluate, max_drop=1))
+    model = saved(_changed(answers, worse=COLD), folder / "worse")
+    assert run_evaluator(folder / "not-compared", answers, config, model, baseline)[1]
+
+
+@pytest.fixture(scope="module")
+def alone(answers, baseline, folder):
+    """Evaluation of the first model of a pipeline."""
+    evaluation, blessed = run_evaluator(folder / "alone", answers, CONFIG, baseline)
+    assert blessed
+    return evaluation
+
+
+def test_the_first_model_has_no_baseline(alone):
+    from pipeline.evaluated import read_baseline
+
+    assert read_baseline(alone) == {}
+
+
+def test_slices_are_the_users_of_a_value(answers, alone):
+    from pipeline.evaluated import read_metrics, read_slices
+
+    expected = {}
+    segments = {"overall": np.full(USERS, True), WARM: ~answers.cold, COLD: answers.cold}
+    for feature, values in (("job", answers.jobs), ("hobbies", answers.hobbies)):
+        for value in {value for user in values for value in user}:
+            has = np.array([value in user for user in values])
+            for segment, users in segments.items():
+                expected[feature, value.decode(), segment] = has & users
+    found = read_slices(alone)
+    assert {(row.feature, row.value, row.segment) for row in found} == set(expected)
+    assert len(found) == 3 * (len(JOBS) + 2)
+    for row in found:
+        users = expected[row.feature, row.value, row.segment]
+        assert row.metrics["users"] == users.sum()
+        for name, value in answers.expected(users, CUT).items():
+            assert row.metrics[name] == pytest.approx(value, abs=1e-6), (row, name)
+    jobs = [row for row in found if row.feature == "job"]
+    assert [row.value for row in jobs[:3]] == ["cook"] * 3
+    assert [row.segment for row in jobs[:3]] == [WARM, COLD, "overall"]
+    assert set(read_metrics(alone)) == set(segments)
+
+
+def test_an_interval_holds_the_mean_of_95_in_100_samples(answers, alone):
+    from pipeline.evaluated import read_metrics
+    from pipeline.slices import interval
+
+    name = f"ndcg@{CUT}"
+    values = answers.by_user(CUT)[name][~answers.cold]
+    low, high = interval(read_metrics(alone)[WARM], name)
+    draws = np.random.default_rng(0).choice(values, (20_000, len(values))).mean(1)
+    assert np.quantile(draws, [0.025, 0.975]) == pytest.approx([low, high], abs=0.01)
+    assert low < values.mean() < high
+
+
+def test_an_interval_stays_within_what_a_metric_can_be():
+    from pipeline.slices import interval
+
+    assert interval({"a": 0.01, "a_error": 0.1}, "a") == pytest.approx((0, 0.206), abs=1e-4)
+    assert interval({"a": 1.0, "a_error": 0.0}, "a") == (1, 1)
+    assert np.isnan(interval({"a": 0.5, "a_error": float("nan")}, "a")).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("town", "slices are user features of the dataset: .*'job'"),
+        ("age", "a slice is a value, and a numeric feature"),
+        ("zip", "a slice is a value, and a numeric feature or one with a prefix"),
+    ],
+)
+def test_a_slice_that_cannot_be_made_is_refused(name, rule):
+    from pipeline.evaluation import eval_config
+
+    wanted = dataclasses.replace(CONFIG.evaluate, slices=("job", name))
+    with pytest.raises(InputError, match=rf"evaluate.slices=\['job', '{name}'\].*: {rule}"):
+        eval_config(dataclasses.replace(CONFIG, evaluate=wanted), FEATURES)
