@@ -1,5 +1,6 @@
 """What the Trainer component calls: prepared dataset in, SavedModel out."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -8,7 +9,7 @@ import shutil
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from cmclrec_tf import schema
+from cmclrec_tf import replicas, schema
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.input import PreparedDataset
@@ -40,6 +41,9 @@ def custom_config(config, features, name, sources, checkpoints=None):
 def run_fn(fn_args):
     """Trains both stages and exports the model with its four signatures.
 
+    As one of the workers that TF_CONFIG names, or on all GPUs, see `replicas.strategy_here`; only
+    the chief of several workers writes.
+
     Args:
         fn_args: TFX's `FnArgs`: file patterns of the train and val splits, the transform graph,
             `custom_config` as above, `serving_model_dir` (written) and `model_run_dir`
@@ -48,12 +52,18 @@ def run_fn(fn_args):
     Raises:
         InputError: the folder of checkpoints is not a local one; else as in `train`.
     """
+    strategy = replicas.strategy_here()  # first of all: the workers meet here
     config, dataset = inputs(fn_args)
     checkpoints = checkpoint_folder(fn_args.custom_config, dataset)
-    with staging.written(fn_args.model_run_dir) as logs:
-        model = train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints)
+    with strategy.scope():
+        chief = replicas.is_chief()
+        with staging.written(fn_args.model_run_dir) if chief else contextlib.nullcontext() as logs:
+            model = train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints)
+    if not chief:
+        return
+    batch = next(iter(dataset.with_history(config.data.max_history).batches(schema.TRAIN)))
     with staging.written(fn_args.serving_model_dir) as folder:
-        export(model, dataset, folder, config)
+        export(replicas.plain_copy(model, batch), dataset, folder, config)
     if checkpoints:
         shutil.rmtree(checkpoints, ignore_errors=True)
 
