@@ -43,6 +43,26 @@ with strategy.scope():
 print("replicas", model.distribute_strategy.num_replicas_in_sync)
 replicas.plain_copy(model, next(iter(dataset.batches("train")))).save(out)
 """
+# Keras parts the batches, and builds the model, by itself.
+FIT = """
+import contextlib, sys
+import keras
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from cmclrec_tf import Config, Pretrain, load
+dataset, config = load(sys.argv[1]), Config.from_yaml(sys.argv[2])
+weights = []
+for scope in (contextlib.nullcontext(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()):
+    with scope:
+        keras.utils.set_random_seed(0)
+        model = Pretrain(dataset.schema, config)
+        model.compile(keras.optimizers.Adam(1e-3))
+        model.fit(dataset.batches("train", 32, shuffle=False), epochs=2, verbose=0)
+        weights.append(model.get_weights())
+print("apart", max(np.abs(one - two).max() for one, two in zip(*weights)))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +128,14 @@ def test_two_replicas_of_a_process_end_as_one(given, alone, tmp_path):
     assert process.returncode == 0, text[-3000:]
     assert "replicas 2" in text
     assert_same(tmp_path / "m.keras", alone)
+
+
+def test_fit_under_a_strategy_takes_batches_as_they_are(given):
+    _, folder = given
+    process = start(["-c", FIT, folder / "data", folder / "config.yaml"])
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, text[-3000:]
+    assert float(text.split("apart")[1]) < TOLERANCE
 
 
 def test_two_processes_end_as_one_and_go_on_after_a_kill(given, alone, tmp_path):
