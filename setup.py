@@ -47,6 +47,7 @@ setup(
         "console_scripts": ["cmclrec=cmclrec_tf.cli:main"],
         # Each room registers its command groups here; the CLI imports a room only when it is asked.
         "cmclrec.commands": [
+            "train=cmclrec_tf.train_cli:train",
             "serve=serving.cli:serve",
             "recommend=serving.cli:recommend",
             "prepare=pipeline.cli:prepare",

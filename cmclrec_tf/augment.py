@@ -1,8 +1,8 @@
 """Eq. (1): two views of a user, Phi_f by disjoint field masks, Phi_s by crop, mask and reorder."""
 
-import keras
 from keras import ops
 
+from cmclrec_tf.replicas import uniform
 from cmclrec_tf.schema import PAD
 
 CROP_SHARE = 0.6
@@ -25,14 +25,14 @@ def disjoint_field_masks(batch_size, n_fields, share, seed):
     """
     n_masked = max(1, int(round(share * n_fields))) if n_fields > 1 else 0
     n_masked = min(n_masked, n_fields // 2)
-    order = ops.argsort(keras.random.uniform((batch_size, n_fields), seed=seed), axis=1)
+    order = ops.argsort(uniform((batch_size, n_fields), seed), axis=1)
     rank = ops.argsort(order, axis=1)  # a random permutation of the fields
     return rank < n_masked, ops.logical_and(rank >= n_masked, rank < 2 * n_masked)
 
 
 def drop_fields(batch_size, n_fields, rate, seed):
     """Field dropout for cold rows: bool [B, M], each field masked with chance `rate`."""
-    return keras.random.uniform((batch_size, n_fields), seed=seed) < rate
+    return uniform((batch_size, n_fields), seed) < rate
 
 
 def crop(history, seed):
@@ -51,7 +51,7 @@ def crop(history, seed):
 
 def mask(history, seed):
     """Draws bool [B, L]: which items of each history are hidden behind the learned mask vector."""
-    drawn = keras.random.uniform(ops.shape(history), seed=seed) < MASK_SHARE
+    drawn = uniform(ops.shape(history), seed) < MASK_SHARE
     return ops.logical_and(drawn, history != PAD)
 
 
@@ -63,7 +63,7 @@ def reorder(history, seed):
     start = size - n + _uniform_int(n - window + 1, seed)
     slot = ops.arange(size)[None, :]
     inside = ops.logical_and(slot >= start, slot < start + window)
-    noise = keras.random.uniform(ops.shape(history), seed=seed)
+    noise = uniform(ops.shape(history), seed)
     # Keys inside the window fall between those of its neighbours, in random order.
     key = ops.where(
         inside,
@@ -104,6 +104,6 @@ def _floor(share, n):
 
 def _uniform_int(limit, seed):
     """Uniform int32 in [0, limit), elementwise; 0 for limits below 1."""
-    drawn = keras.random.uniform(ops.shape(limit), seed=seed)
+    drawn = uniform(ops.shape(limit), seed)
     limit = ops.maximum(ops.cast(limit, "float32"), 1.0)
     return ops.cast(ops.minimum(ops.floor(drawn * limit), limit - 1), "int32")

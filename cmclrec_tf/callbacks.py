@@ -66,11 +66,13 @@ class SaveEpochs(keras.callbacks.Callback):
         checkpoints: `Checkpoints`.
         stopping: the fit's `EarlyStopping`, or None.
         resumed: (facts, arrays) of the checkpoint that the fit starts from, or None.
+        writes: False in a worker that only takes up what the chief wrote.
     """
 
-    def __init__(self, checkpoints, stopping=None, resumed=None):
+    def __init__(self, checkpoints, stopping=None, resumed=None, writes=True):
         super().__init__()
         self.checkpoints, self.stopping, self.resumed = checkpoints, stopping, resumed
+        self.writes = writes
 
     def on_train_begin(self, logs=None):
         # EarlyStopping forgets what it knew when a fit begins, so this comes after it.
@@ -82,7 +84,7 @@ class SaveEpochs(keras.callbacks.Callback):
             self.stopping.best_weights = [arrays[f"best/{i}"] for i in range(len(best))] or None
 
     def on_epoch_end(self, epoch, logs=None):
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
+        if not self.writes or not math.isfinite((logs or {}).get("loss", 0.0)):
             return  # a training that went wrong is not worth going on with
         stopping, arrays = {}, model_state(self.model)
         if self.stopping:

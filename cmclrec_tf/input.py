@@ -120,7 +120,7 @@ class PreparedDataset:
         parsed = records.batch(batch_size).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
         # Keras then knows where an epoch ends.
         steps = tf.data.experimental.assert_cardinality(self.steps(split, batch_size))
-        return parsed.apply(steps).prefetch(tf.data.AUTOTUNE)
+        return parsed.apply(steps).prefetch(tf.data.AUTOTUNE).with_options(_by_record())
 
     def stream(self, split, batch_size, seed=0, first_epoch=0):
         """Endless batches for training: the contents of `batches`, shuffled anew in every epoch.
@@ -143,7 +143,7 @@ class PreparedDataset:
             endless = stream.from_files(self.files[split], self._parse, **how)
         else:
             endless = stream.in_memory(records, self._parse, **how)
-        return endless.prefetch(tf.data.AUTOTUNE)
+        return endless.prefetch(tf.data.AUTOTUNE).with_options(_by_record())
 
     def steps(self, split, batch_size):
         """Batches in an epoch; the last one may be smaller."""
@@ -203,6 +203,13 @@ class PreparedDataset:
 def _scale(mean, deviation):
     """1 for a column that is constant but for rounding."""
     return deviation if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0
+
+
+def _by_record():
+    """Workers that are given the dataset part its batches; parting its files would be uneven."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
 
 
 def check_replaceable(folder):

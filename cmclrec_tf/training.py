@@ -4,8 +4,9 @@ import math
 import pathlib
 
 import keras
+import tensorflow as tf
 
-from cmclrec_tf import baselines
+from cmclrec_tf import baselines, replicas
 from cmclrec_tf.callbacks import Averaged, Progress, Projector, SaveEpochs
 from cmclrec_tf.checkpoints import Checkpoints, model_state, restore_model
 from cmclrec_tf.config import Config
@@ -20,6 +21,10 @@ BEST = "val_ndcg"
 def train(dataset, config=None, log_dir=None, checkpoint_dir=None, start=None):
     """Stage 1 fit, then stage 2 fit; the weights of the best validation NDCG are kept.
 
+    Within `strategy.scope()` of a mirrored strategy every replica takes its part of each batch;
+    the batch size, and what is computed, stay those of one (docs/training.md). Every worker makes
+    the same call; the chief alone writes.
+
     Args:
         dataset: `PreparedDataset` with a train and a val split.
         config: `Config`; the `default` preset when None.
@@ -33,8 +38,9 @@ def train(dataset, config=None, log_dir=None, checkpoint_dir=None, start=None):
 
     Raises:
         InputError: the dataset was prepared with a shorter history than the config asks for, or
-            has no train or val users; the checkpoints are of another config or dataset; `start` is
-            of a model that differs in more than its vocabularies.
+            has no train or val users; the checkpoints are of another config or dataset, or not
+            the same ones for all workers; `start` is of a model that differs in more than its
+            vocabularies.
         TrainingError: the loss became NaN or infinite.
     """
     config, dataset = checked(dataset, config)
@@ -112,12 +118,18 @@ def train_plain(dataset, config=None, log_dir=None, checkpoint_dir=None):
 def train_baseline(name, dataset, config=None, log_dir=None, checkpoint_dir=None):
     """Fits a baseline of another paper, by the settings of `finetune` and `baseline`.
 
-    Args, errors: see `train`; `name` is one of `baselines.names()`.
+    Args, errors: see `train`; `name` is one of `baselines.names()`. It takes one replica.
 
     Returns:
         The trained `baselines.base.Baseline`, on the weights of the best validation NDCG of both
         segments.
     """
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        raise InputError(
+            f"baseline {name!r}",
+            "its losses are those of one replica",
+            "Train it outside of the strategy's scope.",
+        )
     config, dataset = checked(dataset, config)
     keras.utils.set_random_seed(config.seed)
     model = baselines.create(name, dataset.schema, config)
@@ -207,6 +219,8 @@ def _fit(
     )
     resumed = checkpoints and checkpoints.newest()
     facts = resumed[0] if resumed else {"epoch": 0}
+    # Nobody goes on, and so writes, before all have read.
+    replicas.check_same(f"{stage}: epochs in the checkpoints", facts["epoch"])
     if resumed:
         restore_model(model, resumed[1])
     if facts.get("complete"):
@@ -216,23 +230,32 @@ def _fit(
     stopping = monitor and keras.callbacks.EarlyStopping(
         monitor, mode="max", patience=settings.patience, restore_best_weights=True
     )
+    chief = replicas.is_chief()
     shown = ["loss", *(f"{BEST}{segment}" for segment in ("_warm", "_cold") if monitor)]
     # The averages come first: the others are to see them in the place of the weights.
     averaged = Averaged(resumed=bool(resumed)) if adam.use_ema else None
-    callbacks = [*filter(None, [averaged]), Progress(stage, *shown), *filter(None, [stopping])]
+    callbacks = [averaged, Progress(stage, *shown) if chief else None, stopping]
+    callbacks = [callback for callback in callbacks if callback]
     callbacks.append(keras.callbacks.TerminateOnNaN())
-    if log_dir is not None:
+    if chief and log_dir is not None:
         folder = pathlib.Path(log_dir) / stage
         callbacks.append(keras.callbacks.TensorBoard(str(folder), write_graph=False))
         callbacks.append(Projector(folder, dataset.vocabularies))
     if checkpoints:
-        callbacks.append(SaveEpochs(checkpoints, stopping, resumed))
+        callbacks.append(SaveEpochs(checkpoints, stopping, resumed, writes=chief))
     steps = dataset.steps(TRAIN, settings.batch_size)
     passes = -(-settings.epoch_steps // steps)
+    train = dataset.stream(TRAIN, settings.batch_size, config.seed, first_epoch=first * passes)
+    validation = {}
+    if monitor:
+        validation = {
+            "validation_data": replicas.parted(dataset.batches(VAL, EVAL_BATCH).repeat()),
+            "validation_steps": dataset.steps(VAL, EVAL_BATCH),
+        }
     fitted = model.fit(
-        dataset.stream(TRAIN, settings.batch_size, config.seed, first_epoch=first * passes),
+        replicas.parted(train),
         steps_per_epoch=steps * passes,
-        validation_data=dataset.batches(VAL, EVAL_BATCH) if monitor else None,
+        **validation,
         initial_epoch=first,
         epochs=settings.epochs,
         verbose=0,
@@ -243,6 +266,6 @@ def _fit(
         raise TrainingError(
             f"{stage}: the loss is {losses[-1]}, it must be finite. Lower {part}.learning_rate."
         )
-    if checkpoints:
+    if checkpoints and chief:
         checkpoints.save(settings.epochs, model_state(model), complete=True)
     return model

@@ -1,5 +1,6 @@
 """What the Trainer component calls: prepared dataset in, SavedModel out."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import sys
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from cmclrec_tf import schema, warm_start
+from cmclrec_tf import replicas, schema, warm_start
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.input import PreparedDataset
@@ -48,6 +49,9 @@ def run_fn(fn_args):
     Begins with the weights of the base model if there is one that can be gone on with, else from
     scratch, and says why.
 
+    As one of the workers that TF_CONFIG names, or on all GPUs, see `replicas.strategy_here`; only
+    the chief of several workers writes.
+
     Args:
         fn_args: TFX's `FnArgs`: file patterns of the train and val splits, the transform graph,
             `custom_config` as above, `base_model` (an export, or None), `serving_model_dir`
@@ -56,11 +60,18 @@ def run_fn(fn_args):
     Raises:
         InputError: the folder of checkpoints is not a local one; else as in `train`.
     """
+    strategy = replicas.strategy_here()  # first of all: the workers meet here
     config, dataset = inputs(fn_args)
     checkpoints = checkpoint_folder(fn_args.custom_config, dataset, fn_args.base_model)
     start = _start(fn_args.base_model, dataset, config)
-    with staging.written(fn_args.model_run_dir) as logs:
-        model = train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints, start=start)
+    with strategy.scope():
+        chief = replicas.is_chief()
+        with staging.written(fn_args.model_run_dir) if chief else contextlib.nullcontext() as logs:
+            model = train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints, start=start)
+    if not chief:
+        return
+    batch = next(iter(dataset.with_history(config.data.max_history).batches(schema.TRAIN)))
+    model = replicas.plain_copy(model, batch)
     with staging.written(fn_args.serving_model_dir) as folder:
         export(model, dataset, folder, config)
     with staging.written(_weights(fn_args.serving_model_dir)) as folder:

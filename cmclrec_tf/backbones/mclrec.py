@@ -4,7 +4,7 @@
 import keras
 from keras import ops
 
-from cmclrec_tf import augment
+from cmclrec_tf import augment, replicas
 from cmclrec_tf.backbones.base import blank, register
 from cmclrec_tf.backbones.sasrec import SASRec
 from cmclrec_tf.losses.info_nce import info_nce, weighted_mean
@@ -95,9 +95,10 @@ def contrastive_regularisation(view1, view2, weights):
         Scalar; 0 where no row has a negative.
     """
     view1, view2 = (ops.normalize(ops.cast(view, "float32"), axis=-1) for view in (view1, view2))
-    similarity = ops.matmul(view1, ops.transpose(view2))  # [B, B]
-    others = weights[None, :] * (1.0 - ops.eye(ops.shape(similarity)[0]))
-    positive = ops.diagonal(similarity)
+    similarity = ops.matmul(view1, ops.transpose(replicas.gathered(view2)))  # [b, B]
+    itself = replicas.itself(*ops.shape(similarity))
+    others = ops.where(itself, 0.0, replicas.gathered(weights)[None, :])
+    positive = ops.sum(ops.where(itself, similarity, 0.0), axis=1)
     nearest = ops.max(ops.where(others > 0, similarity, -2.0), axis=1)
     low, high = ops.minimum(positive, nearest), ops.maximum(positive, nearest)
     apart = ops.relu(high[:, None] - similarity) * others

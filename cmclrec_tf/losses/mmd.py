@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from cmclrec_tf import replicas
+
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -12,6 +14,8 @@ def mmd(codes1, codes2, weights=None):
     averaged over several bandwidths. sigma^2 is the median squared distance of the batch (median
     heuristic, Gretton et al., JMLR 13, 2012) times each of BANDWIDTHS; no gradient goes through it.
 
+    It is no sum over rows: every replica computes it on the rows of all, and returns its share.
+
     Args:
         codes1, codes2: [B, Z].
         weights: [B], 0 for rows that are left out of both.
@@ -19,6 +23,8 @@ def mmd(codes1, codes2, weights=None):
     Returns:
         Scalar >= 0.
     """
+    codes1, codes2 = replicas.gathered(codes1), replicas.gathered(codes2)
+    weights = None if weights is None else replicas.gathered(weights)
     codes = ops.cast(ops.concatenate([codes1, codes2]), "float32")  # [2B, Z]
     distance = squared_distances(codes)  # [2B, 2B]
     share = ops.ones(ops.shape(codes1)[:1]) if weights is None else ops.cast(weights, "float32")
@@ -26,7 +32,7 @@ def mmd(codes1, codes2, weights=None):
     kernel = sum(ops.exp(-distance / (2 * spread * b)) for b in BANDWIDTHS) / len(BANDWIDTHS)
     share = share / ops.maximum(ops.sum(share), 1e-9)
     signed = ops.concatenate([share, -share])  # +1/N for one set, -1/N for the other
-    return ops.sum(kernel * signed[:, None] * signed[None, :])
+    return replicas.shared(ops.sum(kernel * signed[:, None] * signed[None, :]))
 
 
 def _median(distance, kept):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from cmclrec_tf import augment
+from cmclrec_tf import augment, replicas
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models import ablations
 from cmclrec_tf.models.cross_modal import newest
@@ -144,7 +144,7 @@ class CMCLRec(Recommender):
             teacher = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
             share = settings.distill * warm[:, None]
             answers = (1.0 - share) * answers + share * teacher
-        loss_cold = ops.mean(soft_next_item(self.score(g_cold[:, -1]), answers) * cold)
+        loss_cold = replicas.mean(soft_next_item(self.score(g_cold[:, -1]), answers) * cold)
         return {
             "loss/warm": loss_warm,
             "loss/cold": loss_cold,

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cmclrec_tf import backbones
+from cmclrec_tf import backbones, replicas
 from cmclrec_tf.losses.next_item import chunked_next_item, next_item, sampled_next_item, zipf
 from cmclrec_tf.models import ranking
 from cmclrec_tf.models.staged import StagedModel
@@ -93,7 +93,7 @@ class Recommender(StagedModel):
         return loss
 
     def _cloze_loss(self, history, rows, training):
-        drawn = keras.random.uniform(ops.shape(history), seed=self.seed) < HIDDEN_SHARE
+        drawn = replicas.uniform(ops.shape(history), self.seed) < HIDDEN_SHARE
         hidden = ops.logical_and(drawn, history != PAD)
         x = self.embed(history, hidden, training)
         states = self.backbone.cloze(x, history != PAD, training=training)
@@ -107,8 +107,9 @@ class Recommender(StagedModel):
             rows: float [B].
         """
         known = ops.cast(labels >= FIRST_ID, "float32") * rows[:, None]
-        count = ops.maximum(ops.sum(known), 1.0)
-        return self._summed_loss(states, labels, known, training) / count * ops.mean(rows)
+        count = ops.maximum(replicas.total(ops.sum(known)), 1.0)
+        share = replicas.total(replicas.mean(rows))
+        return self._summed_loss(states, labels, known, training) / count * share
 
     def _summed_loss(self, states, labels, known, training):
         settings = self.config.finetune

@@ -5,6 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from cmclrec_tf import replicas
 from cmclrec_tf.config import Config
 from cmclrec_tf.schema import Schema
 
@@ -13,8 +14,9 @@ class StagedModel(keras.Model):
     """A `keras.Model` whose loss is a weighted sum of named losses of its own.
 
     Subclasses implement `losses_of(batch, training) -> {name: scalar}` with the total under
-    `loss`, and may report something else in validation by `validation_of(batch)`. They take
-    `(schema, config)` and keep both under these names.
+    `loss`; of several replicas each returns its share, see `replicas`. They may report something
+    else in validation by `validation_of(batch)`. They take `(schema, config)` and keep both under
+    these names.
 
     Args:
         names: every name that the two may return.
@@ -28,7 +30,7 @@ class StagedModel(keras.Model):
 
     def train_step(self, data):
         batch = _inputs(data)
-        with tf.GradientTape() as tape:
+        with replicas.step(tf.shape(batch["user_key"])[0]), tf.GradientTape() as tape:
             losses = self.losses_of(batch, training=True)
             total = self.optimizer.scale_loss(losses["loss"])
         variables = self.trainable_variables
@@ -39,13 +41,19 @@ class StagedModel(keras.Model):
         return self._update(losses)
 
     def test_step(self, data):
-        return self._update(self.validation_of(_inputs(data)))
+        batch = _inputs(data)
+        with replicas.step(tf.shape(batch["user_key"])[0]):
+            return self._update(self.validation_of(batch))
 
     def predict_step(self, data):
         return self(_inputs(data), training=False)
 
     def validation_of(self, batch):
-        """What validation reports, {name: values of any shape}: the losses, unless overridden."""
+        """What validation reports: the losses, unless overridden.
+
+        Returns:
+            {name: scalar, a replica's share, or the values of all rows [B]}.
+        """
         return self.losses_of(batch, training=False)
 
     @property
@@ -78,11 +86,26 @@ class StagedModel(keras.Model):
             )
             return cls(schema, settings, name=config["name"])
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Under a strategy Keras would average a batch over the replicas to learn its shapes. Flags
+        # have no mean, and replicas have different numbers of rows: one replica's part does.
+        strategy = self._distribute_strategy
+        if strategy is None or iterator is None or self.built:
+            return
+        with strategy.scope():
+            _, _, batches = next(iter(iterator))
+            first = lambda values: strategy.experimental_local_results(values)[0]
+            self(_inputs(keras.tree.map_structure(first, next(batches))))
+            if self.optimizer and not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+
     def _update(self, values):
         means = {mean.name: mean for mean in self._means}
-        for name, value in values.items():
-            means[name].update_state(value)
-        return {name: means[name].result() for name in values}
+        # Every replica counts what holds for the whole batch, so that each knows the same means.
+        counted = replicas.total({name: _counted(value) for name, value in values.items()})
+        for name, (value, rows) in counted.items():
+            means[name].update_state(value / rows, rows)
+        return {name: replicas.reported(means[name].result()) for name in values}
 
 
 def saved_policy(model):
@@ -102,6 +125,14 @@ def policy_of(config):
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _counted(value):
+    """The sum of a replica's values, and of how many over all replicas: a scalar is one."""
+    value = tf.cast(value, tf.float32)
+    if value.shape.rank:
+        return tf.reduce_sum(value), tf.cast(tf.size(value), tf.float32)
+    return value, replicas.shared(tf.constant(1.0))
 
 
 def _inputs(data):
