@@ -35,6 +35,7 @@ setup(
             "setuptools<81",
             "pip",
             "tf-keras>=2.16,<2.17",
+            "keras-tuner",
             # For the model card.
             "markdown",
             "matplotlib",

@@ -238,6 +238,25 @@ class Config:
         """Builds a config from nested dicts; an unknown key is an `InputError`."""
         return checks.built(cls, values or {}, "config")
 
+    def changed(self, values):
+        """The config with other settings, `{path: value}`, such as `{"finetune.ema": 0}`.
+
+        Raises:
+            InputError: there is no such setting, or a value is out of bounds.
+        """
+        nested = self.to_dict()
+        for path, value in values.items():
+            part, _, field = path.rpartition(".")
+            place = nested.get(part) if part else nested
+            if not isinstance(place, dict) or field not in place:
+                raise InputError(
+                    f"setting {path}={value!r}",
+                    "it must be a field of the config, as finetune.ema",
+                    "Correct the name.",
+                )
+            place[field] = value
+        return Config.from_dict(nested)
+
     def to_yaml(self):
         values = self.to_dict()
         values["evaluate"] |= {name: list(values["evaluate"][name]) for name in ("ks", "slices")}

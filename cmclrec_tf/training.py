@@ -147,6 +147,19 @@ def train_baseline(name, dataset, config=None, log_dir=None, checkpoint_dir=None
     )
 
 
+def validate(model, dataset, config):
+    """A trained model's metrics on the validation users, `{name: float}`; `ndcg` stops and tunes.
+
+    Args:
+        model: what `train`, `train_plain` or `train_baseline` gave.
+        dataset: the `PreparedDataset` that it was trained on.
+        config: its `Config`.
+    """
+    batches = dataset.with_history(config.data.max_history).batches(VAL, EVAL_BATCH)
+    found = model.evaluate(batches, return_dict=True, verbose=0)
+    return {name: float(value) for name, value in found.items()}
+
+
 def decay_feature_side(model, settings):
     """AdamW that decays the feature side of the mapper only: it overfits the fields first.
 

@@ -82,14 +82,7 @@ class Row:
             return row
         if self.kind == "floor":
             raise InputError(f"model {self.name!r}", "it takes no config", "Drop what follows :.")
-        nested = self.config.to_dict()
-        for path, value in values.items():
-            *parts, field = path.split(".")
-            place = functools.reduce(_inside, parts, nested)
-            if not isinstance(place, dict) or field not in place:
-                raise _no_setting(self.name, path)
-            place[field] = value
-        return dataclasses.replace(self, config=Config.from_dict(nested))
+        return dataclasses.replace(self, config=self.config.changed(values))
 
     def tuned(self, found):
         """The row with what `tuning.tuned` found."""
@@ -98,14 +91,13 @@ class Row:
     def validate(self, model, dataset):
         """Validation NDCG of a trained model, by which the row is stopped and tuned: a float."""
         from cmclrec_tf.baselines.feature_mlp import read_split
-        from cmclrec_tf.training import EVAL_BATCH
+        from cmclrec_tf.training import validate
 
         if self.has_mlp:
             data = read_split(dataset, VAL, self._mlp().events)
             return float(model.evaluate(*data, return_dict=True, verbose=0)["ndcg"])
-        batches = dataset.with_history(self.config.data.max_history).batches(VAL, EVAL_BATCH)
-        found = model.evaluate(batches, return_dict=True, verbose=0)
-        return float(found["ndcg_warm" if self.kind == "backbone" else "ndcg"])
+        found = validate(model, dataset, self.config)
+        return found["ndcg_warm" if self.kind == "backbone" else "ndcg"]
 
     def train(self, dataset, log_dir=None, checkpoint_dir=None):
         """Trains the row's model; returns what `evaluate` takes.
@@ -230,10 +222,6 @@ def _no_setting(name, change):
         f"{change!r} must be a field of the config and a value, as finetune.ema=0",
         "Correct the model's name.",
     )
-
-
-def _inside(found, part):
-    return found.get(part) if isinstance(found, dict) else None
 
 
 def _value(text):

@@ -1,23 +1,14 @@
 """What is tuned of each row, and between which values."""
 
-_LEARNING = {"finetune.learning_rate": (3e-4, 1e-3, 3e-3)}
-_FEATURES = {"finetune.feature_dropout": (0.2, 0.4, 0.6)}
-_BACKBONE = {**_LEARNING, "model.dropout": (0.1, 0.2, 0.4)}
-_CMCLREC = {
-    **_BACKBONE,
-    **_FEATURES,
-    "finetune.cold_weight": (0.25, 0.5, 1.0),
-    "finetune.cold_decay": (0.5, 0.8, 0.9),
-    "finetune.distill": (0.25, 0.5, 0.75),
-    "finetune.weight_decay": (0.01, 0.05, 0.2),
-}
+from cmclrec_tf.search import BACKBONE, FEATURES, LEARNING, SPACE
+
 _MLP = {
     "learning_rate": (3e-4, 1e-3, 3e-3),
     "field_dropout": (0.1, 0.3, 0.5),
     "dropout": (0.1, 0.3, 0.5),
     "weight_decay": (0.02, 0.1, 0.5),
 }
-_BASELINE = {**_LEARNING, **_FEATURES}
+_BASELINE = {**LEARNING, **FEATURES}
 _FACTORS = {
     "baseline.regularisation": (0.3, 1.0, 10.0),
     "baseline.confidence": (2.0, 10.0, 40.0),
@@ -50,4 +41,4 @@ def space(row):
         return _MLP if row.has_mlp else {}
     if row.kind == "baseline":
         return {**_BASELINE, **_OF_BASELINES[row.base]}
-    return _CMCLREC if row.is_cmclrec else _BACKBONE
+    return SPACE if row.is_cmclrec else BACKBONE

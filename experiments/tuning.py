@@ -2,9 +2,8 @@
 
 import json
 import pathlib
-import shutil
-import time
 
+from cmclrec_tf.search import tuner
 from experiments import spaces, store
 
 FOUND = "tuned.json"
@@ -42,41 +41,14 @@ def tuned(row, dataset, out, trials):
 
 
 def _search(row, values, dataset, folder, trials):
-    import keras
-    import keras_tuner
+    def score(changes, checkpoints):
+        changed = row.changed(changes)
+        return changed.validate(changed.train(dataset, checkpoint_dir=checkpoints), dataset)
 
-    class DefaultsFirst(keras_tuner.oracles.RandomSearchOracle):
-        def populate_space(self, trial_id):
-            if int(trial_id):
-                return super().populate_space(trial_id)
-            defaults = {p.name: p.default for p in self.get_space().space}
-            return {"status": "RUNNING", "values": defaults}
-
-    class Search(keras_tuner.Tuner):
-        def run_trial(self, trial):
-            keras.backend.clear_session()
-            start, place = time.monotonic(), pathlib.Path(self.get_trial_dir(trial.trial_id))
-            changed = row.changed(trial.hyperparameters.values)
-            model = changed.train(dataset, checkpoint_dir=place / "checkpoints")
-            score = changed.validate(model, dataset)
-            shutil.rmtree(place / "checkpoints", ignore_errors=True)
-            return {"val_ndcg": score, "seconds": time.monotonic() - start}
-
-    asked = keras_tuner.HyperParameters()
-    for name, choices in values.items():
-        now = row.setting(name)
-        asked.Choice(name, sorted({*choices, now}), default=now)
-    oracle = DefaultsFirst(
-        objective=keras_tuner.Objective("val_ndcg", "max"),
-        max_trials=trials,
-        seed=row.config.seed,
-        hyperparameters=asked,
-        max_consecutive_failed_trials=1,
-    )
-    search = Search(oracle, directory=str(folder.parent), project_name=folder.name)
-    oracle.verbose = 0
+    now = {name: row.setting(name) for name in values}
+    search = tuner(values, now, score, folder, trials, row.config.seed)
     search.search()
-    done = oracle.get_best_trials(trials)
+    done = search.oracle.get_best_trials(trials)
     first = next(trial for trial in done if not int(trial.trial_id))
     return {
         "trials": len(done),

@@ -11,6 +11,7 @@ from pipeline.options import (
     given_inputs,
     root_option,
     run_options,
+    tune_option,
 )
 
 
@@ -54,12 +55,13 @@ for _command in (compile_, submit, lists, status, lineage, clean):
     show_default=True,
     help="Import path of the function that the Trainer calls.",
 )
-def run(dataset, data_dir, preset, config_path, root, run_fn):
+@tune_option
+def run(dataset, data_dir, preset, config_path, root, run_fn, trials):
     """From raw files to a pushed model; what is cached is not run again.
 
     Exits with 1 when the model was not blessed, and says which bound it missed.
     """
-    left = _run(dataset, data_dir, preset, config_path, root, run_fn)
+    left = _run(dataset, data_dir, preset, config_path, root, run_fn, trials)
     from pipeline import report
 
     click.echo(report.quality(left))
@@ -99,7 +101,7 @@ def quickstart(dataset, data_dir, preset, config_path, root, port):
     _exit(left)
 
 
-def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN):
+def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN, trials=0):
     spec, data_dir, config = given_inputs(dataset, data_dir, preset, config_path)
     folders = configs.Folders(root, spec.name)
     folders.make()
@@ -110,7 +112,7 @@ def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN):
     with quiet(folders.logs / "import.log"):
         from pipeline.run import run_pipeline
 
-    left = run_pipeline(spec, data_dir, config, root, run_fn)
+    left = run_pipeline(spec, data_dir, config, root, run_fn, trials)
     click.echo(f"{spec.name}: {left.users}", err=True)
     return left
 

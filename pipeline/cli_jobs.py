@@ -14,6 +14,7 @@ from pipeline.options import (
     given_inputs,
     root_option,
     run_options,
+    tune_option,
 )
 
 
@@ -40,7 +41,8 @@ from pipeline.options import (
 @click.option("--trainer-memory-gb", "memory_gb", type=float, default=0, help="Likewise.")
 @click.option("--trainer-accelerator", "accelerator", default="", help="As NVIDIA_TESLA_T4.")
 @click.option("--trainer-accelerators", "accelerators", type=int, help="How many of them.")
-def compile_(dataset, data_dir, preset, config_path, image, out, **more):
+@tune_option
+def compile_(dataset, data_dir, preset, config_path, image, out, trials, **more):
     """Compile the pipeline for Vertex AI Pipelines or Kubeflow Pipelines.
 
     The tasks are those of `run`. Nothing is started; see `submit`.
@@ -63,6 +65,7 @@ def compile_(dataset, data_dir, preset, config_path, image, out, **more):
         out=out,
         machine=machine,
         cloud=Cloud(image=image, **more),
+        trials=trials,
     )
     click.echo(f"{out}: compiled for {image}")
 

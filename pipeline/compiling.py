@@ -24,6 +24,7 @@ def compile_job(
     machine=None,
     cloud=None,
     run_fn=configs.RUN_FN,
+    trials=0,
 ):
     """Compiles the whole pipeline; it is the one that runs on this machine.
 
@@ -39,6 +40,7 @@ def compile_job(
         cloud: `cloud.Cloud`, the services that are used; without Dataflow each task runs Beam in
             its own memory.
         run_fn: import path of the function that trains.
+        trials: of a Tuner before the Trainer; 0 leaves it out.
 
     Returns:
         The job as a dict.
@@ -59,6 +61,7 @@ def compile_job(
         serving_dir=serving_dir,
         sources=configs.Sources.of(run_fn),
         run_fn=run_fn,
+        trials=trials,
         make_baseline=latest_blessed,
         beam_args=cloud.beam_args(f"{str(root).rstrip('/')}/dataflow") or BEAM_ARGS,
         # Vertex AI knows TFX's own resolvers alone, and none of them may find nothing.

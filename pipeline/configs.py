@@ -29,6 +29,7 @@ GATE_CODE = (
 )
 TRAINER_CODE = (
     ("pipeline", "trainer.py"),
+    ("pipeline", "tuner.py"),
     ("cmclrec_tf", "**/*.py"),
     ("serving", "export.py"),
     ("serving", "signatures.py"),

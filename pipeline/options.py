@@ -42,6 +42,15 @@ dataset_option = click.option(
 )
 
 
+tune_option = click.option(
+    "--tune",
+    "trials",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Trials of a search for settings that validate better, before training; 0 is none.",
+)
+
+
 def given_config(preset, path):
     """The `Config` of --preset or --config.
 

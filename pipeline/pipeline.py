@@ -3,12 +3,12 @@
 import json
 import pathlib
 
-from tfx.components import Evaluator, Pusher, Trainer
+from tfx.components import Evaluator, Pusher, Trainer, Tuner
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 
 from cmclrec_tf import schema
-from pipeline import baseline, trainer
+from pipeline import baseline, trainer, tuner
 from pipeline.components.model_card import ModelCard
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
@@ -33,6 +33,7 @@ def create_pipeline(
     beam_args=(),
     make_trainer=Trainer,
     make_pusher=Pusher,
+    trials=0,
     make_baseline=baseline.blessed_before,
     compare_drift=True,
 ):
@@ -51,6 +52,7 @@ def create_pipeline(
         beam_args: options of Beam, as flags.
         make_trainer, make_pusher: the components that train and push, or what makes them of the
             same arguments.
+        trials: of the Tuner, whose best settings the Trainer takes; 0 leaves it out.
         make_baseline: function that makes the node which finds what a model is compared with, see
             `baseline.blessed_before`.
         compare_drift: see `data_components`.
@@ -65,20 +67,30 @@ def create_pipeline(
     features = tuple(spec.features)
     described = json.dumps(schema.Schema(features).to_dict()["features"])
     starts = [baseline.start()] if config.finetune.warm_start else []
+    learning = {
+        "examples": data.transform.outputs["transformed_examples"],
+        "transform_graph": data.transform.outputs["transform_graph"],
+        "train_args": trainer_pb2.TrainArgs(splits=[schema.TRAIN]),
+        "eval_args": trainer_pb2.EvalArgs(splits=[schema.VAL]),
+    }
+    custom = trainer.custom_config(
+        config,
+        features,
+        spec.name,
+        sources.trainer,
+        checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
+    )
+    tuning = []
+    if trials:
+        told = {**custom, tuner.TRIALS: trials}
+        tuning = [Tuner(tuner_fn=tuner.TUNER_FN, custom_config=told, **learning)]
+    tuned = tuning[0].outputs["best_hyperparameters"] if tuning else None
     training = make_trainer(
         base_model=starts[0].outputs["model"] if starts else None,
+        hyperparameters=tuned,
         run_fn=run_fn,
-        examples=data.transform.outputs["transformed_examples"],
-        transform_graph=data.transform.outputs["transform_graph"],
-        train_args=trainer_pb2.TrainArgs(splits=[schema.TRAIN]),
-        eval_args=trainer_pb2.EvalArgs(splits=[schema.VAL]),
-        custom_config=trainer.custom_config(
-            config,
-            features,
-            spec.name,
-            sources.trainer,
-            checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
-        ),
+        custom_config=custom,
+        **learning,
     )
     compared = []
     if config.evaluate.max_drop < 1:
@@ -107,6 +119,7 @@ def create_pipeline(
         config=json.dumps(config.to_dict()),
         features=described,
         sources=sources.card,
+        tuned=tuned,
     )
     pusher = make_pusher(
         model=training.outputs["model"],
@@ -119,7 +132,17 @@ def create_pipeline(
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=str(root),
-        components=[*data.all, *starts, training, *compared, evaluator, validator, card, pusher],
+        components=[
+            *data.all,
+            *starts,
+            *tuning,
+            training,
+            *compared,
+            evaluator,
+            validator,
+            card,
+            pusher,
+        ],
         enable_cache=True,
         metadata_connection_config=metadata_path
         and metadata.sqlite_metadata_connection_config(str(metadata_path)),

@@ -59,6 +59,7 @@ def places(run):
         "raw files": run.data_dir,
         f"data anomalies: {run.anomalies}": run.validation,
         "prepared data": run.prepared,
+        **({"tuned": ", ".join(f"{p}={v:g}" for p, v in run.tuned.items())} if run.tuned else {}),
         "model": run.model,
         "compared with": run.baseline or "(no other model)",
         "TensorBoard logs": run.logs,

@@ -24,6 +24,7 @@ from pipeline.outputs import Outputs
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import local
 from pipeline.trainer import prepared_dataset
+from pipeline.tuner import chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Run:
         config: of the run.
         folders: where everything lies.
         outputs: the components' artifacts.
+        trials: of the Tuner; 0 without one.
     """
 
     spec: DatasetSpec
@@ -43,6 +45,14 @@ class Run:
     config: Config
     folders: configs.Folders
     outputs: Outputs
+    trials: int = 0
+
+    @property
+    def tuned(self):
+        """`{path of a setting: value}` that the Tuner chose; empty without one."""
+        if not self.trials:
+            return {}
+        return chosen(self.outputs.artifact("Tuner", "best_hyperparameters").uri)
 
     @property
     def evaluation(self):
@@ -142,7 +152,7 @@ class Run:
         return sorted(pathlib.Path(artifact_utils.get_split_uri([examples], schema.TEST)).glob("*"))
 
 
-def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_FN):
+def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_FN, trials=0):
     """Runs every component, or takes its result from the cache.
 
     Args:
@@ -151,6 +161,7 @@ def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_F
         config: the `Config`.
         root: folder that everything is kept under.
         run_fn: import path of the function that trains.
+        trials: of a Tuner before the Trainer; 0 leaves it out.
 
     Returns:
         `Run`.
@@ -172,10 +183,11 @@ def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_F
             sources=configs.Sources.of(run_fn),
             metadata_path=folders.metadata,
             run_fn=run_fn,
+            trials=trials,
         )
     )
     outputs = Outputs(folders.metadata, folders.pipeline_name)
-    run = Run(spec, data_dir, config, folders, outputs)
+    run = Run(spec, data_dir, config, folders, outputs, trials)
     _serve_again(run)
     return run
 

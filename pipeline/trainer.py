@@ -54,15 +54,16 @@ def run_fn(fn_args):
 
     Args:
         fn_args: TFX's `FnArgs`: file patterns of the train and val splits, the transform graph,
-            `custom_config` as above, `base_model` (an export, or None), `serving_model_dir`
-            (written) and `model_run_dir` (TensorBoard logs).
+            `custom_config` as above, `hyperparameters` (of the Tuner, or None), `base_model` (an
+            export, or None), `serving_model_dir` (written) and `model_run_dir` (TensorBoard logs).
 
     Raises:
         InputError: the folder of checkpoints is not a local one; else as in `train`.
     """
     strategy = replicas.strategy_here()  # first of all: the workers meet here
     config, dataset = inputs(fn_args)
-    checkpoints = checkpoint_folder(fn_args.custom_config, dataset, fn_args.base_model)
+    begun_with = fn_args.base_model, fn_args.hyperparameters
+    checkpoints = checkpoint_folder(fn_args.custom_config, dataset, begun_with)
     start = _start(fn_args.base_model, dataset, config)
     with strategy.scope():
         chief = replicas.is_chief()
@@ -99,13 +100,13 @@ def _start(base, dataset, config):
     return start
 
 
-def checkpoint_folder(custom, dataset, base=None):
+def checkpoint_folder(custom, dataset, more=None):
     """Where a training keeps its state: the same folder whenever it would read the same.
 
     Args:
         custom: `custom_config`, as the Trainer's arguments hold it.
         dataset: the `PreparedDataset` that is trained on.
-        base: the export whose weights it begins with, or None.
+        more: what it depends on beside, as JSON values.
 
     Returns:
         `pathlib.Path`, or None without checkpoints.
@@ -119,7 +120,7 @@ def checkpoint_folder(custom, dataset, base=None):
     if is_remote(root):
         raise InputError(root, "checkpoints need a local folder", "Leave checkpoints out.")
     read = {key: value for key, value in custom.items() if key != "checkpoints"}
-    digest = hashlib.sha256(json.dumps([read, base], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([read, more], sort_keys=True).encode())
     # A re-run Trainer gets new folders to write to; what it reads stays.
     for split, files in sorted(dataset.files.items()):
         for path in files:
@@ -138,10 +139,11 @@ def _file_digest(path):
 
 
 def inputs(fn_args):
-    """The `Config` and the `PreparedDataset` that a Trainer's arguments stand for."""
+    """The `Config`, as tuned, and the `PreparedDataset` that a Trainer's arguments stand for."""
     custom = fn_args.custom_config
+    tuned = (fn_args.hyperparameters or {}).get("values", {})
     files = {schema.TRAIN: fn_args.train_files, schema.VAL: fn_args.eval_files}
-    return Config.from_dict(custom["config"]), prepared_dataset(
+    return Config.from_dict(custom["config"]).changed(tuned), prepared_dataset(
         name=custom["name"],
         features=tuple(schema.Feature(**values) for values in custom["features"]),
         max_history=custom["config"]["data"]["max_history"],

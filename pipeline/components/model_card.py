@@ -21,6 +21,7 @@ from pipeline.components.population import summary, users_by_split
 from pipeline.components.serving_validator import failures
 from pipeline.evaluated import read_failures, read_metrics, read_slices
 from pipeline.transforms import counters
+from pipeline.tuner import chosen
 
 MARKDOWN, HTML = "model_card.md", "model_card.html"
 LIBRARIES = ("tensorflow", "keras", "tfx", "cmclrec-tf")
@@ -37,6 +38,7 @@ def ModelCard(  # noqa: N802
     config: Parameter[str],
     features: Parameter[str],
     sources: Parameter[str],
+    tuned: InputArtifact[standard_artifacts.HyperParameters] = None,
 ):
     """Writes `model_card.md`, `model_card.html` and the plot of both.
 
@@ -50,6 +52,7 @@ def ModelCard(  # noqa: N802
         config: JSON of the `Config` of the run.
         features: the user features, JSON of `schema.Schema.to_dict()["features"]`.
         sources: digest of the code that writes, for the cache key alone.
+        tuned: what the Tuner chose, which the Trainer took, or None.
     """
     transformed = tft.TFTransformOutput(transform_graph.uri)
 
@@ -63,7 +66,7 @@ def ModelCard(  # noqa: N802
         population=summary(counts),
         fields=tuple(_fields(described, counts, tokens)),
         items=len(tokens(schema.ITEMS)),
-        config=Config.from_dict(json.loads(config)),
+        config=Config.from_dict(json.loads(config)).changed(chosen(tuned.uri) if tuned else {}),
         rows=read_metrics(evaluation.uri),
         slices=tuple(read_slices(evaluation.uri)),
         failures=(*read_failures(evaluation.uri), *failures(infra_blessing.uri)),
