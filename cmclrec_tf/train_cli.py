@@ -24,7 +24,10 @@ def train(folder, config_path, out, logs, checkpoints):
     same command. With several GPUs and no TF_CONFIG all of them are used.
     """
     from cmclrec_tf import replicas
+    from cmclrec_tf.errors import InputError
 
+    if out.suffix != ".keras":
+        raise InputError(out, "Keras saves a model to a name that ends in .keras", "Correct --out.")
     # First of all: the workers meet here.
     strategy = replicas.strategy_here()
 

@@ -5,9 +5,10 @@ Beam takes seconds to load, and is loaded for remote files alone.
 
 import glob
 import os
+import time
 
 from cmclrec_tf.errors import InputError
-from pipeline.folders import is_remote
+from pipeline.folders import is_bigquery, is_remote
 
 
 def open_bytes(path):
@@ -26,6 +27,9 @@ def size(path):
 
 def state(path):
     """What changes with a file: `[bytes, nanoseconds since the epoch of its last change]`."""
+    if is_bigquery(path):
+        # Nothing of it is known without an account, so it counts as changed.
+        return [0, time.time_ns()]
     if is_remote(path):
         found = _system(path).metadata(path)
         return [found.size_in_bytes, int(found.last_updated_in_seconds * 1e9)]
@@ -39,7 +43,8 @@ def listed(folder, name):
     Args:
         folder: of the raw files.
         name: of a file in it, else of a folder with files, else a pattern of files with `*`, `?`
-            and `[...]`. Files of a folder or a pattern whose names begin with "." or "_" are none.
+            and `[...]`; or a BigQuery table, which stands for itself. Files of a folder or a
+            pattern whose names begin with "." or "_" are none.
 
     Returns:
         list of str, at least one.
@@ -47,6 +52,8 @@ def listed(folder, name):
     Raises:
         InputError: there is no such file, or its file system cannot be read.
     """
+    if is_bigquery(name):
+        return [name]
     try:
         found = _remote(f"{str(folder).rstrip('/')}/{name}") if is_remote(folder) else None
     except Exception as error:  # Each file system has errors of its own, without a common base.

@@ -5,10 +5,17 @@ import tempfile
 
 from cmclrec_tf.errors import InputError
 
+BIGQUERY = "bigquery://"
+
 
 def is_remote(path):
     """Whether a path names a file system of its own, as gs://bucket does."""
     return "://" in str(path)
+
+
+def is_bigquery(name):
+    """Whether a name in a dataset spec stands for a table of BigQuery."""
+    return str(name).startswith(BIGQUERY)
 
 
 def make_folder(path, mend):

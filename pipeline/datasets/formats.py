@@ -10,6 +10,7 @@ import zlib
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import delimited, parquet
 from pipeline.files import listed, open_bytes
+from pipeline.folders import is_bigquery
 
 
 def is_parquet(path):
@@ -91,6 +92,10 @@ def inspect(table, folder):
         InputError: no file, one of another format than its name says, a missing column, or files of
             two formats.
     """
+    if is_bigquery(table.file):
+        # Its columns are known once it is read.
+        columns = columns_of(table)
+        return [(table.file, columns, {name: at for at, name in enumerate(columns)})]
     found = []
     for path in listed(folder, table.file):
         with opened(path) as file:

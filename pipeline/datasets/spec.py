@@ -10,6 +10,7 @@ import yaml
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, Feature, Schema
 from pipeline.datasets.strict import build
+from pipeline.folders import BIGQUERY, is_bigquery
 
 # Nanoseconds of seconds since 1970 fit 64 bits.
 MOST_DECIMALS = 9
@@ -191,7 +192,7 @@ class DatasetSpec:
         origin: who publishes the files, and what they are, when there is no source.
 
     Raises:
-        InputError: a malformed name, feature or source.
+        InputError: a malformed name, table, feature or source.
     """
 
     name: str
@@ -211,6 +212,8 @@ class DatasetSpec:
                 "it is letters, digits, '.', '_' and '-'",
                 "Correct the name in the dataset spec.",
             )
+        for table in (self.interactions, self.users, self.items):
+            _check_file(table)
         if self.max_rejects < 0:
             raise InputError(
                 f"max_rejects={self.max_rejects}",
@@ -241,6 +244,23 @@ class DatasetSpec:
             InputError: an unknown or missing key, or a value of the wrong type.
         """
         return build(cls, values, "dataset spec")
+
+
+def _check_file(table):
+    if table is None or not is_bigquery(table.file):
+        return
+    if isinstance(table, Items):
+        raise InputError(
+            f"items.file={table.file!r}",
+            "titles are read from a file",
+            "Give one, or leave it out.",
+        )
+    if not re.fullmatch(rf"{BIGQUERY}[^.]+\.[^.]+\.[^.]+", table.file):
+        raise InputError(
+            f"file={table.file!r}",
+            f"a BigQuery table is named {BIGQUERY}project.dataset.table",
+            "Correct it in the dataset spec.",
+        )
 
 
 def load_spec(name_or_path):

@@ -1,4 +1,4 @@
-"""How a table lies in its files: two layouts behind one interface.
+"""How a table lies in its files, or in BigQuery: layouts behind one interface.
 
 A layout reads rows as `(place, raw)`, where `place`, a pair of the file's number and a number in
 it, orders the rows as the files do, and turns a raw row into `{column: bytes}`.
@@ -8,6 +8,8 @@ import csv
 
 from pipeline.datasets.delimited import fields
 from pipeline.datasets.formats import inspect, is_parquet
+from pipeline.folders import BIGQUERY, is_bigquery
+from pipeline.transforms import read_bigquery
 from pipeline.transforms.read_parquet import ReadParquet
 from pipeline.transforms.read_rows import ReadRows, row_number
 from pipeline.transforms.rows import MalformedError
@@ -24,6 +26,8 @@ def layout(table, folder):
         InputError: as of `formats.inspect`.
     """
     found = inspect(table, folder)
+    if is_bigquery(table.file):
+        return BigQueryLayout(*found[0][:2])
     return ParquetLayout(found) if is_parquet(found[0][0]) else TextLayout(found, table.delimiter)
 
 
@@ -97,3 +101,33 @@ class ParquetLayout:
     def text(self, values):
         """A raw row as text: the values of the columns that are read."""
         return ",".join(value.decode("utf-8", "backslashreplace") for value in values)
+
+
+class BigQueryLayout:
+    """A table of BigQuery, whose rows have no order; a row's number is a hash of it."""
+
+    def __init__(self, name, columns):
+        self._name, self._columns = name, tuple(columns)
+
+    def read(self, span):
+        """The `PTransform` that reads the rows; BigQuery shares out the work."""
+        table = self._name.removeprefix(BIGQUERY)
+        return read_bigquery.ReadBigQuery(table, dict.fromkeys(self._columns))
+
+    def columns(self, place, row):
+        """`{column: bytes}` of a row, stripped.
+
+        Raises:
+            MalformedError: says what a value must be.
+        """
+        return {name: read_bigquery.text(row[name], name).strip() for name in self._columns}
+
+    def position(self, place):
+        """Which row it is, by its hash."""
+        return f"hash {place[1]} of {self._name}"
+
+    row = position
+
+    def text(self, row):
+        """A raw row as text."""
+        return str(row)

@@ -1,0 +1,93 @@
+"""Tables of BigQuery, as far as that goes without an account: compiled, and a row at a time."""
+
+import copy
+import datetime
+import json
+
+import apache_beam as beam
+import pytest
+
+from cmclrec_tf.config import Config, DataConfig
+from cmclrec_tf.errors import InputError
+from pipeline.datasets import check, load_spec, states
+from pipeline.transforms.layouts import layout
+from pipeline.transforms.read_bigquery import placed
+from pipeline.transforms.rows import MalformedError
+from pipeline.transforms.user_records import UserRecords
+from tests.pipeline.fixtures import TWELVE_SPEC, TWELVE_USERS, write_spec
+
+LOG = "bigquery://a-project.logs.events"
+
+
+@pytest.fixture
+def spec(tmp_path):
+    changed = copy.deepcopy(TWELVE_SPEC)
+    changed["interactions"] = {"file": LOG, "user": "user_id", "item": "item_id", "time": "at"}
+    (tmp_path / "users.csv").write_text(TWELVE_USERS)
+    return load_spec(write_spec(tmp_path, changed))
+
+
+def test_a_table_is_read_by_its_storage_api(spec, tmp_path):
+    check(spec, tmp_path)
+    pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
+    _ = pipeline | UserRecords(spec, tmp_path, DataConfig())
+    steps = {step.unique_name for step in pipeline.to_runner_api().components.transforms.values()}
+    table = "UserRecords/Joined/Interactions/Read/Table"
+    assert any(step.startswith(table) for step in steps)
+    assert not any("Read/Spans" in step and "Interactions" in step for step in steps)
+
+
+def test_a_table_counts_as_changed(spec, tmp_path):
+    first, second = (states(spec, tmp_path) for _ in range(2))
+    assert first[LOG] != second[LOG]
+    assert len(first) == 2 and first.keys() == second.keys()
+
+
+def test_values_are_those_of_text(spec, tmp_path):
+    found = layout(spec.interactions, tmp_path)
+    at = datetime.datetime(2024, 5, 1, 12, 0, 0, 250, tzinfo=datetime.timezone.utc)
+    row = {"user_id": 17, "item_id": " K\u00f6ln ", "at": at}
+    place, raw = placed(row)
+    assert found.columns(place, raw) == {
+        "user_id": b"17",
+        "item_id": "K\u00f6ln".encode(),
+        "at": b"%d" % (int(at.timestamp()) * 1_000_000 + 250),
+    }
+    assert found.columns(place, {"user_id": None, "item_id": b"\xff", "at": float("nan")}) == {
+        "user_id": b"",
+        "item_id": b"\xff",
+        "at": b"",
+    }
+    with pytest.raises(MalformedError, match="'item_id' must hold numbers, text or time stamps"):
+        found.columns(place, {**row, "item_id": ["a", "b"]})
+
+
+def test_a_row_has_the_same_place_in_every_run():
+    row = {"user": "a", "at": datetime.datetime(2024, 5, 1)}
+    assert placed(row)[0] == placed(dict(reversed(row.items())))[0]
+    assert placed(row)[0] != placed({**row, "user": "b"})[0]
+    assert 0 <= placed(row)[0][1] < 1 << 63
+
+
+def test_a_name_that_is_no_table_is_refused(tmp_path):
+    changed = copy.deepcopy(TWELVE_SPEC)
+    for name in ("bigquery://events", "bigquery://a.b.c.d", "bigquery://a..c"):
+        changed["users"]["file"] = name
+        with pytest.raises(InputError, match="bigquery://project.dataset.table"):
+            load_spec(write_spec(tmp_path, changed))
+    changed["users"]["file"] = "users.csv"
+    changed["items"] = {"file": "bigquery://a.b.c", "id": "i", "title": "t"}
+    with pytest.raises(InputError, match="items"):
+        load_spec(write_spec(tmp_path, changed))
+
+
+@pytest.mark.pipeline
+def test_a_job_over_tables_is_compiled(spec, tmp_path):
+    from pipeline.compiling import compile_job
+
+    out = tmp_path / "job.json"
+    folders = {"root": str(tmp_path / "root"), "serving_dir": str(tmp_path / "serving")}
+    compile_job(spec, str(tmp_path), Config(), image="i:1", out=out, **folders)
+    job = json.loads(out.read_text())
+    values = job["pipelineSpec"]["root"]["dag"]["tasks"]["ExampleGen"]["inputs"]["parameters"]
+    assert LOG in json.dumps(values)
