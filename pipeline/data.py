@@ -82,7 +82,7 @@ def data_components(spec, data_dir, config, sources, gate_sources, compare_drift
         schema=schema.outputs["schema"],
         preprocessing_fn=PREPROCESSING_FN,
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
-        custom_config=preprocessing.custom_config(spec.features, sources),
+        custom_config=preprocessing.custom_config(spec, sources),
         disable_statistics=True,
     )
     transform.add_upstream_node(gate)

@@ -19,17 +19,19 @@ from cmclrec_tf.schema import (
 from cmclrec_tf.vocabulary import clean
 
 FEATURES = "features"
+MOST = "most"
 
 
-def custom_config(features, sources):
+def custom_config(spec, sources):
     """The `custom_config` of Transform; every part of it is in the cache key.
 
     Args:
-        features: the dataset's `Feature`s, which `preprocessing_fn` reads.
+        spec: the `DatasetSpec`, whose user features `preprocessing_fn` reads.
         sources: digest of the code that maps strings to ids.
     """
-    features = json.dumps(Schema(tuple(features)).to_dict()["features"])
-    return {FEATURES: features, "sources": sources}
+    features = json.dumps(Schema(spec.features).to_dict()["features"])
+    most = {c.name: c.most_values for c in spec.users.features if c.most_values}
+    return {FEATURES: features, MOST: json.dumps(most), "sources": sources}
 
 
 def preprocessing_fn(inputs, custom_config):
@@ -42,10 +44,12 @@ def preprocessing_fn(inputs, custom_config):
     Returns:
         `{field: SparseTensor [B, ?]}`: user_id and segment as they are; history, target and string
         features as int64 ids (line i of the vocabulary has the id FIRST_ID + i, anything else is
-        OOV); numeric features as they are.
+        OOV); numeric features as they are. Of a feature in `most` only so many values, the most
+        frequent ones, are in its vocabulary.
     """
     features = tuple(Feature(**values) for values in json.loads(custom_config[FEATURES]))
     consumed = tf.sparse.concat(axis=1, sp_inputs=[inputs[HISTORY], inputs[TARGET]])
+    most = json.loads(custom_config[MOST])
     items = tft.vocabulary(consumed, vocab_filename=ITEMS)
     outputs = {
         USER_ID: inputs[USER_ID],
@@ -57,7 +61,9 @@ def preprocessing_fn(inputs, custom_config):
         values = inputs[feature.name]
         if not feature.is_numeric:
             values = values.with_values(clean(feature, values.values))
-            values = _ids(values, tft.vocabulary(values, vocab_filename=feature.name))
+            top = most.get(feature.name)
+            tokens = tft.vocabulary(values, top_k=top, vocab_filename=feature.name)
+            values = _ids(values, tokens)
         outputs[feature.name] = values
     return outputs
 

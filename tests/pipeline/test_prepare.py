@@ -17,9 +17,12 @@ SPLITS = ("train", "val", "test")
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """Clusters, and one item for each user that nobody else has."""
+    """Clusters, and one item for each user that nobody else has; four zips get an id."""
     folder = tmp_path_factory.mktemp("prepare")
     spec = write_clusters(folder / "raw", n_users=150)
+    text = spec.read_text()
+    assert text.count("prefix: 1\n") == 1
+    spec.write_text(text.replace("prefix: 1\n", "prefix: 1\n    most_values: 4\n"))
     with open(folder / "raw" / "interactions.csv", "a") as file:
         file.writelines(f"u{user},secret-u{user},5000\n" for user in range(150))
     return types.SimpleNamespace(
@@ -108,9 +111,15 @@ def test_vocabularies_are_of_the_train_split(prepared, raw, transformed):
     }
     for name, values in raws.items():
         tokens = _vocabulary(prepared, name)
-        assert sorted(tokens) == sorted(set(values)), name
         counts = [values.count(token) for token in tokens]
         assert counts == sorted(counts, reverse=True), name
+        others = set(values) - set(tokens)
+        assert len(tokens) + len(others) == len(set(values)), name
+        if name == "zip":
+            assert len(tokens) == 4 and others
+            assert max(values.count(other) for other in others) <= counts[-1]
+        else:
+            assert not others, name
 
 
 def test_ids_give_back_the_raw_values(prepared, raw, transformed):
