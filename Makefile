@@ -4,13 +4,18 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test lint format lock clean
+.PHONY: run test test-slow lint format lock clean
 
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
 
-test: $(READY)  ## every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations 25
+
+test: $(READY)  ## every test but the slow ones
+	$(PYTEST) -m "not slow"
+
+test-slow: $(READY)  ## killed and parted processes, second pipeline runs
+	$(PYTEST) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

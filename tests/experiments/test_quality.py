@@ -217,7 +217,7 @@ _GRU = "gru4rec,default:model.backbone=gru4rec"
     ("table", "models", "there", "pair", "printed"),
     [
         # The floors but the two neighbour ones, sasrec and default are there from the first table.
-        ("table1", None, 7, None, "| Heater     | .0392"),
+        pytest.param("table1", None, 7, None, "| Heater     | .0392", marks=pytest.mark.slow),
         ("table2", None, 1, ("default", "NoCL"), "| NoCL    | .0476"),
         ("backbones", f"sasrec,default,{_GRU}", 2, tuple(_GRU.split(",")[::-1]), None),
     ],

@@ -131,22 +131,3 @@ def test_a_model_of_other_features_makes_no_lists(first_run, setting, tmp_path):
     )
     with pytest.raises(InputError, match="other user features than clusters has now"):
         lists.make(spec, setting.data_dir, first_run.folders, None, 5, tmp_path)
-
-
-def test_the_trainer_takes_what_the_tuner_found(first_run, setting, monkeypatch):
-    """From a learning rate that learns nothing, a search of two trials finds one that does."""
-    from cmclrec_tf import search
-    from pipeline import report
-
-    rate = "finetune.learning_rate"
-    monkeypatch.setattr(search, "SPACE", {rate: (0.01,)})
-    lost = dataclasses.replace(setting, config=setting.config.changed({rate: 1e-9}))
-    run = lost.run(trials=2)
-    assert run.tuned == {rate: 0.01}
-    assert run.rows["warm"]["ndcg@5"] > 0.2
-    assert f"{rate}=0.01" in report.places(run)
-    assert f"`{rate} = 0.01`" in pathlib.Path(run.card, "model_card.md").read_text()
-    again = lost.run(trials=2)
-    for component in ("Tuner", "Trainer", "Pusher"):
-        assert again.outputs.was_cached(component)
-    assert not setting.run().tuned

@@ -101,6 +101,7 @@ def curated(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_under_a_curated_schema(curated, tmp_path, capsys):
     fields = (*FIELDS[:-1], "hobbies", "zip")
     text = _schema(fields=fields, job="drift_comparator { infinity_norm { threshold: 0.15 } }")

@@ -17,7 +17,7 @@ from cmclrec_tf.input import PreparedDataset
 from tests.pipeline.fixtures import write_clusters
 from tests.pipeline.test_prepare import SPLITS, _records
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 CONFIG = Config(data=DataConfig(max_history=6))
 

@@ -1,5 +1,6 @@
 """From raw files to a pushed model, and a model with a broken cold way that is not pushed."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -243,3 +244,26 @@ def test_a_run_fn_whose_module_is_broken(setting, tmp_path, monkeypatch, text, k
     with pytest.raises(InputError, match=f"{name}.run_fn: its module .*{kind.__name__}") as error:
         setting.run(run_fn=f"{name}.run_fn")
     assert isinstance(error.value.__cause__, kind)
+
+
+@pytest.mark.slow
+def test_the_trainer_takes_what_the_tuner_found(first_run, setting, monkeypatch):
+    """From a learning rate that learns nothing, a search of two trials finds one that does.
+
+    The last one here, as it pushes another model.
+    """
+    from cmclrec_tf import search
+    from pipeline import report
+
+    rate = "finetune.learning_rate"
+    monkeypatch.setattr(search, "SPACE", {rate: (0.01,)})
+    lost = dataclasses.replace(setting, config=setting.config.changed({rate: 1e-9}))
+    run = lost.run(trials=2)
+    assert run.tuned == {rate: 0.01}
+    assert run.rows["warm"]["ndcg@5"] > 0.2
+    assert f"{rate}=0.01" in report.places(run)
+    assert f"`{rate} = 0.01`" in pathlib.Path(run.card, "model_card.md").read_text()
+    again = lost.run(trials=2)
+    for component in ("Tuner", "Trainer", "Pusher"):
+        assert again.outputs.was_cached(component)
+    assert not setting.run().tuned

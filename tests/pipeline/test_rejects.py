@@ -17,7 +17,7 @@ from pipeline.outputs import Outputs
 from pipeline.runners import local
 from tests.pipeline.fixtures import write_clusters
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 LOG = [("u0,it1,noon", "column 'time' must be an integer"), ("u1,it2", "3 columns or more")]
 USER = "u2,young,cook,,12345", "column 'age' must be a number"

@@ -120,6 +120,7 @@ def test_it_goes_on_after_a_crash_and_leaves_a_served_model_and_logs(
     assert left == ["Format-Serving", "Weights"]
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_the_base_model_if_it_can(fn_args, tmp_path, capsys):
     """The first training leaves weights; the others begin with them, or say why not."""
     from pipeline.trainer import run_fn

@@ -121,6 +121,7 @@ def assert_same(path, weights):
         np.testing.assert_allclose(one, two, rtol=0, atol=TOLERANCE, err_msg=weight.path)
 
 
+@pytest.mark.slow
 def test_two_replicas_of_a_process_end_as_one(given, alone, tmp_path):
     _, folder = given
     arguments = [folder / "data", folder / "config.yaml", tmp_path / "m.keras"]
@@ -130,6 +131,7 @@ def test_two_replicas_of_a_process_end_as_one(given, alone, tmp_path):
     assert_same(tmp_path / "m.keras", alone)
 
 
+@pytest.mark.slow
 def test_fit_under_a_strategy_takes_batches_as_they_are(given):
     _, folder = given
     process = start(["-c", FIT, folder / "data", folder / "config.yaml"])
@@ -138,6 +140,7 @@ def test_fit_under_a_strategy_takes_batches_as_they_are(given):
     assert float(text.split("apart")[1]) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_two_processes_end_as_one_and_go_on_after_a_kill(given, alone, tmp_path):
     _, folder = given
     shared = tmp_path / "checkpoints"

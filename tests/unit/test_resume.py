@@ -91,6 +91,7 @@ def killed_in(stage, dataset, folder):
     return done.stdout.split("\n")[:-1]
 
 
+@pytest.mark.slow
 def test_killed_in_both_stages_it_ends_with_the_same_weights(dataset, whole, tmp_path):
     assert killed_in("pretrain", dataset, tmp_path) == [f"pretrain {e}" for e in (0, 1, 2)]
     assert killed_in("finetune", dataset, tmp_path) == [
