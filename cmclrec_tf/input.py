@@ -105,7 +105,7 @@ class PreparedDataset:
         """Batches of a split as a `tf.data.Dataset` of dicts.
 
         `history` int32 [B, L] left-padded, unknown items dropped; `target` int32 [B, m];
-        `features` {name: ids int32 [B, W] or float32 [B, 1], NaN = missing}; `is_cold` bool [B];
+        `features` {name: ids int32 [B, W] or float32 [B, n], NaN = missing}; `is_cold` bool [B];
         `user_key`, `profile_key` int64 [B], equal for equal users and for equal profiles.
 
         Args:
@@ -237,7 +237,9 @@ def write_description(folder, name, features, max_history, counts):
         features: the dataset's `Feature`s.
         counts: {split: users}, for people to read.
     """
-    kept = [{"name": f.name, "kind": f.kind, "prefix": f.prefix} for f in features]
+    kept = [
+        {"name": f.name, "kind": f.kind, "prefix": f.prefix, "numbers": f.numbers} for f in features
+    ]
     described = {
         "name": name,
         "max_history": max_history,

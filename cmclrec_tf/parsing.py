@@ -47,9 +47,9 @@ def left_pad(history, length):
 
 
 def dense_feature(feature, values):
-    """Ragged values of one feature to int32 ids [B, W] or float32 [B, 1]; PAD or NaN = missing."""
+    """Ragged values of one feature to int32 ids [B, W] or float32 [B, n]; PAD or NaN = missing."""
     if feature.is_numeric:
-        return values.to_tensor(float("nan"), shape=[None, 1])
+        return values.to_tensor(float("nan"), shape=[None, feature.numbers])
     width = None if feature.kind == "multi" else 1
     dense = tf.cast(values.to_tensor(PAD, shape=[None, width]), tf.int32)
     # A batch in which nobody has a value still has one column.

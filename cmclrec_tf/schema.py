@@ -51,13 +51,17 @@ class Feature:
 
     Attributes:
         name: field name in the record and input name in the `cold` signature.
-        kind: `categorical` (one string), `multi` (any number of strings) or `numeric` (one float).
+        kind: `categorical` (one string), `multi` (any number of strings) or `numeric` (one float,
+            or a vector of them).
         prefix: keep only this many leading bytes of each string; 0 keeps all.
         size: number of ids, PAD and OOV included; 0 until the train split's vocabulary is known.
-        mean, scale: location and spread of a numeric feature over the train split.
+        mean, scale: location and spread of a numeric feature over the train split; a vector has one
+            of both for all its numbers.
+        numbers: how many a numeric feature has; a user has all of them or none.
 
     Raises:
-        InputError: a reserved or malformed name, an unknown kind, a negative prefix.
+        InputError: a reserved or malformed name, an unknown kind, a negative prefix, numbers that
+            are none or of strings.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Feature:
     size: int = 0
     mean: float = 0.0
     scale: float = 1.0
+    numbers: int = 1
 
     def __post_init__(self):
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
@@ -91,6 +96,13 @@ class Feature:
                 f"user feature {self.name!r} with prefix {self.prefix}",
                 "a prefix is a positive number of bytes of a string feature",
                 "Drop it from the dataset spec or make it positive.",
+            )
+
+        if self.numbers < 1 or (self.numbers > 1 and self.kind != NUMERIC):
+            raise InputError(
+                f"user feature {self.name!r} with numbers={self.numbers}",
+                "it is the length of a vector of numbers",
+                "Drop it from the dataset spec, or make the feature numeric.",
             )
 
     @property

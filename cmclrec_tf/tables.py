@@ -117,6 +117,12 @@ def _raw(record, schema):
     for feature in schema.features:
         value = record.get(feature.name)
         values = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
+        if feature.is_numeric and values and len(values) != feature.numbers:
+            raise InputError(
+                f"user feature {feature.name!r} with {len(values)} numbers",
+                f"it has {feature.numbers}, or none",
+                "Correct it.",
+            )
         raw[feature.name] = (
             [float(v) for v in values] if feature.is_numeric else _tokens(feature, values)
         )

@@ -112,7 +112,7 @@ def _facts(schema, config):
     return {
         "model": values["model"],
         "data": {name: values["data"][name] for name in ("max_history", *DRAW)},
-        "features": {f.name: f"{f.kind}, prefix {f.prefix}" for f in schema.features},
+        "features": {f.name: f"{f.kind}, prefix {f.prefix}, {f.numbers}" for f in schema.features},
     }
 
 

@@ -30,7 +30,7 @@ def profile(user, features):
         features: the user features.
 
     Returns:
-        `{feature: value}`: a str, a list of str or a float; what is missing is left out.
+        `{feature: value}`: a str or a float, or a list of either; what is missing is left out.
     """
     known = {}
     for feature in features:
@@ -39,5 +39,5 @@ def profile(user, features):
             continue
         if not feature.is_numeric:
             values = [value.decode("utf-8", "surrogateescape") for value in values]
-        known[feature.name] = values if feature.kind == MULTI else values[0]
+        known[feature.name] = values if feature.kind == MULTI or feature.numbers > 1 else values[0]
     return known

@@ -1,5 +1,6 @@
 """Histories and user features to the input arrays of a signature."""
 
+import functools
 import math
 import numbers
 
@@ -12,7 +13,7 @@ _FLOAT, _STRING = 1, 7
 
 
 def kinds(signature):
-    """{user feature: kind} as the `cold` signature's inputs tell it.
+    """{user feature: kind, or the length of a vector} as the `cold` signature's inputs tell it.
 
     Args:
         signature: its `SignatureDef`.
@@ -24,11 +25,14 @@ def kinds(signature):
     found = {}
     for name in sorted(set(signature.inputs) - {EXCLUDE}):
         info = signature.inputs[name]
-        kind = by_input.get((info.dtype, len(info.tensor_shape.dim)))
+        sizes = [dim.size for dim in info.tensor_shape.dim]
+        kind = by_input.get((info.dtype, len(sizes)))
+        if info.dtype == _FLOAT and len(sizes) == 2 and sizes[1] > 1:
+            kind = sizes[1]
         if kind is None:
             raise InputError(
                 f"input {name!r} of the cold signature",
-                "it must be string [B], string [B, ?] or float [B]",
+                "it must be string [B], string [B, ?], float [B] or float [B, n]",
                 "Ask a model that cmclrec exported.",
             )
         found[name] = kind
@@ -69,7 +73,7 @@ def cold_inputs(users, known):
         known: `{feature: kind}`, as `kinds` gives it.
 
     Returns:
-        Per feature an object array [B] or [B, W] of bytes, or float32 [B].
+        Per feature an object array [B] or [B, W] of bytes, or float32 [B] or [B, n].
 
     Raises:
         InputError: a feature that the model does not know, or a value of another kind. The value
@@ -86,11 +90,12 @@ def cold_inputs(users, known):
             )
     inputs = {}
     for name, kind in known.items():
-        read = {CATEGORICAL: _category, MULTI: _categories, NUMERIC: _number}[kind]
+        vector = functools.partial(_vector, length=kind)
+        read = {CATEGORICAL: _category, MULTI: _categories, NUMERIC: _number}.get(kind, vector)
         values = [_read(read, user.get(name), name, row) for row, user in enumerate(users)]
         if kind == MULTI:
             inputs[name] = _rectangle(values)
-        elif kind == NUMERIC:
+        elif kind != CATEGORICAL:
             inputs[name] = np.array(values, np.float32)
         else:
             inputs[name] = np.array(values, object)
@@ -142,6 +147,14 @@ def _number(value):
     if abs(number) > float(np.finfo(np.float32).max):
         raise _MisfitError("it must be a number that a float32 holds")
     return number
+
+
+def _vector(value, length):
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return [math.nan] * length
+    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) not in (0, length):
+        raise _MisfitError(f"it must be a list of {length} numbers")
+    return [_number(number) for number in value] or [math.nan] * length
 
 
 def _bytes(value):

@@ -63,7 +63,7 @@ class Signatures(tf.Module):
         features = {}
         for feature in self.schema.features:
             values = inputs[feature.name]
-            values = values if feature.kind == MULTI else values[:, None]
+            values = values if len(values.shape) == 2 else values[:, None]
             features[feature.name] = self._values(feature, values)
         return self._lists(self.model.cold_states(features), self.item_ids(inputs[EXCLUDE]))
 
@@ -121,6 +121,7 @@ class Signatures(tf.Module):
 
 def _input_spec(feature):
     if feature.is_numeric:
-        return tf.TensorSpec([None], tf.float32, name=feature.name)
+        shape = [None, feature.numbers] if feature.numbers > 1 else [None]
+        return tf.TensorSpec(shape, tf.float32, name=feature.name)
     shape = [None, None] if feature.kind == MULTI else [None]
     return tf.TensorSpec(shape, tf.string, name=feature.name)

@@ -41,8 +41,10 @@ def requests(dataset, batch_size):
     for feature in dataset.schema.features:
         if feature.is_numeric:
             value = np.float32(feature.mean)
-            features[feature.name] = np.full([batch_size], value, np.float32)
-            profile[feature.name] = tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+            shape = [batch_size, feature.numbers] if feature.numbers > 1 else [batch_size]
+            features[feature.name] = np.full(shape, value, np.float32)
+            known = tf.train.FloatList(value=[value] * feature.numbers)
+            profile[feature.name] = tf.train.Feature(float_list=known)
         else:
             tokens = vocabulary.read(dataset.vocabularies[feature.name])
             value = tokens[0] if tokens else ""

@@ -143,7 +143,7 @@ def events(batch):
 def missing(schema, rows):
     """User features of `rows` users of whom nothing is known."""
     return {
-        f.name: ops.full((rows, 1), float("nan"), "float32")
+        f.name: ops.full((rows, f.numbers), float("nan"), "float32")
         if f.is_numeric
         else ops.full((rows, 1), PAD, "int32")
         for f in schema.features

@@ -34,7 +34,7 @@ class Neighbours(keras.layers.Layer):
         self.fields = {
             f.name: self._kept(
                 f"{f.name}_values",
-                (users, VALUES if f.kind == MULTI else 1),
+                (users, VALUES if f.kind == MULTI else f.numbers),
                 "float32" if f.is_numeric else "int32",
             )
             for f in self.features
@@ -77,7 +77,8 @@ class Neighbours(keras.layers.Layer):
         """One field's part of the similarity, [B, N]."""
         kept = ops.convert_to_tensor(self.fields[feature.name])
         if feature.is_numeric:
-            alike = ops.exp(-ops.abs(values - kept[:, 0]) / feature.scale)
+            apart = ops.mean(ops.abs(values[:, None] - kept[None]), axis=2)
+            alike = ops.exp(-apart / feature.scale)
             return ops.where(ops.isfinite(alike), alike, 0.0)
         shared = False
         for column in ops.unstack(kept, axis=1):

@@ -13,10 +13,11 @@ FARTHEST = 10.0
 class FeatureTokens(keras.layers.Layer):
     """One token per user feature: [B, M, D].
 
-    A categorical value is looked up, several values are averaged, a number is standardised by the
-    train split's mean and scale and goes through a small MLP. A masked field is replaced by a
-    learned vector of that field. So are a missing value, a number that is not finite and a value
-    that the train split never had: that vector is the only one trained to stand for "not known".
+    A categorical value is looked up, several values are averaged, a number or a vector of numbers
+    is standardised by the train split's mean and scale and goes through a small MLP. A masked field
+    is replaced by a learned vector of that field. So are a missing value, numbers of which one is
+    not finite and a value that the train split never had: that vector is the only one trained to
+    stand for "not known".
 
     Args:
         features: the `schema.Feature`s, vocabulary sizes and numeric statistics filled in.
@@ -38,8 +39,8 @@ class FeatureTokens(keras.layers.Layer):
         )
 
     def build(self, _):
-        for layer in self.value_layers:
-            layer.build((None, 1))
+        for feature, layer in zip(self.features, self.value_layers, strict=True):
+            layer.build((None, feature.numbers))
         self.mask_vectors = self.add_weight(
             shape=(len(self.features), self.width),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
@@ -47,7 +48,7 @@ class FeatureTokens(keras.layers.Layer):
         )
 
     def call(self, values, masked=None):
-        """values {name: ids [B, W] or floats [B, 1]}, masked bool [B, M] -> tokens [B, M, D]."""
+        """values {name: ids [B, W] or floats [B, n]}, masked bool [B, M] -> tokens [B, M, D]."""
         tokens, known = zip(
             *(
                 self._token(feature, layer, values[feature.name])
@@ -61,9 +62,9 @@ class FeatureTokens(keras.layers.Layer):
 
     def _token(self, feature, layer, value):
         if feature.is_numeric:
-            known = ops.isfinite(value[:, 0])
-            value = (ops.where(known, value[:, 0], feature.mean) - feature.mean) / feature.scale
-            return layer(ops.clip(value, -FARTHEST, FARTHEST)[:, None]), known
+            known = ops.all(ops.isfinite(value), axis=1)  # value [B, n]
+            value = (ops.where(known[:, None], value, feature.mean) - feature.mean) / feature.scale
+            return layer(ops.clip(value, -FARTHEST, FARTHEST)), known
         seen = value >= FIRST_ID  # [B, W]
         if feature.kind == MULTI:
             weight = ops.cast(seen, self.compute_dtype)[:, :, None]

@@ -21,8 +21,8 @@ def open_parquet(file, path):
 def rows(parquet, columns, path, groups=None):
     """Rows of some row groups as tuples of bytes, one for each of `columns`.
 
-    A number is written out in decimal, a time stamp or a date as an integer in its own unit. What
-    is null, or NaN, is b"".
+    A list is written out with "|" between its values, a number in decimal, a time stamp or a date
+    as an integer in its own unit. What is null, or NaN, is b"".
 
     Args:
         parquet: of `open_parquet`.
@@ -31,7 +31,8 @@ def rows(parquet, columns, path, groups=None):
         groups: numbers of the row groups; all by default.
 
     Raises:
-        InputError: a column that holds neither numbers nor text, or a damaged row group.
+        InputError: a column that holds neither numbers nor text nor lists of them, or a damaged
+            row group.
     """
     import pyarrow
 
@@ -63,7 +64,7 @@ def _texts(array, name, path):
     except pyarrow.ArrowException as error:
         raise InputError(
             f"column {name!r} of {path} with the type {array.type}",
-            "it must hold numbers or text",
+            "it must hold numbers or text, or lists of them",
             "Correct the column in the dataset spec, or the file.",
         ) from error
     return [b"" if value is None else value for value in values]
@@ -74,6 +75,8 @@ def _plain(array):
     import pyarrow
     from pyarrow import compute, types
 
+    if types.is_list(array.type) or types.is_large_list(array.type):
+        return compute.binary_join(array.cast(pyarrow.list_(pyarrow.string())), "|")
     if types.is_timestamp(array.type):
         return array.cast(pyarrow.int64())
     if types.is_date(array.type):

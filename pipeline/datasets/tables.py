@@ -110,9 +110,9 @@ class UserColumn:
     """A user feature and the column that it is read from.
 
     Attributes:
-        name, kind, prefix: as in `cmclrec_tf.schema.Feature`.
+        name, kind, prefix, numbers: as in `cmclrec_tf.schema.Feature`.
         column: its column; the name by default.
-        separator: between the values of a `multi` feature.
+        separator: between the values of a `multi` feature, and the numbers of a vector.
         missing: what the file writes where a value is not known, beside nothing at all.
         most_values: of a string feature, only so many values, those of the most train users, get
             an id; the others share one. 0 gives every value an id.
@@ -128,6 +128,7 @@ class UserColumn:
     separator: str = "|"
     missing: tuple[str, ...] = ()
     most_values: int = 0
+    numbers: int = 1
 
     def __post_init__(self):
         object.__setattr__(self, "column", self.column or self.name)
@@ -146,7 +147,7 @@ class UserColumn:
 
     @property
     def feature(self):
-        return Feature(self.name, self.kind, self.prefix)
+        return Feature(self.name, self.kind, self.prefix, numbers=self.numbers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,9 +40,21 @@ def time(row, column, decimals):
     return number
 
 
+def numbers(row, column, separator, count):
+    """A list of as many numbers as `count`, empty when one is missing; all finite in 32 bits."""
+    texts = row[column].split(separator) if separator and row[column] else [row[column]]
+    if separator and row[column] and len(texts) != count:
+        raise MalformedError(f"column {column!r} must hold {count} numbers")
+    found = [_number(text.strip(), column) for text in texts]
+    return [] if None in found else found
+
+
 def number(row, column):
     """A float that is finite in 32 bits, or None when the value is empty or NaN."""
-    text = row[column]
+    return _number(row[column], column)
+
+
+def _number(text, column):
     if not text:
         return None
     try:

@@ -111,8 +111,8 @@ class _ParseUser(_Parse):
         if text in missing:
             return []
         if column.feature.is_numeric:
-            number = rows.number(row, column.column)
-            return [] if number is None else [number]
+            separator = column.separator.encode() if column.numbers > 1 else None
+            return rows.numbers(row, column.column, separator, column.numbers)
         parts = text.split(column.separator.encode()) if column.kind == MULTI else [text]
         return [part.strip() for part in parts if part.strip() not in missing]
 
@@ -126,7 +126,7 @@ class ReadInteractions(_ReadTable):
 class ReadUsers(_ReadTable):
     """Reads the users' table as `(user id, (place, {feature: values}))`.
 
-    Values are a list of bytes, or of at most one float; it is empty when the value is missing.
+    Values are a list of bytes or of floats; it is empty when the value is missing.
     """
 
     _name, _parse = "users", _ParseUser

@@ -79,6 +79,8 @@ def test_rows_are_numbered_over_the_row_groups(tmp_path):
         (pa.nulls(3), [b""] * 3),
         (pa.array([datetime.datetime(1970, 1, 2), None], pa.timestamp("ms")), [b"86400000", b""]),
         (pa.array([datetime.date(1970, 1, 3), None]), [b"2", b""]),
+        (pa.array([[0.5, -2.0], [], None]), [b"0.5|-2", b"", b""]),
+        (pa.array([["a", "b"], ["c"]]), [b"a|b", b"c"]),
     ],
 )
 def test_values_as_text(tmp_path, column, expected):
@@ -87,9 +89,9 @@ def test_values_as_text(tmp_path, column, expected):
     assert [value for (value,) in rows(parquet, ["a"], "t.parquet")] == expected
 
 
-def test_a_column_of_lists_is_named(tmp_path):
-    pq.write_table(pa.table({"a": [[1], [2]]}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match="column 'a' of t.parquet .*list.*numbers or text"):
+def test_a_column_of_records_is_named(tmp_path):
+    pq.write_table(pa.table({"a": [{"b": 1}, {"b": 2}]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="column 'a' of t.parquet .*struct.*numbers or text"):
         list(rows(open_parquet(tmp_path / "t.parquet", "t.parquet"), ["a"], "t.parquet"))
 
 
