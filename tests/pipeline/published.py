@@ -84,7 +84,8 @@ def write_xing(folder, prefixed, n_users=60, n_items=30, seed=0):
                 rows.append(rows[-1])
     users = [
         (user, "0" if user % 5 == 0 else f"{user % 9 + 1},{user % 4 + 20}", user % 7, user % 24,
-         user % 3, "de", user % 16, 1, 2, user % 4, user % 3, "NULL" if user % 2 else "3,5", user % 2, 0)
+         user % 3, "de", user % 16, 1, 2, user % 4, user % 3,
+         "NULL" if user % 2 else "3,5", user % 2, 0)
         for user in range(1, n_users + 1)
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
