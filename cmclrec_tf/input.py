@@ -235,7 +235,7 @@ def write_description(folder, name, features, max_history, counts):
     Args:
         folder: of the prepared dataset.
         features: the dataset's `Feature`s.
-        counts: {split: users}, for people to read.
+        counts: {split: users}, which `PreparedDataset.load` holds the files to.
     """
     kept = [
         {"name": f.name, "kind": f.kind, "prefix": f.prefix, "numbers": f.numbers} for f in features

@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.schema import TRAIN
 
 # Replicas of one process are traced by a thread each.
 _here = threading.local()
@@ -230,19 +231,20 @@ def check_same(name, value):
         )
 
 
-def plain_copy(model, batch):
+def plain_copy(model, dataset):
     """The model outside of its strategy, with the same weights: for saving and export.
 
     To be called outside of the strategy's scope.
 
     Args:
         model: a built `StagedModel`, trained under a strategy or not.
-        batch: one that builds it.
+        dataset: the `PreparedDataset` that it was trained on; a batch of it builds the copy.
     """
     if isinstance(model.distribute_strategy, type(tf.distribute.get_strategy())):
         return model
     copy = type(model)(model.schema, model.config)
-    copy(batch)
+    cut = dataset.with_history(model.config.data.max_history)
+    copy(next(iter(cut.batches(TRAIN, shuffle=False))))
     copy.set_weights(model.get_weights())
     return copy
 

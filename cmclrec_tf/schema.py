@@ -97,7 +97,6 @@ class Feature:
                 "a prefix is a positive number of bytes of a string feature",
                 "Drop it from the dataset spec or make it positive.",
             )
-
         if self.numbers < 1 or (self.numbers > 1 and self.kind != NUMERIC):
             raise InputError(
                 f"user feature {self.name!r} with numbers={self.numbers}",

@@ -32,7 +32,6 @@ def train(folder, config_path, out, logs, checkpoints):
     strategy = replicas.strategy_here()
 
     from cmclrec_tf import Config, load, training
-    from cmclrec_tf.schema import TRAIN
 
     config = Config.from_yaml(config_path) if config_path else Config.preset("default")
     dataset = load(folder)
@@ -40,10 +39,8 @@ def train(folder, config_path, out, logs, checkpoints):
         model = training.train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints)
         chief = replicas.is_chief()
     if chief:
-        cut = dataset.with_history(config.data.max_history)
-        batch = next(iter(cut.batches(TRAIN, shuffle=False)))
         out.parent.mkdir(parents=True, exist_ok=True)
-        replicas.plain_copy(model, batch).save(out)
+        replicas.plain_copy(model, dataset).save(out)
         click.echo(f"{out}: trained by {strategy.num_replicas_in_sync} replicas")
 
 

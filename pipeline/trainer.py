@@ -71,8 +71,7 @@ def run_fn(fn_args):
             model = train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints, start=start)
     if not chief:
         return
-    batch = next(iter(dataset.with_history(config.data.max_history).batches(schema.TRAIN)))
-    model = replicas.plain_copy(model, batch)
+    model = replicas.plain_copy(model, dataset)
     with staging.written(fn_args.serving_model_dir) as folder:
         export(model, dataset, folder, config)
     with staging.written(_weights(fn_args.serving_model_dir)) as folder:

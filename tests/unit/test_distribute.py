@@ -41,7 +41,7 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
     model = train(dataset, Config.from_yaml(config))
 print("replicas", model.distribute_strategy.num_replicas_in_sync)
-replicas.plain_copy(model, next(iter(dataset.batches("train")))).save(out)
+replicas.plain_copy(model, dataset).save(out)
 """
 # Keras parts the batches, and builds the model, by itself.
 FIT = """
