@@ -25,7 +25,18 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "serving": ["grpcio", "tensorflow-serving-api>=2.16"],
+        "serving": [
+            "grpcio",
+            "grpcio-health-checking",
+            "grpcio-reflection",
+            "tensorflow-serving-api>=2.16",
+            "aiohttp",
+            "prometheus-client",
+            # For the plot of a load test.
+            "matplotlib",
+        ],
+        # Indexes for offline retrieval; the newest ScaNN that goes with TensorFlow 2.16.
+        "retrieval": ["tensorflow-recommenders", "scann>=1.3,<1.4", "tf-keras>=2.16,<2.17"],
         # TFX 1.16 is the newest whose wheels install on glibc 2.36; TFT needs dill and
         # pkg_resources, which Beam and newer setuptools no longer bring.
         "pipeline": [
@@ -42,7 +53,15 @@ setup(
         ],
         # Beside `pipeline`, which prepares what is not there yet.
         "experiments": ["pyarrow", "keras-tuner", "scikit-learn", "matplotlib"],
-        "dev": ["pytest", "pytest-xdist", "ruff"],
+        "dev": [
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "hypothesis",
+            # Schemas of Kubernetes manifests and of compose files.
+            "kubernetes-validate",
+            "check-jsonschema",
+        ],
     },
     entry_points={
         "console_scripts": ["cmclrec=cmclrec_tf.cli:main"],
