@@ -1,5 +1,6 @@
 """Histories and user features to the input arrays of a signature."""
 
+import collections.abc
 import functools
 import math
 import numbers
@@ -50,19 +51,27 @@ def padded(lists, what, count=None):
     Raises:
         InputError: another number of lists, or ids that are not strings.
     """
+    return rectangle(item_lists(lists, what, count))
+
+
+def item_lists(lists, what, count=None, first=0):
+    """As `padded`, but a list of bytes a user; `first` is the number of the first user."""
     lists = [()] * count if lists is None else list(lists)
     if count is not None and len(lists) != count:
         raise InputError(
             f"{len(lists)} lists to {what}", f"there are {count} users", "Give one list a user."
         )
     rows = []
-    for row, items in enumerate(lists):
-        if isinstance(items, (str, bytes)) or not all(isinstance(i, (str, bytes)) for i in items):
+    for row, items in enumerate(lists, first):
+        is_list = isinstance(items, collections.abc.Iterable)
+        is_list = is_list and not isinstance(items, (str, bytes, collections.abc.Mapping))
+        items = list(items) if is_list else []
+        if not is_list or not all(isinstance(item, (str, bytes)) for item in items):
             raise InputError(
                 f"{what} of user {row}", "it must be a list of strings", "Give item ids as strings."
             )
         rows.append([_bytes(item) for item in items])
-    return _rectangle(rows)
+    return rows
 
 
 def cold_inputs(users, known):
@@ -79,27 +88,46 @@ def cold_inputs(users, known):
         InputError: a feature that the model does not know, or a value of another kind. The value
             itself is never named.
     """
-    users = list(users)
-    for row, user in enumerate(users):
-        unknown = sorted(set(user) - set(known))
+    return feature_arrays(read_features(users, known), known)
+
+
+def read_features(users, known, first=0):
+    """`{feature: value}` a user, every known feature in it; otherwise as `cold_inputs`.
+
+    Returns:
+        Bytes (categorical), a list of bytes (multi), a number or a list of n numbers; what is
+        missing is b"", [], NaN or n NaN.
+    """
+    rows = []
+    for row, user in enumerate(users, first):
+        unknown = sorted(str(name) for name in set(user) - set(known))
         if unknown:
             raise InputError(
                 f"user feature {unknown[0]!r} of user {row}",
                 f"the model knows {sorted(known)}",
                 "Correct the name or leave it out.",
             )
+        rows.append(
+            {name: _read(_reader(kind), user.get(name), name, row) for name, kind in known.items()}
+        )
+    return rows
+
+
+def feature_arrays(rows, known):
+    """What `read_features` returned, as the input arrays of the `cold` signature."""
     inputs = {}
     for name, kind in known.items():
-        vector = functools.partial(_vector, length=kind)
-        read = {CATEGORICAL: _category, MULTI: _categories, NUMERIC: _number}.get(kind, vector)
-        values = [_read(read, user.get(name), name, row) for row, user in enumerate(users)]
+        values = [row[name] for row in rows]
         if kind == MULTI:
-            inputs[name] = _rectangle(values)
-        elif kind != CATEGORICAL:
-            inputs[name] = np.array(values, np.float32)
+            inputs[name] = rectangle(values)
         else:
-            inputs[name] = np.array(values, object)
+            inputs[name] = np.array(values, object if kind == CATEGORICAL else np.float32)
     return inputs
+
+
+def _reader(kind):
+    vector = functools.partial(_vector, length=kind)
+    return {CATEGORICAL: _category, MULTI: _categories, NUMERIC: _number}.get(kind, vector)
 
 
 class _MisfitError(Exception):
@@ -161,7 +189,8 @@ def _bytes(value):
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
 
 
-def _rectangle(rows):
+def rectangle(rows):
+    """Lists of bytes as an object array [B, W], "" on the right, W at least 1."""
     array = np.full((len(rows), max([1, *map(len, rows)])), b"", object)
     for row, values in enumerate(rows):
         array[row, : len(values)] = values
