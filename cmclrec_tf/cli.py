@@ -10,15 +10,8 @@ from cmclrec_tf.errors import ReadableError
 GROUP = "cmclrec.commands"
 
 
-class Rooms(click.Group):
-    """A group whose commands are the entry points of GROUP, each loaded when it is asked for."""
-
-    def list_commands(self, ctx):
-        return sorted(point.name for point in entry_points(group=GROUP))
-
-    def get_command(self, ctx, name):
-        found = [point for point in entry_points(group=GROUP) if point.name == name]
-        return found[0].load() if found else None
+class ReadableGroup(click.Group):
+    """A group that prints an error made for people as one line, and exits with 2."""
 
     def invoke(self, ctx):
         try:
@@ -33,6 +26,17 @@ class Rooms(click.Group):
             ctx.exit(2)
 
 
+class Rooms(ReadableGroup):
+    """A group whose commands are the entry points of GROUP, each loaded when it is asked for."""
+
+    def list_commands(self, ctx):
+        return sorted(point.name for point in entry_points(group=GROUP))
+
+    def get_command(self, ctx, name):
+        found = [point for point in entry_points(group=GROUP) if point.name == name]
+        return found[0].load() if found else None
+
+
 @click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cmclrec-tf")
 def main():
@@ -43,7 +47,7 @@ def main():
     cmclrec prepare movielens-100k     raw files to a prepared dataset
     cmclrec pipeline run               prepared, trained, gated, pushed
     cmclrec serve                      gRPC on the pushed model
-    cmclrec recommend warm|cold        ask a server
+    cmclrec recommend ...              ask a server
     cmclrec experiment quality         models against floors, over several draws
     """
 
