@@ -3,21 +3,21 @@
 import pathlib
 
 from cmclrec_tf.errors import InputError, ReadableError
-from serving import requests
+from serving.server import requests
 
 # Where TensorFlow Serving looks for them.
 FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
 
-def rehearse(folder, model, session):
+def rehearse(folder, session, limits):
     """Asks every warmup request that the export carries, if it carries any.
 
     A SavedModel without its variables loads all the same; only asking it tells.
 
     Args:
         folder: the SavedModel.
-        model: `requests.Model`.
         session: `SavedModelSession`.
+        limits: `Limits`.
 
     Returns:
         How many requests were asked.
@@ -36,8 +36,10 @@ def rehearse(folder, model, session):
     try:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            name, signature = model.signature(request.model_spec.signature_name)
-            session.run(name, requests.inputs(signature, request))
+            name, signature = requests.signature(
+                session.signatures, request.model_spec.signature_name
+            )
+            session.run(name, requests.inputs(signature, request.inputs, requests.tensor, limits))
             asked += 1
     except (ReadableError, requests.RequestError, tf.errors.DataLossError, DecodeError) as error:
         raise InputError(
