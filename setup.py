@@ -69,7 +69,7 @@ setup(
         "cmclrec.commands": [
             "train=cmclrec_tf.train_cli:train",
             "serve=serving.cli:serve",
-            "recommend=serving.cli:recommend",
+            "recommend=serving.recommend_cli:recommend",
             "prepare=pipeline.cli:prepare",
             "pipeline=pipeline.cli:pipeline",
             "quickstart=pipeline.cli:quickstart",

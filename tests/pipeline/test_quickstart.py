@@ -13,7 +13,7 @@ pytestmark = pytest.mark.pipeline
 
 def test_the_printed_command_asks_a_server(first_run):
     from pipeline import quickstart, report
-    from serving.cli import recommend
+    from serving.recommend_cli import recommend
     from serving.client import Client
     from serving.local_server import LocalServer
 

@@ -1,7 +1,6 @@
-"""`cmclrec serve` and `cmclrec recommend`, as a shell sees them."""
+"""`cmclrec serve`, as a shell sees it."""
 
 import contextlib
-import os
 import re
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 
 from cmclrec_tf.cli import Rooms
 from serving import cli
-from serving.client import Client, ServingError
+from serving.client import Client
 
 # The root group over this room's commands, whether or not the package is installed.
 ROOT = """
@@ -23,7 +22,7 @@ from serving import cli
 
 class Root(Rooms):
     def get_command(self, ctx, name):
-        return {"serve": cli.serve, "recommend": cli.recommend}[name]
+        return {"serve": cli.serve}[name]
 
 Root(name="cmclrec")()
 """
@@ -31,11 +30,7 @@ Root(name="cmclrec")()
 
 class Root(Rooms):
     def get_command(self, ctx, name):
-        return {"serve": cli.serve, "recommend": cli.recommend}[name]
-
-
-def recommend(*arguments):
-    return CliRunner().invoke(Root(name="cmclrec"), ["recommend", *arguments])
+        return {"serve": cli.serve}[name]
 
 
 @contextlib.contextmanager
@@ -50,69 +45,12 @@ def serving(*arguments):
         process.communicate()
 
 
-def test_warm(target):
-    done = recommend("warm", "--item", "a", "--item", "b", "-k", "2", "--target", target)
-    assert done.exit_code == 0, done.output
-    assert done.output.splitlines() == ["  1  c  13.0000", "  2  d  2.0000"]
-
-
-def test_cold(target):
-    done = recommend(
-        *("cold", "--feature", "age=3", "--feature", "gender=d", "--target", target),
-        *("--feature", "genres=b", "--feature", "genres=c", "--exclude", "b"),
-    )
-    assert done.exit_code == 0, done.output
-    assert [line.split() for line in done.output.splitlines()] == [
-        ["1", "d", "22.0000"],
-        ["2", "c", "13.0000"],
-        ["3", "a", "5.0000"],
-    ]
-
-
-def test_nothing_left(target):
-    excluded = [word for item in "abcde" for word in ("--exclude", item)]
-    done = recommend("cold", *excluded, "--target", target)
-    assert done.output == "No items are left to recommend.\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["cold", "--feature", "height=1"], "the model knows ['age', 'gender', 'genres']"),
-        (["cold", "--feature", "age=old"], "it must be a number"),
-        (["cold", "--feature", "gender=a", "--feature", "gender=b"], "it must be one string"),
-        (["cold", "--feature", "age"], "NAME=VALUE"),
-        (["warm", "--item", "a", "-k", "0"], "x>=1"),
-        (["warm"], "--item"),
-        (["warm", "--item", "a", "--model_name", "other"], "NOT_FOUND"),
-    ],
-)
-def test_wrong_questions(target, arguments, text):
-    done = recommend(*arguments, "--target", target)
-    assert done.exit_code != 0
-    assert text in done.output
-    assert "Traceback" not in done.output
-    assert isinstance(done.exception, SystemExit)
-
-
-def test_no_server():
-    """In a process of its own, so that whatever a terminal would show is seen."""
-    done = subprocess.run(
-        [sys.executable, "-c", ROOT, "recommend", "warm", "--item", "a", "--target", "127.0.0.1:1"],
-        env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2 and not done.stdout
-    (line,) = done.stderr.splitlines()
-    assert "127.0.0.1:1: warm failed, UNAVAILABLE" in line
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve(base_path, example, number):
     """It says where it listens, answers, logs nothing of a request and stops on a signal."""
+    import grpc
     from tensorflow_serving.apis import predict_pb2
+    from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
     from serving import tensor_protos
     from serving.c_tensors import as_array
@@ -129,8 +67,8 @@ def test_serve(base_path, example, number):
             request.model_spec.name = "toy"
             broken = example(gender=["confidential"]) + b"confidential\xff"
             tensor_protos.encode(as_array([broken], 7), request.inputs["examples"])
-            with pytest.raises(ServingError):
-                client._call("predict", client._predictions.Predict, request)
+            with grpc.insecure_channel(found[1]) as channel, pytest.raises(grpc.RpcError):
+                PredictionServiceStub(channel).Predict(request, timeout=30.0)
         started = time.monotonic()
         process.send_signal(number)
         out, errors = process.communicate(timeout=20)
@@ -172,21 +110,6 @@ def test_serve_refuses_a_port_in_use(server, base_path):
     assert f"port {server.port} of 127.0.0.1: the port is in use" in line
 
 
-def test_help_imports_no_tensorflow():
-    code = f"""
-import sys
-sys.argv = ["cmclrec", "recommend", "warm", "--help"]
-try:
-    exec({ROOT!r})
-except SystemExit:
-    assert not {{"tensorflow", "grpc"}} & set(sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "cmclrec recommend warm --item 50 --item 181 -k 10" in done.stdout
-
-
 def test_flags_have_help():
-    for command in (cli.serve, cli.recommend, *cli.recommend.commands.values()):
-        text = command.get_help(click.Context(command))
-        assert command.help.splitlines()[0] in text
+    text = cli.serve.get_help(click.Context(cli.serve))
+    assert cli.serve.help.splitlines()[0] in text

@@ -39,7 +39,8 @@ def test_a_room_imports_only_downwards(room):
 
 
 @pytest.mark.parametrize(
-    "module", ["cmclrec_tf.cli", "serving.cli", "pipeline.cli", "experiments.cli"]
+    "module",
+    ["cmclrec_tf.cli", "serving.cli", "serving.recommend_cli", "pipeline.cli", "experiments.cli"],
 )
 def test_the_cli_starts_without_tensorflow(module):
     code = (

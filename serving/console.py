@@ -1,0 +1,8 @@
+"""What this room's commands share."""
+
+import warnings
+
+
+def quiet_imports():
+    """What libraries say of their own support is not a command's answer."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core")
