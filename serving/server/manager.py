@@ -84,18 +84,19 @@ class Manager:
         wanted, first = model.policy.choose(there), None
         for version in wanted:
             first = first or self._try(model, version, there[version])
-        if not self._catalog.versions(model.name):
+        if not self._catalog.versions(model.name) and not model.policy.specific:
             # Better an older version than none.
             for version in sorted(set(there) - set(wanted), reverse=True):
                 if self._try(model, version, there[version]) is None:
                     break
+        # A label moves while both its old and its new version answer.
+        self._catalog.label(model.name, model.labels)
         loaded = self._catalog.versions(model.name)
         if wanted and set(wanted) <= set(loaded):
             for version in set(loaded) - set(wanted):
                 self._catalog.retire(model.name, version)
                 event(_LOG, logging.INFO, "version retired", model=model.name, version=version)
         self._catalog.forget(model.name, keep=there)
-        self._catalog.label(model.name, model.labels)
         return first
 
     def _there(self, model):

@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from cmclrec_tf.errors import InputError
-from serving.server import rehearsal
 from serving.local_server import LocalServer
+from serving.server import rehearsal
 
 
 def does_not_start(path, *texts, **options):
