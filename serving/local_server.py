@@ -1,10 +1,9 @@
-"""TensorFlow Serving's gRPC interface over one exported model, on this machine."""
+"""TensorFlow Serving's gRPC and REST interfaces over exported models, on this machine."""
 
+import contextlib
 import errno
-import os
 import socket
 import threading
-from concurrent import futures
 
 from cmclrec_tf.errors import InputError
 from serving import versions
@@ -17,95 +16,104 @@ GRACE_SECONDS = 5.0
 
 
 class LocalServer:
-    """Serves the highest version under a model base path; a context manager.
+    """Serves the versions under a model base path; a context manager.
 
-    The version is chosen when the server is built and served until it stops.
+    It watches the folder: a new version answers as soon as it has loaded and answered its warmup
+    requests, and the old one is closed once its last request is through.
 
     Args:
-        model_base_path: folder of integer-named versions.
+        model_base_path: folder of integer-named versions; None with `model_config_file`.
         model_name: the name that requests must give.
         host: address to listen on.
-        port: 0 takes a free one.
-        grpc_max_threads: requests answered at once; 4 a processor when None.
-        tensorflow_intra_op_parallelism, tensorflow_inter_op_parallelism: TensorFlow's thread
-            pools; 0 lets it choose.
+        port: of gRPC; 0 takes a free one.
+        options: fields of `serving.server.options.Options`.
 
     Attributes:
+        model_name: of the first model.
         host, port: where it listens.
-        version: the version that it serves.
+        rest_port: where REST and metrics are; None without them.
 
     Raises:
-        InputError: no version to serve, a SavedModel that does not load or that does not answer
-            its warmup requests, an address or a port that cannot be had.
+        InputError: no version to serve, none that loads and answers its warmup requests, a
+            configuration that cannot be read, an address or a port that cannot be had.
     """
 
     def __init__(
-        self,
-        model_base_path,
-        model_name=MODEL_NAME,
-        host=HOST,
-        port=PORT,
-        grpc_max_threads=None,
-        tensorflow_intra_op_parallelism=0,
-        tensorflow_inter_op_parallelism=0,
+        self, model_base_path=None, model_name=MODEL_NAME, host=HOST, port=PORT, **options
     ):
         # Whatever needs no TensorFlow fails before the seconds that it takes to import.
-        self.version, folder = versions.latest(model_base_path)
-        self.host = free_address(host, port)
-        self._session = _load(
-            folder, tensorflow_intra_op_parallelism, tensorflow_inter_op_parallelism
-        )
-        self._stopped = threading.Event()
-        try:
-            from serving import rehearsal, requests
+        from serving.server.options import Options
 
-            model = requests.Model(model_name, self.version, self._session.signatures)
-            rehearsal.rehearse(folder, model, self._session)
-            threads = grpc_max_threads or 4 * (os.cpu_count() or 1)
-            self._server, self.port = self._build(model, port, threads)
+        options = Options(**options)
+        if model_base_path is not None and not options.model_config_file:
+            versions.latest(model_base_path)
+        self.host = free_address(host, port)
+        if options.rest_api_port:
+            free_address(host, options.rest_api_port)
+        self._stopped = threading.Event()
+        self._parts = contextlib.ExitStack()
+        self._grace = GRACE_SECONDS
+        try:
+            self._build(model_base_path, model_name, port, options)
         except BaseException:
-            self._session.close()
+            self._parts.close()
             raise
 
-    def _build(self, model, port, threads):
-        import grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+    def _build(self, model_base_path, model_name, port, options):
+        """Opens each part over the one before; `_parts` closes them the other way round."""
+        from serving.server import served
+        from serving.server.api import Api
+        from serving.server.catalog import Catalog
+        from serving.server.grpc_server import GrpcServer
+        from serving.server.loading import Loader
+        from serving.server.manager import Manager
+        from serving.server.metrics import Metrics
 
-        from serving import services
-
-        server = grpc.server(
-            futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
-            options=[
-                ("grpc.max_receive_message_length", MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MESSAGE_BYTES),
-                # Two servers would share a port silently, each answering some of the requests.
-                ("grpc.so_reuseport", 0),
-            ],
+        if options.model_config_file:
+            models = served.read(options.model_config_file)
+        else:
+            models = {model_name: served.Served(model_name, str(model_base_path))}
+        self.model_name = next(iter(models))
+        metrics = Metrics()
+        self._catalog = Catalog(metrics.versions)
+        self._parts.callback(self._catalog.close)
+        manager = Manager(
+            self._catalog,
+            models,
+            Loader(options, metrics),
+            options.file_system_poll_wait_seconds,
+            options.model_config_file,
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            services.PredictionService(model, self._session), server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            services.ModelService(model), server
-        )
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        try:
-            bound = server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError:
-            bound = 0
-        if not bound:
+        self._parts.callback(manager.stop)
+        manager.start()
+        api = Api(self._catalog, metrics, options.limits, options.log_requests)
+        self._grpc = GrpcServer(api, self.host, port, options.threads)
+        self.port, self.rest_port = self._grpc.port, None
+        if not self.port:
             raise _in_use(self.host, port)
-        return server, bound
+        self._parts.callback(lambda: self._grpc.stop(self._grace))
+        if options.rest_api_port is not None:
+            from serving.server.rest import Rest
+
+            rest = Rest(api, self.host, options)
+            self.rest_port = rest.port
+            self._parts.callback(lambda: rest.stop(self._grace))
+
+    @property
+    def version(self):
+        """The version that answers a request which names none, of the first model."""
+        return max(self._catalog.versions(self.model_name), default=None)
 
     def start(self):
-        """Starts to answer; returns at once."""
-        self._server.start()
+        """Starts to answer gRPC; returns at once."""
+        self._grpc.start()
         return self
 
     def stop(self, grace=GRACE_SECONDS):
         """Stops: new requests are refused, those under way get `grace` seconds. Repeatable."""
-        self._server.stop(grace).wait()
-        self._session.close()
+        self._grace = grace
+        self._grpc.drain()
+        self._parts.close()
         self._stopped.set()
 
     def wait(self):
@@ -117,17 +125,6 @@ class LocalServer:
 
     def __exit__(self, *exception):
         self.stop()
-
-
-def _load(folder, intra_op_threads, inter_op_threads):
-    from serving.c_api import SavedModelError, SavedModelSession
-
-    try:
-        return SavedModelSession(folder, intra_op_threads, inter_op_threads)
-    except SavedModelError as error:
-        raise InputError(
-            folder, f"TensorFlow must be able to load it ({error})", "Export the model again."
-        ) from error
 
 
 def free_address(host, port):

@@ -9,7 +9,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from cmclrec_tf import vocabulary
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI
 from serving import signatures
-from serving.rehearsal import FILE
+from serving.server.rehearsal import FILE
 
 BATCH_SIZES = (1, 32)
 

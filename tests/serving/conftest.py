@@ -16,7 +16,7 @@ K = 3
 VERSION = 12
 
 
-def write_saved_model(folder, assets):
+def write_saved_model(folder, assets, base=(5.0, 4.0, 3.0, 2.0, 1.0)):
     """Writes the model; its graph reads the item vocabulary as an asset."""
     import tensorflow as tf
 
@@ -28,7 +28,7 @@ def write_saved_model(folder, assets):
     class Toy(tf.Module):
         def __init__(self):
             super().__init__()
-            self.base = tf.Variable([5.0, 4.0, 3.0, 2.0, 1.0], name="base")
+            self.base = tf.Variable(base, name="base")
             self.ids = tf.lookup.StaticHashTable(
                 tf.lookup.TextFileInitializer(str(vocabulary), tf.string, words, tf.int64, lines),
                 -1,
@@ -123,6 +123,29 @@ def base_path(tmp_path_factory):
 @pytest.fixture(scope="session")
 def saved_model(base_path):
     return base_path / str(VERSION)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory):
+    """Another model of the same items, whose base scores are 1 to 5: e comes first."""
+    folder = tmp_path_factory.mktemp("other") / "saved_model"
+    write_saved_model(folder, tmp_path_factory.mktemp("assets"), (1.0, 2.0, 3.0, 4.0, 5.0))
+    return folder
+
+
+@pytest.fixture
+def push(saved_model, other_model, tmp_path):
+    """Pushes a model as a version of a base path, all at once: push(base, 2, other=True)."""
+
+    def pushed(base, version, other=False, damage=None):
+        aside = tmp_path / f"aside-{version}"
+        shutil.copytree(other_model if other else saved_model, aside)
+        if damage:
+            damage(aside)
+        base.mkdir(exist_ok=True)
+        return aside.rename(base / str(version))
+
+    return pushed
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from cmclrec_tf.errors import InputError
-from serving import rehearsal
 from serving.local_server import LocalServer
+from serving.server import rehearsal
 
 
 def does_not_start(path, *texts, **options):
@@ -30,8 +30,8 @@ def test_no_version(tmp_path, saved_model):
 
 
 def test_version_without_a_model(copied_model):
-    (copied_model / "10").mkdir()
-    does_not_start(copied_model, "/10", "must hold saved_model.pb")
+    (copied_model / "1" / "saved_model.pb").unlink()
+    does_not_start(copied_model, "/1", "must hold saved_model.pb")
 
 
 def test_broken_models(copied_model):

@@ -58,7 +58,7 @@ def test_serve(base_path, example, number):
     with serving("--model_base_path", base_path, "--model_name", "toy") as process:
         line = process.stdout.readline()
         found = re.fullmatch(
-            r"Serving toy version 12 on (127\.0\.0\.1:\d+) \(gRPC; Ctrl-C stops\)\n", line
+            r"Serving toy version 12 on (127\.0\.0\.1:\d+) \(gRPC\); Ctrl-C stops\n", line
         )
         assert found, line
         with Client(found[1], model_name="toy", timeout=30.0) as client:

@@ -1,0 +1,35 @@
+"""What one request may ask of a local server."""
+
+import dataclasses
+
+from cmclrec_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Bounds of a request; whatever exceeds one is refused before it is computed.
+
+    Attributes:
+        message_bytes: of a gRPC message or of a JSON body, either way.
+        rows: users in one request.
+        list_length: strings in one row of an input: a history, an `exclude`, a multi feature.
+        string_bytes: of one item id or one feature value.
+        record_bytes: of one serialized user record.
+
+    Raises:
+        InputError: a bound below 1.
+    """
+
+    message_bytes: int = 64 * 2**20
+    rows: int = 4096
+    list_length: int = 2**17
+    string_bytes: int = 2**16
+    record_bytes: int = 2**24
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value < 1:
+                raise InputError(
+                    f"{field.name}={value}", "a limit is at least 1", "Give a positive number."
+                )

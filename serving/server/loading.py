@@ -1,0 +1,64 @@
+"""A version's folder to what answers."""
+
+from cmclrec_tf.errors import InputError
+from serving.c_api import SavedModelError, SavedModelSession
+from serving.server import rehearsal
+from serving.server.batching import Batcher, Batching, Direct
+from serving.server.catalog import Servable
+
+
+class Loader:
+    """Loads versions the same way.
+
+    Args:
+        options: `Options`.
+        metrics: `Metrics`.
+
+    Raises:
+        InputError: batching parameters that cannot be read.
+    """
+
+    def __init__(self, options, metrics):
+        self._options, self._metrics = options, metrics
+        self._batching = None
+        if options.enable_batching:
+            path = options.batching_parameters_file
+            self._batching = Batching.read(path) if path else Batching()
+
+    def __call__(self, name, version, folder):
+        """The `Servable` of a folder, once it has answered its warmup requests.
+
+        Raises:
+            InputError: TensorFlow cannot load it, or it does not answer them.
+        """
+        try:
+            servable = self._load(name, version, folder)
+        except Exception:
+            self._metrics.load(name, loaded=False)
+            raise
+        self._metrics.load(name, loaded=True)
+        return servable
+
+    def _load(self, name, version, folder):
+        options = self._options
+        try:
+            session = SavedModelSession(
+                folder,
+                options.tensorflow_intra_op_parallelism,
+                options.tensorflow_inter_op_parallelism,
+            )
+        except SavedModelError as error:
+            raise InputError(
+                folder, f"TensorFlow must be able to load it ({error})", "Export the model again."
+            ) from error
+        try:
+            if options.enable_model_warmup:
+                rehearsal.rehearse(folder, session, options.limits)
+        except BaseException:
+            session.close()
+            raise
+        runner = Direct(session)
+        if self._batching:
+            told = lambda signature, *counts: self._metrics.batch(name, signature, *counts)
+            runner = Batcher(session, self._batching, told)
+        return Servable(name, version, session, runner)

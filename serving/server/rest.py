@@ -1,0 +1,169 @@
+"""TensorFlow Serving's REST interface, and Prometheus' metrics."""
+
+import asyncio
+import json
+import threading
+import time
+from concurrent import futures
+
+import grpc
+from aiohttp import web
+from google.protobuf import json_format
+from tensorflow_serving.apis import model_pb2
+
+from cmclrec_tf.errors import InputError
+from serving.server import metrics, requests, rest_json
+from serving.server.api import refusals
+
+_CODE = grpc.StatusCode
+# As TensorFlow Serving maps them.
+_HTTP = {
+    _CODE.CANCELLED: 499,
+    _CODE.INVALID_ARGUMENT: 400,
+    _CODE.FAILED_PRECONDITION: 400,
+    _CODE.OUT_OF_RANGE: 400,
+    _CODE.NOT_FOUND: 404,
+    _CODE.RESOURCE_EXHAUSTED: 429,
+    _CODE.UNIMPLEMENTED: 501,
+    _CODE.UNAVAILABLE: 503,
+    _CODE.DEADLINE_EXCEEDED: 504,
+}
+_MODEL = r"/v1/models/{model:[^/:]+}"
+_CHOICES = ("", r"/versions/{version:\d{1,18}}", r"/labels/{label:[^/:]+}")
+
+
+class Rest:
+    """An HTTP server in a thread of its own.
+
+    Args:
+        api: `Api`.
+        host: where to listen.
+        options: `Options`.
+
+    Attributes:
+        port: where it listens.
+
+    Raises:
+        InputError: the port cannot be had, or a MonitoringConfig that cannot be read.
+    """
+
+    def __init__(self, api, host, options):
+        self._api, self._timeout = api, options.rest_api_timeout_in_ms / 1000
+        metrics_path = options.metrics_path
+        self._pool = futures.ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
+        self._thread.start()
+        app = web.Application(client_max_size=api.limits.message_bytes)
+        for choice in _CHOICES:
+            app.router.add_post(f"{_MODEL}{choice}:predict", self._predict)
+            app.router.add_post(f"{_MODEL}{choice}:{{method:classify|regress}}", self._other)
+            app.router.add_get(f"{_MODEL}{choice}/metadata", self._metadata)
+            app.router.add_get(f"{_MODEL}{choice}", self._status)
+        if metrics_path:
+            app.router.add_get(metrics_path, self._metrics)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        try:
+            self.port = self._wait(self._listen(host, options.rest_api_port))
+        except OSError as error:
+            self.stop(0)
+            raise InputError(
+                f"REST port {options.rest_api_port} of {host}",
+                f"it must be possible to listen there ({error.strerror})",
+                "Choose another --rest_api_port.",
+            ) from error
+
+    async def _listen(self, host, port):
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        return self._runner.addresses[0][1]
+
+    def _wait(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def stop(self, grace):
+        """Refuses new connections; requests under way get `grace` seconds. Repeatable."""
+        if self._loop.is_closed():
+            return
+
+        async def end():
+            self._runner._shutdown_timeout = grace
+            await self._runner.cleanup()
+
+        self._wait(end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _answered(self, work):
+        """Runs `work` in a thread; its answer or refusal as JSON."""
+        try:
+            text = await asyncio.get_running_loop().run_in_executor(self._pool, _guarded, work)
+        except requests.RequestError as error:
+            return _refusal(error)
+        return web.Response(text=text, content_type="application/json")
+
+    async def _predict(self, request):
+        deadline = time.monotonic() + self._timeout
+        try:
+            raw = await asyncio.wait_for(request.read(), self._timeout)
+        except asyncio.TimeoutError:
+            return _error(408, "The body did not arrive in time. Send it faster.")
+        except web.HTTPRequestEntityTooLarge:
+            return _error(
+                413,
+                f"At most {self._api.limits.message_bytes} bytes are served. Split the request.",
+            )
+
+        def work():
+            body = rest_json.Body(raw)
+            spec = _spec(request, body.signature_name)
+            answer = self._api.predict(
+                "rest", spec, body.inputs, rest_json.array, body.output_filter, deadline
+            )
+            return json.dumps(rest_json.answer(answer.outputs, body.in_rows))
+
+        return await self._answered(work)
+
+    async def _metadata(self, request):
+        work = lambda: _text(self._api.metadata(_spec(request), ["signature_def"]))
+        return await self._answered(work)
+
+    async def _status(self, request):
+        return await self._answered(lambda: _text(self._api.status(_spec(request))))
+
+    async def _other(self, request):
+        return _error(501, f"{request.match_info['method']} is not served. Ask :predict.")
+
+    async def _metrics(self, request):
+        text = await asyncio.get_running_loop().run_in_executor(self._pool, self._api.metrics.text)
+        return web.Response(body=text, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+def _guarded(work):
+    with refusals("REST"):
+        return work()
+
+
+def _spec(request, signature_name=""):
+    spec = model_pb2.ModelSpec(name=request.match_info["model"], signature_name=signature_name)
+    if "version" in request.match_info:
+        spec.version.value = int(request.match_info["version"])
+    elif "label" in request.match_info:
+        spec.version_label = request.match_info["label"]
+    return spec
+
+
+def _text(message):
+    return json_format.MessageToJson(
+        message, including_default_value_fields=True, preserving_proto_field_name=True
+    )
+
+
+def _refusal(error):
+    return _error(_HTTP.get(error.code, 500), error.details)
+
+
+def _error(status, details):
+    return web.json_response({"error": details}, status=status)
