@@ -4,8 +4,8 @@ gRPC itself retries, by the service config below, so that both kinds of client d
 
 - A server that cannot be reached is waited for until the deadline (`wait_for_ready`). Trying to
   connect costs a dead server nothing, so no budget limits it.
-- A request that a server answers with UNAVAILABLE, or that dies with its connection, is sent again
-  at most four times, within the deadline and the budget: a token goes with each such failure, a
+- A request that a server answers with UNAVAILABLE, that it cancels as it stops, or that dies with
+  its connection, is sent again at most four times, within the deadline and the budget: a token goes with each such failure, a
   tenth comes back with each answer, and below half of the tokens nothing is sent again.
 """
 
@@ -30,7 +30,9 @@ _RETRY = {
     "initialBackoff": "0.1s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    # A server that stops in good order cancels what it had accepted and not begun. What a caller
+    # cancels is over, and never comes here.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 _MENDS = {
