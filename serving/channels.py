@@ -5,8 +5,9 @@ gRPC itself retries, by the service config below, so that both kinds of client d
 - A server that cannot be reached is waited for until the deadline (`wait_for_ready`). Trying to
   connect costs a dead server nothing, so no budget limits it.
 - A request that a server answers with UNAVAILABLE, that it cancels as it stops, or that dies with
-  its connection, is sent again at most four times, within the deadline and the budget: a token goes with each such failure, a
-  tenth comes back with each answer, and below half of the tokens nothing is sent again.
+  its connection, is sent again at most four times, within the deadline and the budget: a token
+  goes with each such failure, a tenth comes back with each answer, and below half of the tokens
+  nothing is sent again.
 """
 
 import json

@@ -1,5 +1,11 @@
 """A typed client of the served model; TensorFlow Serving and the local server alike."""
 
+if __name__ == "__main__":
+    # Ahead of the imports below: the commands import gRPC and TensorFlow late, and quietly.
+    from serving.recommend_cli import recommend
+
+    recommend(prog_name="python -m serving.client")
+
 import grpc
 
 from serving import channels
@@ -59,10 +65,3 @@ class Client(Asking):
             self._probe()
         except grpc.RpcError as error:
             return error if channels.is_unreachable(error) else None
-
-
-if __name__ == "__main__":
-    # The group lives in a module that needs neither gRPC nor TensorFlow to say its help.
-    from serving.recommend_cli import recommend
-
-    recommend(prog_name="python -m serving.client")

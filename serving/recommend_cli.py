@@ -138,7 +138,7 @@ def user(items, features, exclude, as_json, k, **connection):
 )
 @_asking
 def many(lines, concurrency, k, **connection):
-    """Recommend to many users: JSON lines in, one JSON object a user out, in the same order.
+    """Recommend to many users: JSON lines in, JSON lines out, in the same order.
 
     A line holds any of "history", "exclude" and user features; its "user_id" is repeated in the
     answer.

@@ -1,5 +1,6 @@
 """`cmclrec recommend`, as a shell sees it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -79,9 +80,13 @@ def test_wrong_questions(target, arguments, text):
 
 
 def test_no_server():
-    """In a process of its own, so that whatever a terminal would show is seen."""
+    """In a process of its own, so that whatever a terminal would show is seen.
+
+    By the module's own name, where no root group is around the commands.
+    """
+    asked = ["warm", "--item", "a", "--target", "127.0.0.1:1"]
     done = subprocess.run(
-        [sys.executable, "-c", ROOT, "recommend", "warm", "--item", "a", "--target", "127.0.0.1:1"],
+        [sys.executable, "-m", "serving.client", *asked],
         env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
         capture_output=True,
         text=True,
@@ -90,6 +95,104 @@ def test_no_server():
     assert done.returncode == 2 and not done.stdout
     (line,) = done.stderr.splitlines()
     assert "127.0.0.1:1: warm failed, UNAVAILABLE" in line
+
+
+def test_user(target):
+    asked = ["user", "--item", "d", "--feature", "gender=a", "--exclude", "e", "--target", target]
+    done = recommend(*asked)
+    assert done.exit_code == 0, done.output
+    assert [line.split()[1:] for line in done.output.splitlines()] == [
+        ["a", "5.0000"],
+        ["b", "4.0000"],
+    ]
+    (line,) = recommend(*asked, "--json", "-k", "1").output.splitlines()
+    assert json.loads(line) == {
+        "item_ids": ["a"],
+        "scores": [5.0],
+        "version": 12,
+        "signature": "serving_default",
+        "is_cold": False,
+    }
+    (line,) = recommend("user", "--json", "--target", target, "--version", "12").output.splitlines()
+    assert json.loads(line)["signature"] == "cold"
+
+
+LINES = [
+    {"user_id": "u1", "history": ["a", "b"]},
+    {"gender": "d", "genres": ["c", "e"], "age": 0.5},
+    {"user_id": 3, "history": ["d"], "gender": "\u0416", "exclude": ["e"]},
+    {},
+]
+
+
+@pytest.mark.parametrize("by", ["file", "stdin"])
+def test_many(target, tmp_path, monkeypatch, by):
+    monkeypatch.setattr(recommend_cli, "_AT_ONCE", 3)
+    text = "".join(json.dumps(line) + "\n" for line in LINES)
+    (tmp_path / "users.jsonl").write_text(text)
+    source = ["--input", str(tmp_path / "users.jsonl")] if by == "file" else []
+    done = CliRunner().invoke(
+        Root(name="cmclrec"),
+        ["recommend", "many", *source, "-k", "2", "--target", target],
+        input=None if by == "file" else text,
+    )
+    assert done.exit_code == 0, done.output
+    answers = [json.loads(line) for line in done.output.splitlines()]
+    assert [answer.get("user_id") for answer in answers] == ["u1", None, 3, None]
+    found = [(answer["signature"], "".join(answer["item_ids"])) for answer in answers]
+    assert found == [("warm", "cd"), ("cold", "dc"), ("serving_default", "ab"), ("cold", "ab")]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("{secret", "user 4: its line must hold a JSON object"),
+        ('["secret"]', "user 4: its line must hold a JSON object"),
+        ("", "user 4: its line must hold a JSON object"),
+        ("[" * 100_000, "user 4: its line must hold a JSON object"),
+        ('{"age": "secret"}', "user feature 'age' of user 4 (a str)"),
+        ('{"history": "secret"}', "history of user 4"),
+        ('{"height": "secret"}', "user feature 'height' of user 4"),
+    ],
+)
+def test_lines_that_are_none(target, monkeypatch, line, text):
+    monkeypatch.setattr(recommend_cli, "_AT_ONCE", 2)
+    done = CliRunner().invoke(
+        Root(name="cmclrec"),
+        ["recommend", "many", "--target", target],
+        input=f"{{}}\n{{}}\n{{}}\n{line}\n",
+    )
+    assert done.exit_code == 2
+    (error,) = done.stderr.splitlines()
+    assert text in error and "secret" not in error
+    assert len(done.stdout.splitlines()) == 2  # what was asked before stands
+
+
+def test_files_that_are_none(target, tmp_path):
+    for options in (["--input", "gone.jsonl"], ["--root_certificates", str(tmp_path)]):
+        done = recommend("many", *options, "--target", target)
+        assert done.exit_code == 2 and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--version", "13"], "NOT_FOUND"),
+        (["--label", "canary"], "canary"),
+        (["--version", "12", "--label", "canary"], "a request names one of them"),
+        (["--feature", "exclude=a"], "use --item and --exclude"),
+    ],
+)
+def test_wrong_versions_and_options(target, options, text):
+    done = recommend("user", *options, "--target", target)
+    assert done.exit_code == 2
+    assert text in done.output
+
+
+def test_encryption_is_refused_by_a_plain_server(target):
+    done = recommend("user", "--tls", "--target", target)
+    assert done.exit_code == 2
+    assert "UNAVAILABLE" in done.output
 
 
 def test_help_imports_no_tensorflow():
