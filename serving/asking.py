@@ -57,6 +57,7 @@ class Asking:
         self._model = calls.Model(model_name, version, version_label)
         self._credentials = credentials
         self._kinds = None
+        self._open()
 
     def recommend(self, user, k=None):
         """Recommends to one user, as `recommend_many` does.
@@ -137,6 +138,9 @@ class Asking:
     def metadata(self):
         """{signature: SignatureDef} of the model."""
         return self._run(self._ask_one(self._model.metadata(), calls.signatures))
+
+    def _open(self):
+        """Opens the connection, unless that has to wait for the first request."""
 
     def _run(self, steps):
         """Holds a conversation and returns its result, or something to await for it."""

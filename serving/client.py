@@ -22,8 +22,7 @@ class Client(Asking):
     More than ROWS users go in several requests, one after the other.
     """
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def _open(self):
         self._channel = channels.open_channel(grpc, self.target, self._credentials)
         self._methods, self._probe = channels.methods(self._channel), channels.probe(self._channel)
 
