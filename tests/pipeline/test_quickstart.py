@@ -13,9 +13,9 @@ pytestmark = pytest.mark.pipeline
 
 def test_the_printed_command_asks_a_server(first_run):
     from pipeline import quickstart, report
-    from serving.recommend_cli import recommend
     from serving.client import Client
     from serving.local_server import LocalServer
+    from serving.recommend_cli import recommend
 
     hobbies = {"age": 1234567.0, "job": "nurse", "hobbies": ["chess", "a b"], "zip": "it's"}
     with LocalServer(str(first_run.folders.serving), "cmclrec", port=0) as server:
