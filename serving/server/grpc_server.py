@@ -5,12 +5,25 @@ from concurrent import futures
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    model_service_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from serving.server import services
 
 # Beyond them requests are refused rather than kept waiting.
 _MOST_REQUESTS = 4096
+# Reflection tells only of services whose descriptions have been imported.
+_SERVICES = [
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (prediction_service_pb2, "PredictionService"),
+        (model_service_pb2, "ModelService"),
+    )
+]
 
 
 class GrpcServer:
@@ -45,8 +58,7 @@ class GrpcServer:
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
-            (services.PREDICTIONS, services.MODELS, health.SERVICE_NAME, reflection.SERVICE_NAME),
-            server,
+            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
         address = f"[{host}]" if ":" in host else host
         try:
@@ -57,7 +69,7 @@ class GrpcServer:
     def start(self):
         """Starts to answer, and to be healthy."""
         self._server.start()
-        for service in ("", services.PREDICTIONS, services.MODELS):
+        for service in ("", *_SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     def drain(self):

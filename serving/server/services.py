@@ -13,9 +13,6 @@ from serving import tensor_protos
 from serving.server import requests
 from serving.server.api import fill, refusals
 
-PREDICTIONS = "tensorflow.serving.PredictionService"
-MODELS = "tensorflow.serving.ModelService"
-
 
 def _answered(method):
     """Turns what a request raises into a status."""

@@ -1,0 +1,207 @@
+"""REST as TensorFlow Serving speaks it, over the toy model of conftest.py."""
+
+import base64
+import http.client
+import json
+import socket
+
+import pytest
+
+from cmclrec_tf.errors import InputError
+from serving.local_server import LocalServer
+
+ROW = {"history": ["a", "b"], "exclude": [""]}
+ANSWER = {"item_ids": ["c", "d", "e"], "scores": [13.0, 2.0, 1.0]}
+
+
+@pytest.fixture(scope="module")
+def rest(base_path):
+    with LocalServer(base_path, port=0, rest_api_port=0) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def still_answers(rest):
+    """Whatever a test sends, the server answers the next one."""
+    yield
+    status, found = predict(rest, {"signature_name": "warm", "instances": [ROW]})
+    assert (status, found) == (200, {"predictions": [ANSWER]})
+
+
+def ask(server, method, path, body=None):
+    connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=30)
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def predict(server, body, where=""):
+    raw = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    status, text = ask(server, "POST", f"/v1/models/cmclrec{where}:predict", raw)
+    return status, json.loads(text)
+
+
+def test_rows(rest):
+    rows = [ROW, {"history": ["d", ""], "exclude": ["a"]}]
+    assert predict(rest, {"signature_name": "warm", "instances": rows}) == (
+        200,
+        {"predictions": [ANSWER, {"item_ids": ["e", "b", "c"], "scores": [11.0, 4.0, 3.0]}]},
+    )
+
+
+def test_columns(rest):
+    columns = {"gender": ["d", ""], "genres": [["b"], ["c"]], "age": [1, 0.5]}
+    body = {"signature_name": "cold", "inputs": {**columns, "exclude": [[], []]}}
+    assert predict(rest, body) == (
+        200,
+        {
+            "outputs": {
+                "item_ids": [["d", "b", "a"], ["c", "a", "b"]],
+                "scores": [[22.0, 14.0, 5.0], [13.0, 5.0, 4.0]],
+            }
+        },
+    )
+    body["output_filter"] = ["scores"]
+    assert predict(rest, body) == (200, {"outputs": [[22.0, 14.0, 5.0], [13.0, 5.0, 4.0]]})
+
+
+def test_bytes_and_missing_numbers(rest, example):
+    record = {"b64": base64.b64encode(example(history=["a"])).decode()}
+    for body in ({"instances": [record]}, {"instances": [{"examples": record}]}):
+        status, found = predict(rest, body)
+        assert status == 200
+        assert found["predictions"][0]["is_cold"] is False
+        assert found["predictions"][0]["item_ids"][0] == "b"
+    assert predict(rest, {"inputs": [record]})[1]["outputs"]["item_ids"][0][0] == "b"
+    text = '{"signature_name": "cold", "inputs": {"gender": [""], "genres": [[]], "age": [NaN], '
+    status, found = predict(rest, text + '"exclude": [[]]}}')
+    assert status == 200 and found["outputs"]["item_ids"] == [["a", "b", "c"]]
+
+
+def test_versions_and_labels(rest):
+    body = {"signature_name": "warm", "instances": [ROW]}
+    assert predict(rest, body, "/versions/12")[0] == 200
+    status, found = predict(rest, body, "/versions/3")
+    assert status == 404 and "Specific(cmclrec, 3)" in found["error"]
+    status, found = predict(rest, body, "/labels/canary")
+    assert status == 400 and "version label: canary" in found["error"]
+    status, found = ask(rest, "POST", "/v1/models/other:predict", json.dumps(body))
+    assert status == 404 and b"Latest(other)" in found
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{", "JSON Parse error"),
+        (b"\xff\xfe", "JSON Parse error"),
+        ("[" * 100_000, "JSON Parse error"),
+        ([1], "must be an object"),
+        ({"instances": [ROW], "other": 1}, "must be an object with keys"),
+        ({}, "one of `instances` and `inputs`"),
+        ({"instances": [ROW], "inputs": ROW}, "one of `instances` and `inputs`"),
+        ({"instances": []}, "at least one row"),
+        ({"instances": [ROW], "signature_name": 3}, "`signature_name` must be a string"),
+        ({"instances": [ROW], "signature_name": "hot"}, 'signature key "hot" not found'),
+        ({"instances": [ROW], "signature_name": "warm", "output_filter": "a"}, "output_filter"),
+        ({"instances": [ROW], "signature_name": "warm", "output_filter": ["a"]}, "alias not found"),
+        ({"instances": [ROW, {"history": ["a"]}], "signature_name": "warm"}, "same inputs"),
+        ({"instances": [{"history": ["a"]}], "signature_name": "warm"}, "required: {exclude}"),
+        ({"instances": ["a"], "signature_name": "warm"}, "fit a signature of one input"),
+        (
+            {"inputs": {"history": [["a"], ["a", "b"]], "exclude": [[], []]}},
+            "input size does not match signature",
+        ),
+    ],
+)
+def test_wrong_bodies(rest, body, said):
+    status, found = predict(rest, body)
+    assert status == 400
+    assert said in found["error"]
+    assert "\n" not in found["error"]
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        ([["a"], ["a", "b"]], "of one length and depth"),
+        ([["a"], "b"], "of one length and depth"),
+        ([[["a"]], [["b"]]], "has shape [2, 1, 1]"),
+        (["a", "b"], "has shape [2]"),
+        ([[1], [2]], "is JSON int: it must be string"),
+        ([[{"b64": "?"}], ["b"]], "no base64"),
+        ([[{"b65": "YQ=="}], ["b"]], "is JSON dict"),
+        ([[None], ["b"]], "is JSON NoneType"),
+    ],
+)
+def test_wrong_values(rest, history, said):
+    body = {"signature_name": "warm", "inputs": {"history": history, "exclude": [[""], [""]]}}
+    status, found = predict(rest, body)
+    assert status == 400
+    assert said in found["error"]
+
+
+@pytest.mark.parametrize(
+    ("age", "said"), [(["old"], "JSON str"), ([True], "JSON bool"), ([10**400], "too large")]
+)
+def test_wrong_numbers(rest, age, said):
+    body = {"gender": [""], "genres": [[]], "age": age, "exclude": [[]]}
+    status, found = predict(rest, {"signature_name": "cold", "inputs": body})
+    assert status == 400 and said in found["error"]
+    assert "old" not in found["error"].replace("fold", "")
+
+
+def test_ids_of_other_alphabets(rest):
+    row = {"history": ["Амели\0", "\udcff", "a"], "exclude": [""]}
+    status, found = predict(rest, {"signature_name": "warm", "instances": [row]})
+    assert status == 200 and found["predictions"][0]["item_ids"][0] == "b"
+
+
+def test_status_and_metadata(rest):
+    for where in ("", "/versions/12"):
+        status, text = ask(rest, "GET", f"/v1/models/cmclrec{where}")
+        assert status == 200
+        (version,) = json.loads(text)["model_version_status"]
+        assert (version["version"], version["state"]) == ("12", "AVAILABLE")
+        status, text = ask(rest, "GET", f"/v1/models/cmclrec{where}/metadata")
+        found = json.loads(text)
+        assert status == 200 and found["model_spec"]["version"] == "12"
+        assert set(found["metadata"]["signature_def"]["signature_def"]) == {
+            *("warm", "cold", "serving_default", "user_embedding")
+        }
+    assert ask(rest, "GET", "/v1/models/other")[0] == 404
+    assert ask(rest, "GET", "/v1/models/cmclrec/versions/99999999999999999999")[0] == 404
+
+
+def test_what_is_not_served(rest):
+    assert ask(rest, "POST", "/v1/models/cmclrec:classify", "{}")[0] == 501
+    assert ask(rest, "GET", "/")[0] == 404
+    assert ask(rest, "PUT", "/v1/models/cmclrec:predict", "{}")[0] == 405
+
+
+def test_a_body_over_the_limit(base_path):
+    from serving.server.limits import Limits
+
+    limits = Limits(message_bytes=1000)
+    with LocalServer(base_path, port=0, rest_api_port=0, limits=limits) as server:
+        body = {"signature_name": "warm", "instances": [ROW]}
+        assert predict(server, body)[0] == 200
+        status, found = predict(server, {**body, "signature_name": "x" * 1000})
+        assert status == 413 and "1000 bytes" in found["error"]
+
+
+def test_a_body_that_does_not_come(base_path):
+    head = b"POST /v1/models/cmclrec:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{"
+    with (
+        LocalServer(base_path, port=0, rest_api_port=0, rest_api_timeout_in_ms=300) as server,
+        socket.create_connection((server.host, server.rest_port), timeout=30) as slow,
+    ):
+        slow.sendall(head)
+        assert b"408" in slow.recv(4096).splitlines()[0]
+
+
+def test_port_in_use(rest, base_path):
+    with pytest.raises(InputError, match="in use"):
+        LocalServer(base_path, port=0, rest_api_port=rest.rest_port)
