@@ -1,0 +1,112 @@
+"""The load generator: an open loop that does not flatter, over real servers."""
+
+import asyncio
+import json
+import time
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cmclrec_tf.errors import ReadableError
+from serving.load import made_up, measure, open_loop, report
+from serving.load.process import ServerProcess
+from serving.load_cli import loadtest
+from serving.local_server import LocalServer
+
+
+class Slow:
+    """Answers one request after the other, each taking `seconds`."""
+
+    def __init__(self, seconds, status="OK"):
+        self._seconds, self._status, self._lock = seconds, status, asyncio.Lock()
+
+    async def send(self, message, timeout):
+        async with self._lock:
+            await asyncio.sleep(self._seconds)
+        return self._status
+
+
+def test_a_slow_server_is_not_flattered():
+    """At twice the rate that it can take, the queue and so the latency grow all the while."""
+    result = asyncio.run(open_loop.offer(Slow(0.02), [b""], 100, 1.0))
+    assert result.sent == result.answered == 100
+    # The last request waited for a hundred others, half of which came while it did not.
+    assert result.most > 500
+    assert result.p50 > 150
+    assert result.achieved < 60
+
+
+def test_a_fast_server():
+    result = asyncio.run(open_loop.offer(Slow(0.0), [b""], 200, 0.5))
+    assert result.p50 < 15 and not result.errors
+    assert 130 < result.offered < 300
+
+
+def test_errors_are_counted_by_status():
+    result = asyncio.run(open_loop.offer(Slow(0.0, "UNAVAILABLE"), [b""], 200, 0.1))
+    assert result.errors == {"UNAVAILABLE": 20} and result.answered == 0
+    step = measure.Step("warm", 1, None, result)
+    assert not step.meets(1e9)
+    assert "| 20 | none |" in report.table([step], 20.0)
+
+
+@pytest.fixture(scope="module")
+def requests(exported):
+    return made_up.Requests.of_warmup(exported.parent, "cmclrec")
+
+
+def test_requests_are_of_all_kinds(requests):
+    assert requests.signatures == ["warm", "cold", "serving_default", "user_embedding"]
+    warm = requests.make("warm", 32)
+    assert warm.inputs["history"].tensor_shape.dim[0].size == 32
+    assert len(set(warm.inputs["history"].string_val)) > 3
+    again = made_up.Requests(requests._templates, "cmclrec")
+    other = made_up.Requests(requests._templates, "cmclrec", seed=1)
+    assert again.make("warm", 4) != other.make("warm", 4)
+
+
+def test_steps_by_rest(exported, requests):
+    plan = measure.Plan({1: (20, 40), 32: (5,)}, seconds=0.3, p99_ms=1e4, interface="rest")
+    with LocalServer(exported.parent, port=0, rest_api_port=0) as server:
+        server.url = f"http://{server.host}:{server.rest_port}"
+        steps = measure.steps(server, requests, plan)
+    assert len(steps) == 4 * 3
+    assert all(step.result.answered and not step.result.errors for step in steps)
+    assert report.table(steps, 1e-3).count("| none |") == 8
+
+
+@pytest.mark.slow
+def test_loadtest(exported, tmp_path):
+    """The whole command: every signature is answered without an error."""
+    done = CliRunner().invoke(
+        loadtest,
+        ["--model_base_path", str(exported.parent), "--seconds", "0.2", "--p99_ms", "0.1"]
+        + ["--out", str(tmp_path)],
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "loadtest.json").read_text())
+    series = {(s["signature"], s["rows"], s["batching"]) for s in found["steps"]}
+    assert len(series) == 4 * 2 * 2
+    assert not any(step["result"]["errors"] for step in found["steps"])
+    assert all(step["result"]["answered"] for step in found["steps"])
+    assert set(found["first_answers"]["true"]) == set(made_up.SIGNATURES)
+    assert (tmp_path / "loadtest.png").stat().st_size > 1000
+    assert "| `warm` | 1 | off |" in (tmp_path / "loadtest.md").read_text()
+
+
+def test_a_server_that_does_not_start(tmp_path):
+    with pytest.raises(ReadableError, match="must hold a version"):
+        ServerProcess(tmp_path)
+
+
+def test_own_process_is_stopped(base_path):
+    with ServerProcess(base_path) as server:
+        assert server.version == 12 and server.megabytes > 50
+        start = time.monotonic()
+        assert server.terminate() == 0
+        assert time.monotonic() - start < 20
+
+
+def test_flags_have_help():
+    assert "open loop" in loadtest.get_help(click.Context(loadtest))
