@@ -4,7 +4,7 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow lint format lock clean
+.PHONY: run test test-slow soak lint format lock clean
 
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
@@ -16,6 +16,9 @@ test: $(READY)  ## every test but the slow ones
 
 test-slow: $(READY)  ## killed and parted processes, second pipeline runs
 	$(PYTEST) -m slow
+
+soak: $(READY)  ## ten minutes of load and faults on a server; fails if an answer is lost or wrong
+	$(BIN)/python -m benchmarks.soak --minutes 10 --out var/soak.json
 
 lint: $(READY)
 	$(BIN)/ruff check .

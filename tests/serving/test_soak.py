@@ -1,0 +1,20 @@
+"""Half a minute of the soak, and that it notices wrong answers."""
+
+import pytest
+
+from benchmarks.soak import soak
+
+pytestmark = pytest.mark.slow
+
+
+def test_soak():
+    summary = soak(0.5, pause=2.0)
+    assert summary["lost"] == summary["wrong"] == 0, summary["first_failures"]
+    ways = {"grpc warm", "grpc cold", "grpc serving_default", "asyncio warm", "rest warm"}
+    assert ways | {"grpc user_embedding", "grpc batch cold"} <= set(summary["answered"])
+    assert summary["refused"] and summary["faults"]["swap"] >= 1 and summary["versions"] >= 2
+
+
+def test_wrong_answers_are_noticed():
+    summary = soak(0.05, pause=1.0, mixed_up=True)
+    assert summary["wrong"] > 10
