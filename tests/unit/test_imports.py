@@ -10,9 +10,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 HEAVY = {"tfx", "apache_beam", "tensorflow_transform", "tensorflow_model_analysis", "tfx_bsl"}
 FORBIDDEN = {
-    "cmclrec_tf": {"serving", "pipeline", "experiments", *HEAVY},
-    "serving": {"pipeline", "experiments", *HEAVY},
-    "pipeline": {"experiments"},
+    "cmclrec_tf": {"serving", "pipeline", "experiments", "benchmarks", *HEAVY},
+    "serving": {"pipeline", "experiments", "benchmarks", *HEAVY},
+    "pipeline": {"experiments", "benchmarks"},
+    "experiments": {"benchmarks"},
 }
 
 
@@ -40,7 +41,8 @@ def test_a_room_imports_only_downwards(room):
 
 @pytest.mark.parametrize(
     "module",
-    ["cmclrec_tf.cli", "serving.cli", "serving.recommend_cli", "pipeline.cli", "experiments.cli"],
+    ["cmclrec_tf.cli", "serving.cli", "serving.recommend_cli", "serving.load_cli"]
+    + ["pipeline.cli", "experiments.cli"],
 )
 def test_the_cli_starts_without_tensorflow(module):
     code = (
