@@ -71,6 +71,7 @@ setup(
             "serve=serving.cli:serve",
             "recommend=serving.recommend_cli:recommend",
             "loadtest=serving.load_cli:loadtest",
+            "versions=serving.versions_cli:versions",
             "prepare=pipeline.cli:prepare",
             "pipeline=pipeline.cli:pipeline",
             "quickstart=pipeline.cli:quickstart",

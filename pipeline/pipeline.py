@@ -3,13 +3,14 @@
 import json
 import pathlib
 
-from tfx.components import Evaluator, Pusher, Trainer, Tuner
+from tfx.components import Evaluator, Trainer, Tuner
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 
 from cmclrec_tf import schema
 from pipeline import baseline, trainer, tuner
 from pipeline.components.model_card import ModelCard
+from pipeline.components.pusher import Pusher
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
 from pipeline.data import data_components

@@ -3,9 +3,6 @@
 import dataclasses
 import importlib
 import pathlib
-import shutil
-import tempfile
-import time
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.evaluator import constants
@@ -25,6 +22,7 @@ from pipeline.pipeline import create_pipeline
 from pipeline.runners import local
 from pipeline.trainer import prepared_dataset
 from pipeline.tuner import chosen
+from serving import versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,19 +218,19 @@ def _serve_again(run):
     pushed = run.pushed
     if pushed is None:
         return
-    versions = [path for path in run.folders.serving.glob("*") if path.name.isdigit()]
-    newest = max((int(path.name) for path in versions), default=0)
+    if int(pushed.name) in versions.rolled_back(run.folders.serving):
+        raise InputError(
+            f"version {pushed.name}",
+            "it is this run's, and it was rolled back",
+            f"Serve it again by `cmclrec versions restore {pushed.name} --model_base_path "
+            f"{run.folders.serving}`, or train another one by another config",
+        )
+    folders = [path for path in run.folders.serving.glob("*") if path.name.isdigit()]
+    newest = max((int(path.name) for path in folders), default=0)
     if pushed.is_dir() and int(pushed.name) == newest:
         return
     artifact = run.outputs.artifact("Pusher", "pushed_model")
-    version = str(max(int(time.time()), newest + 1))
-    target = run.folders.serving / version
-    run.folders.serving.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that a version appears at once and nothing else is left by a failure.
-    with tempfile.TemporaryDirectory(dir=run.folders.serving, prefix=".") as temporary:
-        aside = pathlib.Path(temporary) / version
-        shutil.copytree(artifact.uri, aside)
-        aside.rename(target)
+    version, target = versions.publish(artifact.uri, run.folders.serving)
     artifact.set_string_custom_property("pushed_destination", str(target))
-    artifact.set_string_custom_property("pushed_version", version)
+    artifact.set_string_custom_property("pushed_version", str(version))
     run.outputs.update(artifact)

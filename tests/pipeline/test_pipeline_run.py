@@ -226,6 +226,20 @@ def test_a_failed_copy_leaves_nothing_beside_the_versions(first_run):
     assert all(name.isdigit() for name in _versions(first_run))
 
 
+def test_a_version_that_was_rolled_back_is_not_pushed_again(first_run):
+    from pipeline.run import _serve_again
+    from serving import versions
+
+    pushed, before = first_run.pushed, _versions(first_run)
+    aside = pushed.rename(pushed.with_name(f"{pushed.name}{versions.ROLLED_BACK}"))
+    with pytest.raises(InputError, match=f"cmclrec versions restore {pushed.name}"):
+        _serve_again(first_run)
+    assert not pushed.exists()
+    aside.rename(pushed)
+    _serve_again(first_run)
+    assert _versions(first_run) == before
+
+
 def test_a_run_fn_that_is_not_there(setting):
     with pytest.raises(InputError, match="pipeline.trainer.absent: it must be the import path"):
         setting.run(run_fn="pipeline.trainer.absent")

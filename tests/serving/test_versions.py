@@ -1,0 +1,184 @@
+"""Versions that are published, rolled back, restored, labelled and removed."""
+
+import os
+import threading
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from cmclrec_tf.cli import Rooms
+from cmclrec_tf.errors import InputError
+from serving import versions, versions_cli
+from serving.server import served
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A SavedModel of many files, as far as folders go."""
+    folder = tmp_path / "source"
+    for number in range(40):
+        path = folder / "variables" / f"part-{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(20_000))
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    return folder
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A base path with versions 1 to 4, 3 of which is incomplete, and a folder that is none."""
+    base = tmp_path / "cmclrec"
+    for version in (1, 2, 3, 4):
+        (base / str(version)).mkdir(parents=True)
+        if version != 3:
+            (base / str(version) / "saved_model.pb").write_bytes(b"graph")
+    (base / "5-aside").mkdir()
+    return base
+
+
+def names(base):
+    return sorted(path.name for path in base.iterdir())
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_available_and_latest(base):
+    assert set(versions.available(base)) == {1, 2, 4}
+    assert versions.latest(base) == (4, base / "4")
+
+
+def test_publish(source, tmp_path):
+    base = tmp_path / "new" / "cmclrec"
+    before = int(time.time())
+    first, folder = versions.publish(source, base)
+    second, _ = versions.publish(source, base)
+    third, _ = versions.publish(source, base)
+    assert before <= first < second < third
+    assert folder == base / str(first) and files(folder) == files(source)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert len(names(base)) == 3
+    # A number that was rolled back is not given again.
+    versions.roll_back(base)
+    assert versions.publish(source, base)[0] > third
+
+
+def test_a_version_is_whole_whenever_it_is_seen(source, tmp_path):
+    """Somebody who looks at the folder all the while never finds a part of a version."""
+    base, seen, done = tmp_path / "cmclrec", [], threading.Event()
+    base.mkdir()
+
+    def watch():
+        while not done.is_set():
+            for path in base.iterdir():
+                if path.name.isdigit():
+                    seen.append((path.name, len(list((path / "variables").iterdir()))))
+                    seen.append((path.name, 40 if (path / "saved_model.pb").is_file() else 0))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    for _ in range(5):
+        versions.publish(source, base)
+    done.set()
+    watching.join()
+    assert seen and {count for _, count in seen} == {40}
+
+
+def test_an_interrupted_publish(source, base, monkeypatch):
+    """It leaves no version, and what it leaves is removed by a later one."""
+
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(versions, "_write_through", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            versions.publish(source, base)
+    assert names(base) == ["1", "2", "3", "4", "5-aside"]
+    for name, age in ((".publishing-old", 7200), (".publishing-new", 10)):
+        (base / name).mkdir()
+        os.utime(base / name, (time.time() - age,) * 2)
+    versions.publish(source, base)
+    assert ".publishing-old" not in names(base) and ".publishing-new" in names(base)
+
+
+def test_no_saved_model_to_publish(tmp_path):
+    with pytest.raises(InputError, match="must hold saved_model.pb"):
+        versions.publish(tmp_path, tmp_path / "cmclrec")
+    assert not (tmp_path / "cmclrec").exists()
+
+
+def test_roll_back_and_restore(base):
+    assert versions.roll_back(base) == (2, [3, 4])
+    assert versions.latest(base)[0] == 2
+    assert set(versions.rolled_back(base)) == {3, 4}
+    assert versions.roll_back(base, to=1) == (1, [2])
+    with pytest.raises(InputError, match="before the newest"):
+        versions.roll_back(base)
+    with pytest.raises(InputError, match=r"version 7 .* there are \[1\]"):
+        versions.roll_back(base, to=7)
+    versions.restore(base, 4)
+    assert versions.latest(base)[0] == 4
+    with pytest.raises(InputError, match=r"there are \[2, 3\]"):
+        versions.restore(base, 4)
+
+
+def test_prune(base):
+    assert versions.prune(base, 2, protected={1}) == []
+    assert versions.prune(base, 1, protected={1}) == [2, 3]
+    assert names(base) == ["1", "4", "5-aside"]
+    assert versions.prune(base, 1) == [1]
+    assert versions.prune(base, 1) == []
+    with pytest.raises(InputError, match="keep=0"):
+        versions.prune(base, 0)
+
+
+class Root(Rooms):
+    def get_command(self, ctx, name):
+        return versions_cli.versions
+
+
+def run(base, *arguments):
+    given = ["versions", *map(str, arguments)]
+    if base is not None:
+        given += ["--model_base_path", str(base)]
+    return CliRunner().invoke(Root(name="cmclrec"), given)
+
+
+def test_commands(base):
+    assert run(base, "list").output == "4  newest\n2\n1\n"
+    done = run(base, "rollback")
+    assert "Version 2 is the newest now." in done.output
+    assert "undo with `cmclrec versions restore 4`" in done.output
+    assert run(base, "list").output == "2  newest\n1\n4  rolled back\n3  rolled back\n"
+    assert "Version 4 is back; the newest is 4." in run(base, "restore", 4).output
+    assert run(base, "prune", "--keep", 1).output == "Removed: 1, 2.\n"
+    for arguments, said in (
+        (["rollback"], "before the newest"),
+        (["restore", 9], "version 9"),
+        (["prune", "--keep", 0], "--keep"),
+    ):
+        done = run(base, *arguments)
+        assert done.exit_code == 2 and said in done.output, done.output
+
+
+def test_labels(base, tmp_path):
+    path = tmp_path / "models.config"
+    path.write_text(f'model_config_list {{ config {{ name: "cmclrec" base_path: "{base}" }} }}')
+    path.chmod(0o640)
+    more = ["--model_config_file", path]
+    assert run(base, "label", "canary", 4, *more).exit_code == 0
+    assert run(base, "label", "stable", 1, *more).exit_code == 0
+    assert served.read(path)["cmclrec"].labels == (("canary", 4), ("stable", 1))
+    assert path.stat().st_mode & 0o777 == 0o640
+    done = run(base, "label", "stable", 3, *more)
+    assert done.exit_code == 2 and "a label names one of [1, 2, 4]" in done.output
+    assert run(base, "prune", "--keep", 1, *more).output == "Removed: 2, 3.\n"
+    assert run(None, "unlabel", "canary", *more).exit_code == 0
+    done = run(None, "unlabel", "canary", *more)
+    assert done.exit_code == 2 and "there are ['stable']" in done.output
+    assert served.read(path)["cmclrec"].labels == (("stable", 1),)
+    done = run(None, "unlabel", "stable", *more, "--model_name", "other")
+    assert done.exit_code == 2 and "'other'" in done.output
