@@ -70,6 +70,7 @@ setup(
             "train=cmclrec_tf.train_cli:train",
             "serve=serving.cli:serve",
             "recommend=serving.recommend_cli:recommend",
+            "index=serving.retrieval_cli:index",
             "prepare=pipeline.cli:prepare",
             "pipeline=pipeline.cli:pipeline",
             "quickstart=pipeline.cli:quickstart",
