@@ -23,7 +23,7 @@ _BATCH, _SECONDS = 64, 2.0
 @click.option(
     "--users",
     type=click.Path(),
-    help="TFRecord file of serialized user records; by default the version's warmup requests.",
+    help="TFRecord file (or .gz) of user records; by default the version's warmup requests.",
 )
 @click.option("--queries", type=click.IntRange(min=1), default=1024, show_default=True)
 @click.option(
@@ -73,7 +73,8 @@ def _records(folder, users, limit):
     if not path.is_file():
         raise InputError(path, "it must be a TFRecord file", "Give one by --users.")
     try:
-        read = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        packed = "GZIP" if path.suffix == ".gz" else ""
+        read = list(tf.data.TFRecordDataset(str(path), packed).as_numpy_iterator())
     except tf.errors.DataLossError as error:
         raise InputError(path, "it must be a TFRecord file", "Write it again.") from error
     if not users:

@@ -109,6 +109,7 @@ def test_a_missing_extra_is_named(monkeypatch, exported):
         retrieval.Index.build(exported, "scann")
 
 
+@pytest.mark.slow
 def test_the_command_prints_recall_and_speed(exported):
     code = "from serving.retrieval_cli import index; index()"
     done = _start("-c", code, exported, "-k", 5, "--random-items", 500)
