@@ -72,6 +72,7 @@ setup(
             "recommend=serving.recommend_cli:recommend",
             "loadtest=serving.load_cli:loadtest",
             "versions=serving.versions_cli:versions",
+            "index=serving.retrieval_cli:index",
             "prepare=pipeline.cli:prepare",
             "pipeline=pipeline.cli:pipeline",
             "quickstart=pipeline.cli:quickstart",

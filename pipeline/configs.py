@@ -32,6 +32,7 @@ TRAINER_CODE = (
     ("pipeline", "tuner.py"),
     ("cmclrec_tf", "**/*.py"),
     ("serving", "export.py"),
+    ("serving", "item_table.py"),
     ("serving", "signatures.py"),
     ("serving", "warmup.py"),
 )

@@ -7,7 +7,7 @@ import tempfile
 import keras
 
 from cmclrec_tf.errors import InputError
-from serving import warmup
+from serving import item_table, warmup
 from serving.signatures import Signatures
 
 
@@ -42,11 +42,16 @@ def export(model, dataset, folder, config=None):
     signatures = Signatures(model, dataset.vocabularies, config.serve.list_length)
     # A Keras 3 model in a plain tf.Module would save, and break in the C++ loader.
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    # The archive finds the variables that endpoints read; with the model tracked, each would be
+    # written twice, and those of training alone too.
     for table in (signatures.item_ids, signatures.item_names, *signatures.value_ids.values()):
         archive.track(table)
     for name, (function, inputs) in signatures.endpoints().items():
         archive.add_endpoint(name, function, inputs)
+    # By name, for indexes of other libraries; it is one of the variables, not a copy.
+    archive.add_variable_collection(item_table.TABLE, [model.table.value])
+    if model.config.model.item_bias:
+        archive.add_variable_collection(item_table.BIAS, [model.item_bias.value])
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
