@@ -1,0 +1,108 @@
+"""Users of whom a history, user features or both are known, asked for in one call."""
+
+import grpc
+import numpy as np
+import pytest
+
+from cmclrec_tf.errors import InputError
+
+Code = grpc.StatusCode
+
+
+USERS = [
+    {"history": ["a", "b"]},
+    {"gender": "d", "genres": ["c", "e"], "age": 0.5},
+    {"history": ["d"], "gender": "a"},
+    {},
+    {"history": ["a"], "age": None, "gender": "", "genres": []},
+    {"history": [], "gender": "c"},
+    {"history": ("a", "b"), "age": 1, "exclude": ["c", "d"]},
+    {"history": None, "exclude": ["a"]},
+    {"history": np.array(["c"], object), "exclude": {"d"}},
+]
+# Signature and whether it is cold, then the items, worked out from tests/serving/conftest.py.
+EXPECTED = [
+    ("warm", False, "cde", (13.0, 2.0, 1.0)),
+    ("cold", True, "dce", (22.0, 13.0, 11.5)),
+    ("serving_default", False, "eab", (11.0, 5.0, 4.0)),
+    ("cold", True, "abc", (5.0, 4.0, 3.0)),
+    ("warm", False, "bcd", (14.0, 3.0, 2.0)),
+    ("cold", True, "cab", (23.0, 5.0, 4.0)),
+    ("serving_default", False, "e", (1.0,)),
+    ("cold", True, "bcd", (4.0, 3.0, 2.0)),
+    ("warm", False, "abe", (5.0, 4.0, 1.0)),
+]
+
+
+def test_recommend_many(client):
+    answers = client.recommend_many(USERS)
+    found = [(a.signature, a.is_cold, "".join(a.item_ids), a.scores) for a in answers]
+    assert found == EXPECTED
+    assert {answer.version for answer in answers} == {12}
+    assert [client.recommend(user) for user in USERS] == answers
+    assert [a.item_ids for a in client.recommend_many(USERS, k=1)] == [
+        (items[0],) for _, _, items, _ in EXPECTED
+    ]
+    assert client.recommend_many([]) == []
+
+
+def test_the_model_decides_about_a_record(client):
+    """The toy model finds no history in "" alone; the client sends what it was told."""
+    (answer,) = client.recommend_many([{"history": ["", "zzz"], "gender": "b"}])
+    assert (answer.signature, answer.is_cold, answer.version) == ("serving_default", False, 12)
+
+
+def test_histories_alone_need_no_metadata(client):
+    client.recommend_many([{"history": ["a"]}, {"history": ["b"], "exclude": ["c"]}])
+    assert client._kinds is None
+
+
+@pytest.mark.parametrize(
+    ("user", "texts"),
+    [
+        ({"history": ["a"], "age": "secret"}, ["user feature 'age' of user 8"]),
+        ({"history": "secret"}, ["history of user 8", "list of strings"]),
+        ({"history": 5}, ["history of user 8", "list of strings"]),
+        ({"exclude": [1]}, ["exclude of user 8"]),
+        ({"height": 1}, ["'height' of user 8"]),
+        (["secret"], ["user 8 (a list)", "mapping"]),
+    ],
+)
+def test_wrong_users(client, user, texts):
+    with pytest.raises(InputError) as caught:
+        client.recommend_many([{}, user], first=7)
+    for text in texts:
+        assert text in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_similar_histories_go_together():
+    """Requests as they would be sent: few columns of padding, every user once."""
+    from serving import users
+
+    lengths = [1 + (i * 37) % 300 for i in range(700)]
+    asked = [users.User("warm", [b"x"] * length) for length in lengths]
+    cut = users.parts(asked)
+    assert sorted(place for _, places in cut for place in places) == list(range(700))
+    assert [len(places) for _, places in cut] == [256, 256, 188]
+    sent = sum(
+        users.inputs("warm", [asked[i] for i in places], {})["history"].size for _, places in cut
+    )
+    assert sent < 1.45 * sum(lengths)
+    wide = users.parts([users.User("warm", [b"x"] * 2**19) for _ in range(5)])
+    assert [len(places) for _, places in wide] == [2, 2, 1]
+
+
+def test_records_hold_what_is_given(example):
+    from tensorflow.core.example import example_pb2
+
+    from serving import users
+
+    known = {"gender": "categorical", "genres": "multi", "age": "numeric", "place": 2}
+    given = {"gender": "Ж", "genres": ["a", ""], "age": 0, "place": [1, 2]}
+    (user,) = users.read(*users.split([{"history": ["x", "y"], **given}]), known)
+    wanted = example(history=["x", "y"], gender=["Ж"], genres=["a"], age=[0.0], place=[1.0, 2.0])
+    read = example_pb2.Example.FromString
+    assert read(users.record(user, known)) == read(wanted)
+    (user,) = users.read(*users.split([{"history": ["x"], "place": [1, 2], "age": None}]), known)
+    assert set(read(users.record(user, known)).features.feature) == {"history", "place"}
