@@ -12,6 +12,8 @@ from serving.tensor_protos import KINDS, MOST_ELEMENTS, STRING
 
 _INSTANCES, _INPUTS = "instances", "inputs"
 _KEYS = {"signature_name", _INSTANCES, _INPUTS, "output_filter"}
+# NumPy knows no more in its older versions.
+_MOST_DIMENSIONS = 32
 
 
 class Body:
@@ -39,7 +41,7 @@ class Body:
             raise requests.invalid("The body must hold one of `instances` and `inputs`.")
         self.signature_name = found.get("signature_name", "")
         self.output_filter = found.get("output_filter", [])
-        if not isinstance(self.signature_name, str):
+        if not _is_text(self.signature_name):
             raise requests.invalid("`signature_name` must be a string.")
         if not _strings(self.output_filter):
             raise requests.invalid("`output_filter` must be a list of strings.")
@@ -76,7 +78,12 @@ def _only(signature):
 
 
 def _strings(value):
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_text(value):
+    """JSON may escape half a surrogate pair, which no protocol buffer holds."""
+    return isinstance(value, str) and value == value.encode("utf-8", "ignore").decode("utf-8")
 
 
 def array(name, info, value):
@@ -91,6 +98,11 @@ def array(name, info, value):
     while isinstance(level, list):
         shape.append(len(level))
         level = level[0] if level else None
+    if len(shape) > _MOST_DIMENSIONS:
+        raise requests.invalid(
+            f"input {name!r}: its lists nest {len(shape)} deep, at most {_MOST_DIMENSIONS} are "
+            "served. Correct the shape."
+        )
     rank = len(info.tensor_shape.dim)
     if shape and not shape[-1] and len(shape) < rank:
         shape += [0] * (rank - len(shape))
@@ -103,7 +115,9 @@ def array(name, info, value):
     dtype = KINDS[info.dtype].dtype
     found = np.empty(len(values), dtype)
     try:
-        found[:] = values
+        # What float32 does not hold is infinite, and to a model not given.
+        with np.errstate(over="ignore"):
+            found[:] = values
     except (OverflowError, ValueError):
         raise requests.invalid(f"input {name!r} has a number that is too large.") from None
     return found.reshape(shape)

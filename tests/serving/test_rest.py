@@ -3,12 +3,16 @@
 import base64
 import http.client
 import json
+import math
 import socket
 
 import pytest
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from cmclrec_tf.errors import InputError
 from serving.local_server import LocalServer
+from serving.server import rest_json
 
 ROW = {"history": ["a", "b"], "exclude": [""]}
 ANSWER = {"item_ids": ["c", "d", "e"], "scores": [13.0, 2.0, 1.0]}
@@ -42,6 +46,13 @@ def predict(server, body, where=""):
     raw = body if isinstance(body, (str, bytes)) else json.dumps(body)
     status, text = ask(server, "POST", f"/v1/models/cmclrec{where}:predict", raw)
     return status, json.loads(text)
+
+
+def nested(depth):
+    value = "a"
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 def test_rows(rest):
@@ -104,8 +115,13 @@ def test_versions_and_labels(rest):
         ({"instances": [ROW], "inputs": ROW}, "one of `instances` and `inputs`"),
         ({"instances": []}, "at least one row"),
         ({"instances": [ROW], "signature_name": 3}, "`signature_name` must be a string"),
+        ({"instances": [ROW], "signature_name": "\ud800"}, "`signature_name` must be a string"),
         ({"instances": [ROW], "signature_name": "hot"}, 'signature key "hot" not found'),
         ({"instances": [ROW], "signature_name": "warm", "output_filter": "a"}, "output_filter"),
+        (
+            {"instances": [ROW], "signature_name": "warm", "output_filter": ["\ud800"]},
+            "`output_filter` must be a list of strings",
+        ),
         ({"instances": [ROW], "signature_name": "warm", "output_filter": ["a"]}, "alias not found"),
         ({"instances": [ROW, {"history": ["a"]}], "signature_name": "warm"}, "same inputs"),
         ({"instances": [{"history": ["a"]}], "signature_name": "warm"}, "required: {exclude}"),
@@ -130,6 +146,9 @@ def test_wrong_bodies(rest, body, said):
         ([["a"], "b"], "of one length and depth"),
         ([[["a"]], [["b"]]], "has shape [2, 1, 1]"),
         (["a", "b"], "has shape [2]"),
+        (nested(32), "has shape [1, 1, "),
+        (nested(33), "nest 33 deep, at most 32"),
+        (nested(70), "nest 70 deep, at most 32"),
         ([[1], [2]], "is JSON int: it must be string"),
         ([[{"b64": "?"}], ["b"]], "no base64"),
         ([[{"b65": "YQ=="}], ["b"]], "is JSON dict"),
@@ -151,6 +170,14 @@ def test_wrong_numbers(rest, age, said):
     status, found = predict(rest, {"signature_name": "cold", "inputs": body})
     assert status == 400 and said in found["error"]
     assert "old" not in found["error"].replace("fold", "")
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_float32_does_not_hold():
+    """They are infinite; the log of a server holds JSON alone, and so no warning."""
+    info = meta_graph_pb2.TensorInfo(dtype=types_pb2.DT_FLOAT)
+    info.tensor_shape.dim.add(size=-1)
+    assert rest_json.array("age", info, [1e308, -1e308, 2]).tolist() == [math.inf, -math.inf, 2]
 
 
 def test_ids_of_other_alphabets(rest):
