@@ -77,7 +77,7 @@ def _command(options):
     def add(function):
         for option in reversed(options):
             function = option(function)
-        return experiment.command(function.__name__)(function)
+        return experiment.command(function.__name__.replace("_", "-"))(function)
 
     return add
 
@@ -156,5 +156,18 @@ def backbones():
 def figure2(dataset, **options):
     """Simulated beside real histories, before and after stage 1 (the paper's Figure 2)."""
     from experiments.figure2 import run
+
+    _show(run(dataset, command=_typed(), **options))
+
+
+@_command(
+    (
+        *_SHARED,
+        click.option("--model", default="default", show_default=True, help="A row of CMCLRec."),
+    )
+)
+def short_histories(dataset, **options):
+    """Users with a few events: the warm way, the cold one, and blends of both."""
+    from experiments.short_histories import run
 
     _show(run(dataset, command=_typed(), **options))
