@@ -24,12 +24,20 @@ def ask(run, port=0):
         port: of the server; 0 takes a free one.
 
     Raises:
-        InputError: the port is in use, or the test split lacks a segment.
+        InputError: the port is in use, the pushed version does not load, or the test split lacks a
+            segment.
     """
     names = titles(run.spec, run.data_dir)
     warm, new = _users(run)
     profiles = [profile(user, run.spec.features) for user in new]
     with LocalServer(str(run.folders.serving), MODEL_NAME, port=port) as server:
+        if server.version != int(run.pushed.name):
+            # An older version serves where the newest cannot: not what is asked here.
+            raise InputError(
+                run.pushed,
+                f"the pushed version must load, but version {server.version} is what could be served",
+                "Remove the folder and run again: it is pushed anew.",
+            )
         click.echo(f"\nServing version {run.pushed.name} on 127.0.0.1:{server.port}")
         with Client(f"127.0.0.1:{server.port}", MODEL_NAME) as client:
             (listed,) = client.warm([warm], k=SHOWN)
