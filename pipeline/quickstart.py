@@ -35,7 +35,7 @@ def ask(run, port=0):
             # An older version serves where the newest cannot: not what is asked here.
             raise InputError(
                 run.pushed,
-                f"the pushed version must load, but version {server.version} is what could be served",
+                f"it must load, but version {server.version} is what could be served",
                 "Remove the folder and run again: it is pushed anew.",
             )
         click.echo(f"\nServing version {run.pushed.name} on 127.0.0.1:{server.port}")

@@ -1,6 +1,7 @@
 """What is asked of a pushed model and shown, and that what is printed to try next works."""
 
 import shlex
+import shutil
 import types
 
 import pytest
@@ -57,16 +58,21 @@ def test_one_new_user_is_shown_alone(first_run, tmp_path, capsys):
     assert quickstart.first_profile(run)
 
 
-def test_the_table_is_shown_even_if_nobody_can_be_asked(first_run, setting):
+@pytest.mark.parametrize("older", [False, True])
+def test_the_table_is_shown_even_if_nobody_can_be_asked(first_run, setting, older):
+    """An older version, which a server would fall back to, is not what was asked for."""
     from pipeline.cli import quickstart
 
-    graph = first_run.pushed / "saved_model.pb"
+    graph, other = first_run.pushed / "saved_model.pb", first_run.pushed.with_name("1")
     whole = graph.read_bytes()
+    if older:
+        shutil.copytree(first_run.pushed, other)
     graph.write_bytes(b"\x0b not a graph")
     try:
         result = setting.invoke(quickstart)
     finally:
         graph.write_bytes(whole)
+        shutil.rmtree(other, ignore_errors=True)
     assert isinstance(result.exception, ReadableError)
     for line in ("popularity, all events", "Where everything lies"):
         assert line in result.output
