@@ -165,8 +165,8 @@ def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_F
         `Run`.
 
     Raises:
-        InputError: bad data, a config that cannot be evaluated, no function at `run_fn`, or a
-            module of it that fails.
+        InputError: bad data, a config that cannot be evaluated, no function at `run_fn`, a
+            module of it that fails, or a model whose version was rolled back.
     """
     _check_importable(run_fn)
     folders = configs.Folders(pathlib.Path(root), spec.name)

@@ -92,18 +92,20 @@ def publish(source, model_base_path):
     base.mkdir(parents=True, exist_ok=True)
     _sweep(base)
     aside = pathlib.Path(tempfile.mkdtemp(dir=base, prefix=_COMING))
+    # A folder within: the copy takes over the age of the source, by which leftovers are told.
+    copy = aside / "copy"
     try:
         last = lambda folder, names: ["saved_model.pb"] if pathlib.Path(folder) == source else []
-        shutil.copytree(source, aside, ignore=last, dirs_exist_ok=True)
-        shutil.copy2(source / "saved_model.pb", aside)
-        aside.chmod(0o755)  # mkdtemp's folder is private; servers run as another user
-        for path in [*aside.rglob("*"), aside]:
+        shutil.copytree(source, copy, ignore=last)
+        shutil.copy2(source / "saved_model.pb", copy)
+        copy.chmod(0o755)  # the source may be private; servers run as another user
+        for path in [*copy.rglob("*"), copy]:
             _write_through(path)
         while True:
             newest = max([*_versions(base), *rolled_back(base)], default=0)
             version = max(int(time.time()), newest + 1)
             try:
-                aside.rename(base / str(version))
+                copy.rename(base / str(version))
                 break
             except OSError:
                 # Another one was published under that number meanwhile.
@@ -147,10 +149,14 @@ def restore(model_base_path, version):
     """Takes a version back that was moved aside.
 
     Raises:
-        InputError: there is no such version.
+        InputError: there is no such version, or its place is taken.
     """
     base = pathlib.Path(model_base_path)
     _find(base, rolled_back(base), version, "version that was rolled back")
+    if (base / str(version)).exists():
+        raise InputError(
+            base / str(version), "there must be none yet", "Remove or rename that folder first."
+        )
     (base / f"{version}{ROLLED_BACK}").rename(base / str(version))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 import tempfile
 
 import click
@@ -61,8 +62,10 @@ def rollback(to, model_base_path):
     """
     wanted, moved = folders.roll_back(model_base_path, to)
     click.echo(f"Version {wanted} is the newest now.")
+    where = f" --model_base_path {shlex.quote(str(model_base_path))}"
     for version in moved:
-        click.echo(f"Moved aside: {version}; undo with `cmclrec versions restore {version}`.")
+        undo = f"cmclrec versions restore {version}{where}"
+        click.echo(f"Moved aside: {version}; undo with `{undo}`.")
 
 
 @versions.command()

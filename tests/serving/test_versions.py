@@ -125,6 +125,38 @@ def test_roll_back_and_restore(base):
         versions.restore(base, 4)
 
 
+def test_the_newest_is_moved_last(base, monkeypatch):
+    """A server that watches must not stop at a version in between."""
+    seen, rename = [], type(base).rename
+    monkeypatch.setattr(
+        type(base), "rename", lambda path, to: (seen.append(path.name), rename(path, to))[1]
+    )
+    versions.roll_back(base, to=1)
+    assert seen == ["2", "3", "4"]
+
+
+def test_restore_takes_no_place_of_another(base):
+    versions.roll_back(base)
+    (base / "4").mkdir()
+    with pytest.raises(InputError, match="there must be none yet"):
+        versions.restore(base, 4)
+    assert 4 in versions.rolled_back(base)
+
+
+def test_a_copy_of_something_old_is_no_leftover(source, base, monkeypatch):
+    """Another publish at the same time leaves it alone."""
+    os.utime(source, (0, 0))
+    through = versions._write_through
+
+    def meanwhile(path):
+        versions._sweep(base)
+        through(path)
+
+    monkeypatch.setattr(versions, "_write_through", meanwhile)
+    _, folder = versions.publish(source, base)
+    assert files(folder) == files(source)
+
+
 def test_prune(base):
     assert versions.prune(base, 2, protected={1}) == []
     assert versions.prune(base, 1, protected={1}) == [2, 3]
@@ -151,7 +183,7 @@ def test_commands(base):
     assert run(base, "list").output == "4  newest\n2\n1\n"
     done = run(base, "rollback")
     assert "Version 2 is the newest now." in done.output
-    assert "undo with `cmclrec versions restore 4`" in done.output
+    assert f"undo with `cmclrec versions restore 4 --model_base_path {base}`" in done.output
     assert run(base, "list").output == "2  newest\n1\n4  rolled back\n3  rolled back\n"
     assert "Version 4 is back; the newest is 4." in run(base, "restore", 4).output
     assert run(base, "prune", "--keep", 1).output == "Removed: 1, 2.\n"
