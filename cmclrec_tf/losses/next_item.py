@@ -9,8 +9,11 @@ from keras import ops
 
 from cmclrec_tf.schema import FIRST_ID
 
-# Rows whose scores over the catalogue are held at a time; the products stay in the cache.
-CHUNK = 512
+# Scores that are held at a time, and the rows of states that they are of: small products stay in
+# the cache, and the gradient of the table is added to as seldom as memory allows.
+HELD_SCORES = 1 << 25
+CHUNKS = (32, 512)
+_EXCLUDED = -1e9
 
 
 def next_item(scores, labels):
@@ -46,7 +49,7 @@ def soft_next_item(scores, shares):
     return mass * ops.logsumexp(scores, axis=1) - ops.sum(shares * scores, axis=1)
 
 
-def chunked_next_item(states, table, bias, labels, weights, rows=CHUNK):
+def chunked_next_item(states, table, bias, labels, weights, rows=None):
     """sum_i w_i times Eq. (14) of position i, exact, without ever holding [N, V] scores.
 
     The gradient is made in the same pass, `rows` positions at a time, so time is that of three
@@ -56,57 +59,58 @@ def chunked_next_item(states, table, bias, labels, weights, rows=CHUNK):
         states: [N, D]. table: [V, D], the item embeddings. bias: [V].
         labels: int [N]; ids below FIRST_ID give 0.
         weights: [N], constants; no gradient goes to them.
-        rows: positions at a time.
+        rows: positions at a time; by default as many as `HELD_SCORES` allow.
 
     Returns:
         float32 scalar.
     """
     weights = tf.where(labels >= FIRST_ID, tf.cast(weights, tf.float32), 0.0)
-    labels = tf.maximum(labels, FIRST_ID) - FIRST_ID
+    labels = tf.maximum(labels, FIRST_ID)
+    rows = rows or int(np.clip(HELD_SCORES // max(table.shape[0], 1), *CHUNKS))
 
     @tf.custom_gradient
     def weighted_sum(states, table, bias):
-        total, d_states, d_table, d_bias = _forward_and_gradient(
-            states, table[FIRST_ID:], bias[FIRST_ID:], labels, weights, rows
-        )
-
-        def gradient(upstream):
-            skipped = [[FIRST_ID, 0], [0, 0]]
-            return (
-                upstream * d_states,
-                upstream * tf.pad(d_table, skipped),
-                upstream * tf.pad(d_bias, skipped[:1]),
-            )
-
-        return total, gradient
+        total, *gradients = _forward_and_gradient(states, table, bias, labels, weights, rows)
+        return total, lambda upstream: [upstream * gradient for gradient in gradients]
 
     return weighted_sum(*(tf.cast(x, tf.float32) for x in (states, table, bias)))
 
 
 def _forward_and_gradient(states, table, bias, labels, weights, rows):
-    """The weighted sum, and its gradients by states [N, D], table [V-2, D] and bias [V-2]."""
+    """The weighted sum, and its gradients by states [N, D], table [V, D] and bias [V].
+
+    Passes over the scores are what costs beside the products: one operation makes the softmax in
+    the place of the scores, and log sum exp = highest score - log highest probability, which is
+    at least 1 / V and so never 0.
+    """
     n = tf.shape(states)[0]
     d_rows = tf.TensorArray(tf.float32, size=-(-n // rows), infer_shape=False)
+    # PAD and OOV keep their rows, as cutting them off would copy the table.
+    shut = tf.where(tf.range(tf.size(bias)) >= FIRST_ID, bias, _EXCLUDED)
 
     def body(i, total, d_rows, d_table, d_bias):
         part = slice(i * rows, (i + 1) * rows)
         g, weight, label = states[part], weights[part, None], labels[part]
-        scores = tf.matmul(g, table, transpose_b=True) + bias
-        highest = tf.reduce_max(scores, axis=1, keepdims=True)
-        exps = tf.exp(scores - highest)
-        mass = tf.reduce_sum(exps, axis=1, keepdims=True)
-        chosen = tf.gather(scores, label, batch_dims=1)[:, None]
-        loss = tf.reduce_sum(weight * (tf.math.log(mass) + highest - chosen))
-        scale = weight / mass
-        d_state = scale * tf.matmul(exps, table) - weight * tf.gather(table, label)
-        d_table += tf.matmul(exps, scale * g, transpose_a=True)
-        d_bias += tf.matmul(exps, scale, transpose_a=True)[:, 0]
+        answer = tf.gather(table, label)
+        chosen = tf.reduce_sum(g * answer, axis=1) + tf.gather(bias, label)
+        scores = tf.matmul(g, table, transpose_b=True) + shut
+        highest = tf.reduce_max(scores, axis=1)
+        with tf.control_dependencies([highest]):
+            chances = tf.nn.softmax(scores)
+        log_sum = highest - tf.math.log(tf.reduce_max(chances, axis=1))
+        loss = tf.reduce_sum(weights[part] * (log_sum - chosen))
+        d_state = weight * (tf.matmul(chances, table) - answer)
+        # [D, V], as this product is quicker than that of the chances turned.
+        d_table += tf.matmul(weight * g, chances, transpose_a=True)
+        d_bias += tf.matmul(weight, chances, transpose_a=True)[0]
         return i + 1, total + loss, d_rows.write(i, d_state), d_table, d_bias
 
-    start = (0, 0.0, d_rows, tf.zeros_like(table), tf.zeros_like(bias))
+    nothing = tf.zeros([table.shape[1], tf.shape(table)[0]])
+    start = (0, 0.0, d_rows, nothing, tf.zeros_like(bias))
     _, total, d_rows, d_table, d_bias = tf.while_loop(
         lambda i, *_: i * rows < n, body, start, parallel_iterations=1
     )
+    d_table = tf.ensure_shape(tf.transpose(d_table), table.shape)
     d_table = tf.tensor_scatter_nd_sub(d_table, labels[:, None], weights[:, None] * states)
     d_bias = tf.tensor_scatter_nd_sub(d_bias, labels[:, None], weights)
     d_states = tf.ensure_shape(d_rows.concat(), states.shape)

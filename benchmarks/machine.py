@@ -1,0 +1,51 @@
+"""What the machine can do, and how a step is timed on it."""
+
+import resource
+import statistics
+import time
+
+import tensorflow as tf
+
+
+def median_seconds(step, repeats=5, warmup=1):
+    """Median seconds of `step()`, whose result is waited for."""
+    return statistics.median(seconds(step, repeats, warmup))
+
+
+def seconds(step, repeats=5, warmup=1):
+    """Seconds of each of `repeats` calls, after `warmup` ones."""
+    for _ in range(warmup):
+        _finish(step())
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        _finish(step())
+        found.append(time.perf_counter() - began)
+    return found
+
+
+def matmul_gflops(n=1536, repeats=9):
+    """The rate of TensorFlow's own float32 matrix product of two [n, n], GFLOP/s."""
+    a = tf.random.stateless_normal([n, n], seed=(0, 0))
+    product = tf.function(lambda: tf.matmul(a, a))
+    return 2e-9 * n**3 / median_seconds(product, repeats, warmup=2)
+
+
+def read_gigabytes(megabytes=256, repeats=7):
+    """Sustained reading of memory by a matrix-vector product, GB/s."""
+    rows = megabytes * 1_000_000 // (4 * 64)
+    a = tf.random.stateless_uniform([rows, 64], seed=(0, 0))
+    x = tf.ones([64, 1])
+    product = tf.function(lambda: tf.matmul(a, x))
+    return megabytes / 1e3 / median_seconds(product, repeats, warmup=2)
+
+
+def peak_mebibytes():
+    """Largest resident memory that this process has had, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _finish(value):
+    for tensor in tf.nest.flatten(value):
+        if tf.is_tensor(tensor):
+            tensor.numpy()
