@@ -28,9 +28,8 @@ def measure(quick):
             one = _in_a_process(way, size)
             found[way, size] = one
             seconds = one["seconds"]
-            detail = (
-                f"floor {one['floor']:.2g} s: its matrix products at {one['gflops']:.0f} GFLOP/s"
-            )
+            floor, rate = one["floor"], one["gflops"]
+            detail = f"floor {floor:.2g} s: its products at {rate:.0f} GFLOP/s"
             yield Row(f"loss, {way}, V = {size:,}: time", seconds, "s", detail=detail)
             limit = _MEMORY if (way, size) == ("exact", 1_000_000) else None
             yield Row(

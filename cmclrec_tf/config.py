@@ -206,12 +206,17 @@ class ServeConfig:
 
     Attributes:
         list_length: K, items answered per user (at most the number of items).
+        simulated_events: how many events the simulated history counts for, c, in `serving_default`
+            and `user_embedding`: with n known items the state is n / (n + c) warm and the rest
+            cold; see `models.hybrid`. 0 is Eq. 13: warm with any known item.
     """
 
     list_length: int = 100
+    simulated_events: float = 0.0
 
     def __post_init__(self):
         checks.positive(self, "list_length")
+        checks.not_negative(self, "simulated_events")
 
 
 @dataclasses.dataclass(frozen=True)

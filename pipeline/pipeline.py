@@ -109,6 +109,7 @@ def create_pipeline(
         transform_graph=data.transform.outputs["transform_graph"],
         features=described,
         list_length=config.serve.list_length,
+        is_blended=int(config.serve.simulated_events > 0),
         sources=sources.validator,
     )
     card = ModelCard(

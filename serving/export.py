@@ -39,7 +39,7 @@ def export(model, dataset, folder, config=None):
             "its vocabularies and features must be those that the model was trained with",
             "Export with the dataset of the training.",
         )
-    signatures = Signatures(model, dataset.vocabularies, config.serve.list_length)
+    signatures = Signatures(model, dataset.vocabularies, config.serve)
     # A Keras 3 model in a plain tf.Module would save, and break in the C++ loader.
     archive = keras.export.ExportArchive()
     # The archive finds the variables that endpoints read; with the model tracked, each would be

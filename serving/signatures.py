@@ -4,7 +4,7 @@ import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf import parsing
-from cmclrec_tf.models import ranking
+from cmclrec_tf.models import hybrid, ranking
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI, PAD
 from cmclrec_tf.vocabulary import Lookup, ReverseLookup, clean
 
@@ -22,15 +22,16 @@ class Signatures(tf.Module):
     Args:
         model: a trained `cmclrec_tf.CMCLRec`.
         vocabularies: {name: path}, see `Schema.vocabularies`.
-        list_length: K, cut to the number of items.
+        settings: `ServeConfig`; its list length is cut to the number of items.
     """
 
-    def __init__(self, model, vocabularies, list_length):
+    def __init__(self, model, vocabularies, settings):
         super().__init__()
         self.model = model
         self.schema = model.schema
         self.length = model.config.data.max_history
-        self.k = min(list_length, model.schema.items - 2)
+        self.k = min(settings.list_length, model.schema.items - 2)
+        self.simulated_events = settings.simulated_events
         self.item_ids = Lookup(vocabularies[ITEMS])
         self.item_names = ReverseLookup(vocabularies[ITEMS])
         self.value_ids = {
@@ -70,13 +71,20 @@ class Signatures(tf.Module):
     def serving_default(self, examples):
         """Serialized user records [B] -> item_ids, scores [B, K] and is_cold bool [B]."""
         batch, history = self._parse(examples)
-        lists = self._lists(self.model(batch, training=False), history)
+        lists = self._lists(self._states(batch), history)
         return {**lists, "is_cold": batch["is_cold"]}
 
     def user_embedding(self, examples):
         """Serialized user records [B] -> embedding [B, D], the state that scores items."""
         batch, _ = self._parse(examples)
-        return {"embedding": ops.cast(self.model(batch, training=False), "float32")}
+        return {"embedding": ops.cast(self._states(batch), "float32")}
+
+    def _states(self, batch):
+        """States [B, D]: by Eq. (13), or blended by the number of known items."""
+        if not self.simulated_events:
+            return self.model(batch, training=False)
+        share = hybrid.share_of(batch["history"], self.simulated_events)
+        return hybrid.blended(*self.model.both_ways(batch), share)
 
     def _parse(self, examples):
         """Serialized records -> a model batch, and all known item ids of the history [B, n]."""

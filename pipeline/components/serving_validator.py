@@ -33,6 +33,7 @@ def ServingValidator(  # noqa: N802
     blessing: OutputArtifact[standard_artifacts.InfraBlessing],
     features: Parameter[str],
     list_length: Parameter[int],
+    is_blended: Parameter[int],
     sources: Parameter[str],
 ):
     """Blesses an export that answers as the contract says.
@@ -48,6 +49,7 @@ def ServingValidator(  # noqa: N802
         blessing: the verdict, in the layout that Pusher reads.
         features: the user features, JSON of `schema.Schema.to_dict()["features"]`.
         list_length: K asked for at the export.
+        is_blended: 1 where `serving_default` blends the warm and the cold way, else 0.
         sources: digest of the code that checks, for the cache key alone.
     """
     items = tft.TFTransformOutput(transform_graph.uri).vocabulary_file_by_name(schema.ITEMS)
@@ -55,6 +57,7 @@ def ServingValidator(  # noqa: N802
         features=tuple(schema.Feature(**values) for values in json.loads(features)),
         items=frozenset(t.encode("utf-8", "surrogateescape") for t in vocabulary.read(items)),
         list_length=list_length,
+        is_blended=bool(is_blended),
     )
     with staging.fetched(path_utils.serving_model_path(model.uri)) as folder:
         reasons = serving_checks.check_export(folder, _sample(examples), expected)

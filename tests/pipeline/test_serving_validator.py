@@ -1,5 +1,7 @@
 """An export is fit to serve only if every signature keeps the contract."""
 
+import dataclasses
+
 import pytest
 import tensorflow as tf
 
@@ -95,6 +97,11 @@ class _Toy(tf.Module):
         is_cold = parsed["history"].row_lengths() == 0
         warm = self.warm(history, history[:, :0])
         cold = self.cold(city, parsed["likes"].to_tensor(""), age, history[:, :0])
+        if self.fault == "warm users get other lists":
+            raised = tf.tile([[0.0] * (len(ITEMS) - 1) + [1.0]], [tf.shape(history)[0], 1])
+            warm = self.listed(raised, history)
+        if self.fault == "default shows the history":
+            warm = self.warm(history[:, :0], history[:, :0])
         if self.fault == "all go the warm way":
             cold = warm
         if self.fault == "is_cold is turned":
@@ -152,6 +159,16 @@ def export(tmp_path_factory):
 
 def test_a_fit_export_has_no_reasons(export):
     assert check_export(export(), [*WARM, *COLD], EXPECTED) == []
+
+
+def test_a_blend_need_not_equal_the_warm_way_and_must_still_be_lists(export):
+    blended = dataclasses.replace(EXPECTED, is_blended=True)
+    assert check_export(export(), [*WARM, *COLD], blended) == []
+    other = export("warm users get other lists")
+    assert check_export(other, [*WARM, *COLD], blended) == []
+    assert check_export(other, [*WARM, *COLD], EXPECTED)
+    (reason, *_) = check_export(export("default shows the history"), [*WARM, *COLD], blended)
+    assert "serving_default: warm users: an item of the history" in reason
 
 
 def test_a_list_is_no_longer_than_the_catalogue(export):

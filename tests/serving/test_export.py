@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 from cmclrec_tf.vocabulary import read
+from serving.c_api import SavedModelSession
+from serving.export import export
 from tests.serving.inputs import cold_inputs, record, warm_inputs
 
 GOLDEN = pathlib.Path(__file__).with_name("golden_signatures.json")
@@ -111,6 +113,38 @@ def test_serving_default_sends_each_record_its_way(session, users):
     np.testing.assert_array_equal(answer["item_ids"][1::2], cold["item_ids"])
     np.testing.assert_allclose(answer["scores"][::2], warm["scores"], atol=1e-5)
     np.testing.assert_allclose(answer["scores"][1::2], cold["scores"], atol=1e-5)
+
+
+def test_simulated_events_blend_the_two_ways_by_the_number_of_known_items(
+    model, dataset, users, config, tmp_path
+):
+    """n / (n + 4) warm: the score of every item is blended as the states are."""
+    blending = config.changed({"serve.simulated_events": 4.0})
+    folder = export(model, dataset, tmp_path / "export", blending)
+    cut = [{**user, "history": user["history"][-2:]} for user in users["warm"]]
+    asked = [*cut, *users["cold"]]
+    examples = {"examples": np.array([record(user) for user in asked], object)}
+    with SavedModelSession(folder) as blended:
+        answer = blended.run("serving_default", examples)
+        states = blended.run("user_embedding", examples)["embedding"]
+        plain = blended.run("cold", cold_inputs(users["cold"]))
+    assert answer["is_cold"].tolist() == [False] * 16 + [True] * 16
+
+    ids = {item: place for place, item in enumerate(read(dataset.vocabularies["items"]), 2)}
+    rows = np.zeros((16, 8), np.int32)
+    rows[:, -2:] = [[ids[item] for item in user["history"]] for user in cut]
+    batch = next(iter(dataset.batches("test", 64)))
+    features = {
+        name: values[~batch["is_cold"].numpy()] for name, values in batch["features"].items()
+    }
+    cold = np.asarray(model.cold_states(features))
+    expected_states = (2 * np.asarray(model.warm_states(rows)) + 4 * cold) / 6
+    np.testing.assert_allclose(states[:16], expected_states, atol=1e-5)
+    scores = np.asarray(model.score(states[:16]))
+    names = np.array(["", "", *ids])
+    lists = {key: answer[key][:16] for key in ("item_ids", "scores")}
+    check_against_keras(lists, scores, names, [user["history"] for user in cut])
+    np.testing.assert_array_equal(answer["item_ids"][16:], plain["item_ids"])
 
 
 def test_user_embedding_scores_the_item_table(session, model, dataset, users):
