@@ -156,6 +156,7 @@ def test_a_run_that_exists_is_not_run_again(setting, shown):
     assert figure2.run("toy", **{**options, "config_path": other}).trained == 0
 
 
+@pytest.mark.slow
 def test_a_killed_stage_1_is_gone_on_with(setting, shown, tmp_path, monkeypatch):
     saved = []
 

@@ -14,6 +14,7 @@ DATA = DataConfig(max_history=10, target="all", salt="1")
 
 
 @pytest.mark.pipeline
+@pytest.mark.slow
 def test_made_once_and_anew_when_stale(tmp_path, capfd):
     loaded = "tfx" in sys.modules
     spec = write_clusters(tmp_path / "raw")

@@ -159,6 +159,7 @@ def test_what_is_kept_of_a_model(shown, setting):
     assert kept["segments"]["cold"]["users"] == 14
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_gone_on_with(setting, tmp_path, monkeypatch):
     chosen = ("--models", "sasrec", "--runs", "1")
 
@@ -182,6 +183,7 @@ def test_a_killed_training_is_gone_on_with(setting, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("checkpoints"))
 
 
+@pytest.mark.slow
 def test_leave_one_out_has_a_table_of_its_own(setting, tmp_path):
     config, out = tmp_path / "config.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump({"data": {"max_history": 6, "split": "leave-one-out"}}))
@@ -198,6 +200,7 @@ def test_leave_one_out_has_a_table_of_its_own(setting, tmp_path):
         assert float(found["popularity", "all users", "Recall@10", str(run)]) == pytest.approx(hit)
 
 
+@pytest.mark.slow
 def test_tuned_rows_have_a_table_of_their_own(setting, tmp_path):
     chosen = ("--models", "random,sasrec", "--runs", "1", "--trials", "2")
     with eagerly():

@@ -60,6 +60,7 @@ def test_what_is_found_is_not_searched_for_again(scored, dataset, tmp_path):
     assert len(scored) == 2 * TRIALS
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on(scored, dataset, tmp_path, monkeypatch):
     def killed(row, dataset, log_dir=None, checkpoint_dir=None):
         scored.append(row)

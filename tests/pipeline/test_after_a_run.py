@@ -122,6 +122,7 @@ def test_lists_that_cannot_be_made_are_refused(first_run, setting, tmp_path, mor
         raise told.exception
 
 
+@pytest.mark.slow
 def test_a_model_of_other_features_makes_no_lists(first_run, setting, tmp_path):
     from pipeline import lists
 

@@ -84,6 +84,7 @@ def test_the_evaluator_is_given_the_last_blessed_model(job):
     assert "Baseline-model-resolver" in tasks["Evaluator"]["dependentTasks"]
 
 
+@pytest.mark.slow
 def test_the_compiled_tasks_lead_to_a_pushed_model(run, folder):
     from pipeline.records import read
     from serving.c_api import SavedModelSession
@@ -100,6 +101,7 @@ def test_the_compiled_tasks_lead_to_a_pushed_model(run, folder):
     assert np.asarray(answer["item_ids"])[:, 0].all()
 
 
+@pytest.mark.slow
 def test_what_the_tasks_left_is_blessed(run):
     blessing = run.artifact("Evaluator", "blessing")
     assert blessing.metadata["blessed"] == 1
