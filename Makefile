@@ -4,7 +4,7 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow soak lint format lock clean
+.PHONY: run test test-slow soak bench lint format lock clean
 
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
@@ -19,6 +19,17 @@ test-slow: $(READY)  ## killed and parted processes, second pipeline runs
 
 soak: $(READY)  ## ten minutes of load and faults on a server; fails if an answer is lost or wrong
 	$(BIN)/python -m benchmarks.soak --minutes 10 --out var/soak.json
+
+RECBOLE := .venv-recbole
+
+bench: $(READY) $(RECBOLE)/.ready  ## the table of docs/performance.md; half an hour on idle cores
+	$(BIN)/python -m benchmarks.run
+
+# What training is compared with: 6 GB, as its PyTorch is the one with CUDA.
+$(RECBOLE)/.ready: benchmarks/requirements-recbole.lock $(UV)
+	$(UV) venv --quiet --allow-existing $(RECBOLE)
+	$(UV) pip sync --python $(RECBOLE)/bin/python --require-hashes $<
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .

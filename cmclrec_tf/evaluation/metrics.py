@@ -6,6 +6,10 @@ cannot recommend counts as a miss. Source: Järvelin and Kekäläinen, TOIS 20(4
 
 import numpy as np
 
+# Users whose pairs are looked at: of 4,096 there are 8 million.
+PAIRED = 4096
+_BLOCK = 256
+
 
 def hits(recommended, relevant):
     """Marks which recommended items are relevant.
@@ -17,9 +21,17 @@ def hits(recommended, relevant):
     Returns:
         bool [n, K] hits and int [n] numbers of distinct relevant items.
     """
-    sets = [np.unique(np.asarray(items)) for items in relevant]
-    marks = np.stack([np.isin(row, items) for row, items in zip(recommended, sets, strict=True)])
-    return marks, np.array([len(items) for items in sets])
+    recommended = np.asarray(recommended)
+    rows, k = recommended.shape
+    lengths = np.array([len(items) for items in relevant], int)
+    if len(lengths) != rows:
+        raise ValueError(f"{rows} lists and {len(lengths)} sets of relevant items")
+    right = np.concatenate([np.asarray(items) for items in relevant])
+    items, codes = np.unique(np.concatenate([recommended.ravel(), right]), return_inverse=True)
+    # A number for every pair of a row and an item.
+    listed = codes[: rows * k].reshape(rows, k) + len(items) * np.arange(rows)[:, None]
+    wanted = np.unique(codes[rows * k :] + len(items) * np.repeat(np.arange(rows), lengths))
+    return np.isin(listed, wanted), np.bincount(wanted // len(items), minlength=rows)
 
 
 def recall(hit, n_relevant, k):
@@ -50,18 +62,31 @@ def mean_jaccard(recommended, k, pad=None):
     """Mean Jaccard similarity of the first K items over all pairs of users.
 
     1 means that everybody gets the same items; NaN for fewer than two users. `pad`, the end of a
-    short list, is no item.
+    short list, is no item. Of more than PAIRED users, as many drawn at random stand for all: the
+    same ones in every call.
     """
     lists = np.asarray(recommended)[:, :k]
+    if len(lists) > PAIRED:
+        drawn = np.random.default_rng(0).choice(len(lists), PAIRED, replace=False)
+        lists = lists[np.sort(drawn)]
     n = len(lists)
     if n < 2:
         return float("nan")
     items, codes = np.unique(lists, return_inverse=True)
-    member = np.zeros((n, len(items)), np.float32)
-    member[np.arange(n)[:, None], codes.reshape(lists.shape)] = 1
-    if pad is not None:
-        member[:, items == pad] = 0
-    common = member @ member.T
-    sizes = member.sum(axis=1)
-    similarity = common / np.maximum(sizes[:, None] + sizes[None, :] - common, 1)
-    return float((similarity.sum() - np.trace(similarity)) / (n * (n - 1)))
+    codes = codes.reshape(lists.shape)
+    counted = items != pad if pad is not None else np.ones(len(items), bool)
+    sizes = counted[codes].sum(axis=1)
+    total = 0.0
+    # What a block of users has as rows of marks [V, block]: time n^2 K, memory V times a block.
+    for first in range(0, n, _BLOCK):
+        block = codes[first : first + _BLOCK]
+        marks = np.zeros((len(items), len(block)), np.int16)
+        marks[block, np.arange(len(block))[:, None]] = 1
+        marks[~counted] = 0
+        common = np.zeros((n, len(block)), np.int16)
+        for place in range(codes.shape[1]):
+            common += marks[codes[:, place]]
+        either = sizes[:, None] + sizes[first : first + _BLOCK] - common
+        similarity = common / np.maximum(either, 1)
+        total += similarity.sum() - np.trace(similarity[first : first + len(block)])
+    return float(total / (n * (n - 1)))

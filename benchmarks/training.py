@@ -1,0 +1,155 @@
+"""Training: examples/s beside RecBole's SASRec, and the share of the machine's matrix products.
+
+python -m benchmarks.training
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+from benchmarks import data, table
+from benchmarks.table import Row
+
+WIDTH, BLOCKS, HEADS, BATCH, DROPOUT = 64, 2, 2, 128, 0.2
+_RECBOLE = pathlib.Path(".venv-recbole/bin/python")
+_SETTINGS = {
+    "hidden_size": WIDTH,
+    "inner_size": 2 * WIDTH,
+    "n_layers": BLOCKS,
+    "n_heads": HEADS,
+    "hidden_dropout_prob": DROPOUT,
+    "attn_dropout_prob": DROPOUT,
+    "train_batch_size": BATCH,
+    "MAX_ITEM_LIST_LENGTH": data.LENGTH,
+    "ITEM_LIST_LENGTH_FIELD": "item_length",
+}
+
+
+def measure(quick):
+    """Rows for the backbone alone and for stage 2."""
+    from benchmarks.machine import matmul_gflops
+
+    users, epochs = (512, 2) if quick else (12_800, 4)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        dataset = data.prepared(folder / "prepared", data.histories(users))
+        theirs = _recbole(folder, users, epochs)
+        last = {"model.positions": "last", "finetune.softmax": "full"}
+        same = users / _fitted("plain", dataset, {**last, "finetune.ema": 0.0}, epochs)
+        stage2 = users / _fitted("stage 2", dataset, last, epochs)
+        usual = users / _fitted("stage 2", dataset, {}, epochs)
+    beside = "RecBole not installed: make .venv-recbole/.ready"
+    if theirs:
+        theirs = users / theirs
+        beside = f"RecBole 1.2.1 SASRec {theirs:,.0f}/s"
+    ratio = lambda ours: ours / theirs if theirs else None
+    shape = f"D {WIDTH}, L {data.LENGTH}, B {BATCH}, V {data.ITEMS:,}, last position, full softmax"
+    yield Row(
+        "training, SASRec alone: examples/s against RecBole's",
+        ratio(same),
+        "x",
+        at_least=1.5,
+        detail=f"{same:,.0f}/s; {beside}; {shape}",
+    )
+    yield Row(
+        "training, stage 2 of CMCLRec: examples/s against RecBole's plain SASRec",
+        ratio(stage2),
+        "x",
+        at_least=0.8,
+        detail=f"{stage2:,.0f}/s; {beside}",
+    )
+    yield Row(
+        "training, stage 2 as `default` is: next items learned/s against RecBole's",
+        ratio(usual * data.LENGTH),
+        "x",
+        detail=f"{usual:,.0f} users/s, {data.LENGTH} next items each, sampled softmax; {beside}",
+    )
+    rate = matmul_gflops()
+    own = same * flops_of_an_example() / 1e9
+    yield Row(
+        "training, SASRec alone: share of the matrix product rate",
+        own / rate,
+        "",
+        at_least=0.4,
+        detail=f"{own:.0f} of {rate:.0f} GFLOP/s",
+    )
+
+
+def flops_of_an_example(length=data.LENGTH, width=WIDTH, items=data.ITEMS):
+    """Of a step's matrix products: forward, and twice as many backward."""
+    projections = (3 + 1 + 2 + 2) * 2 * length * width**2
+    attention = 2 * 2 * length**2 * width
+    return 3 * (BLOCKS * (projections + attention) + 2 * items * width)
+
+
+def _fitted(what, dataset, changes, epochs):
+    """Median seconds of an epoch, the first left out: it traces the step."""
+    import keras
+
+    from cmclrec_tf import Config
+    from cmclrec_tf.models import CMCLRec, PlainRecommender
+    from cmclrec_tf.training import averaged_adam, decay_feature_side
+
+    model_of = {
+        "model.width": WIDTH,
+        "model.blocks": BLOCKS,
+        "model.heads": HEADS,
+        "model.dropout": DROPOUT,
+        "finetune.batch_size": BATCH,
+        "data.max_history": data.LENGTH,
+    }
+    config = Config().changed({**model_of, **changes})
+    plain = what == "plain"
+    model = (PlainRecommender if plain else CMCLRec)(dataset.schema, config)
+    model(next(iter(dataset.batches("train", BATCH, shuffle=False))))
+    optimizer = averaged_adam if plain else decay_feature_side
+    model.compile(optimizer(model, config.finetune))
+    model.optimizer.build(model.trainable_variables)
+    seconds = []
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.began = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            seconds.append(time.perf_counter() - self.began)
+
+    steps = dataset.steps("train", BATCH)
+    stream = dataset.stream("train", BATCH)
+    model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=[Clock()])
+    return statistics.median(seconds[1:])
+
+
+def _recbole(folder, users, epochs):
+    """Median seconds of RecBole's epoch on the same histories; None where it is not installed."""
+    if not _RECBOLE.exists():
+        return None
+    own = folder / "benchmark"
+    own.mkdir()
+    header = "user_id:token\titem_id_list:token_seq\titem_id:token"
+    rows = data.histories(users)
+    lines = [f"u{n}\t{' '.join(map(str, row[:-1]))}\t{row[-1]}" for n, row in enumerate(rows)]
+    for split in ("train", "valid", "test"):
+        taken = lines if split == "train" else lines[:64]
+        (own / f"benchmark.{split}.inter").write_text("\n".join([header, *taken, ""]))
+    command = [_RECBOLE.absolute(), pathlib.Path(__file__).with_name("recbole_sasrec.py")]
+    arguments = [folder, json.dumps(_SETTINGS), "--epochs", str(epochs)]
+    done = subprocess.run(
+        [*map(str, [*command, *arguments])],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"RecBole failed: {done.stderr[-2000:]}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["users"] == users, told
+    return statistics.median(told["seconds"][1:])
+
+
+if __name__ == "__main__":
+    table.main(measure, __doc__)
