@@ -30,6 +30,35 @@ def test_a_perfect_list_scores_one_and_strings_work():
     assert metrics.ndcg(hit, n, 3) == 1 and metrics.recall(hit, n, 3) == 1
 
 
+def test_hits_by_hand_for_lists_of_every_length():
+    lists = np.array([[5, 6, 7], [7, 5, 9], [1, 2, 3]])
+    hit, n = metrics.hits(lists, [[7, 7, 100], [], [3, 1, 2, 8]])
+    assert hit.tolist() == [[False, False, True], [False] * 3, [True] * 3]
+    assert n.tolist() == [2, 0, 4]
+    with pytest.raises(ValueError, match="3 lists and 2 sets"):
+        metrics.hits(lists, [[1], [2]])
+
+
+@pytest.mark.parametrize("users", [2, 255, 256, 600])
+def test_mean_jaccard_is_that_of_all_pairs(users):
+    rng = np.random.default_rng(users)
+    lists = np.stack([rng.permutation(12)[:5] for _ in range(users)])
+    lists[0, 3:] = 99  # the end of a short list
+    sets = [set(row) - {99} for row in lists]
+    pairs = [(a, b) for i, a in enumerate(sets) for b in sets[:i]]
+    expected = np.mean([len(a & b) / len(a | b) for a, b in pairs])
+    assert metrics.mean_jaccard(lists, 5, pad=99) == pytest.approx(expected)
+
+
+def test_mean_jaccard_of_many_users_is_that_of_a_part(monkeypatch):
+    rng = np.random.default_rng(0)
+    lists = np.stack([rng.permutation(12)[:5] for _ in range(900)])
+    whole = metrics.mean_jaccard(lists, 5)
+    monkeypatch.setattr(metrics, "PAIRED", 300)
+    assert metrics.mean_jaccard(lists, 5) == pytest.approx(whole, rel=0.02)
+    assert metrics.mean_jaccard(lists, 5) == metrics.mean_jaccard(lists, 5) != whole
+
+
 def test_mean_jaccard():
     assert metrics.mean_jaccard(np.array([[1, 2], [2, 1], [1, 2]]), 2) == 1
     assert metrics.mean_jaccard(np.array([[1, 2], [2, 3]]), 2) == pytest.approx(1 / 3)
