@@ -5,12 +5,15 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from cmclrec_tf.tables import prepare_tables
 from tests.conftest import FEATURES
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_experiment_trains_without_tfx(records, tmp_path):
     prepare_tables(records, FEATURES, tmp_path / "var/prepared/movielens-100k", max_history=50)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

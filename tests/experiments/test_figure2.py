@@ -93,6 +93,7 @@ def _stored(out, run, row="default"):
         return dict(stored)
 
 
+@pytest.mark.slow
 def test_the_command_leaves_numbers_a_picture_and_a_projector(setting, shown):
     out = setting / "out"
     assert (out / "figure2-default.md").read_text() in shown + "\n"
@@ -118,6 +119,7 @@ def test_the_command_leaves_numbers_a_picture_and_a_projector(setting, shown):
     assert np.loadtxt(projector / "before_stage_1.tsv").shape == (24, TINY["model"]["width"])
 
 
+@pytest.mark.slow
 def test_the_vectors_are_those_of_the_mapper_before_it_is_trained(setting, shown):
     config = Config.from_yaml(setting / "config.yaml")
     config = dataclasses.replace(config, seed=1)
@@ -143,6 +145,7 @@ def test_the_vectors_are_those_of_the_mapper_before_it_is_trained(setting, shown
         assert np.abs(found[f"after/{name}"] - vectors).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_run_that_exists_is_not_run_again(setting, shown):
     options = _options(setting, out=setting / "out")
     assert figure2.run("toy", **options).trained == 0

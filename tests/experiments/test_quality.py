@@ -220,11 +220,12 @@ _GRU = "gru4rec,default:model.backbone=gru4rec"
     ("table", "models", "there", "pair", "printed"),
     [
         # The floors but the two neighbour ones, sasrec and default are there from the first table.
-        pytest.param("table1", None, 7, None, "| Heater     | .0392", marks=pytest.mark.slow),
+        ("table1", None, 7, None, "| Heater     | .0392"),
         ("table2", None, 1, ("default", "NoCL"), "| NoCL    | .0476"),
         ("backbones", f"sasrec,default,{_GRU}", 2, tuple(_GRU.split(",")[::-1]), None),
     ],
 )
+@pytest.mark.slow
 def test_other_tables(shown, setting, tmp_path, table, models, there, pair, printed):
     shutil.copytree(setting / "out", tmp_path / "out")
     given = ["--out", str(tmp_path / "out"), *(["--models", models] if models else [])]

@@ -82,6 +82,7 @@ def test_arguments_become_the_config_and_the_dataset(fn_args):
     assert len(dataset.user_ids("val")) == 8
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_crash_and_leaves_a_served_model_and_logs(
     fn_args, tmp_path, monkeypatch
 ):
