@@ -10,7 +10,7 @@ import sys
 
 from benchmarks import table
 
-NAMES = ("startup", "training", "losses", "evaluation", "serving", "beam")
+NAMES = ("startup", "training", "evaluation", "beam", "serving", "losses")
 
 
 def main():
