@@ -4,6 +4,7 @@ import contextlib
 import errno
 import socket
 import threading
+import time
 
 from cmclrec_tf.errors import InputError
 from serving import versions
@@ -52,7 +53,7 @@ class LocalServer:
             free_address(host, options.rest_api_port)
         self._stopped = threading.Event()
         self._parts = contextlib.ExitStack()
-        self._grace = GRACE_SECONDS
+        self._ends = None
         try:
             self._build(model_base_path, model_name, port, options)
         except BaseException:
@@ -91,13 +92,13 @@ class LocalServer:
         self.port, self.rest_port = self._grpc.port, None
         if not self.port:
             raise _in_use(self.host, port)
-        self._parts.callback(lambda: self._grpc.stop(self._grace))
+        self._parts.callback(lambda: self._grpc.stop(self._left()))
         if options.rest_api_port is not None:
             from serving.server.rest import Rest
 
             rest = Rest(api, self.host, options)
             self.rest_port = rest.port
-            self._parts.callback(lambda: rest.stop(self._grace))
+            self._parts.callback(lambda: rest.stop(self._left()))
 
     @property
     def version(self):
@@ -111,10 +112,14 @@ class LocalServer:
 
     def stop(self, grace=GRACE_SECONDS):
         """Stops: new requests are refused, those under way get `grace` seconds. Repeatable."""
-        self._grace = grace
+        self._ends = time.monotonic() + grace
         self._grpc.drain()
         self._parts.close()
         self._stopped.set()
+
+    def _left(self):
+        """Seconds of grace that are left: the parts stop one after the other, and share them."""
+        return GRACE_SECONDS if self._ends is None else max(0.0, self._ends - time.monotonic())
 
     def wait(self):
         """Waits until another thread stops the server."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import time
 
 import grpc
 import numpy as np
@@ -123,6 +124,22 @@ def test_callers_that_hang(wordy, said):
             hung = stack.enter_context(socket.create_connection((wordy.host, port), timeout=30))
             hung.sendall(said)
         _still_answers(wordy)
+
+
+def test_a_stop_takes_its_grace_once(base_path, monkeypatch):
+    """A stalled REST request takes all of it, and gRPC, which stops next, gets what is left."""
+    server = LocalServer(base_path, port=0, rest_api_port=0).start()
+    graces, stop = [], server._grpc.stop
+    monkeypatch.setattr(server._grpc, "stop", lambda grace: graces.append(grace) or stop(grace))
+    head = b"POST /v1/models/cmclrec:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    with socket.create_connection((server.host, server.rest_port), timeout=30) as stalled:
+        stalled.sendall(head)
+        time.sleep(0.3)
+        began = time.monotonic()
+        server.stop(grace=2.0)
+        taken = time.monotonic() - began
+    assert graces == [pytest.approx(max(0.0, 2.0 - taken), abs=0.5)]
+    assert 1.5 < taken < 3.5
 
 
 def _still_answers(server):
