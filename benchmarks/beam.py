@@ -3,12 +3,7 @@
 python -m benchmarks.beam
 """
 
-import argparse
-import json
 import pathlib
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -27,9 +22,9 @@ def measure(quick):
     whole = ROWS // (400 if quick else 1)
     with tempfile.TemporaryDirectory() as folder:
         sizes = [whole // _PART, whole // 4, whole]
-        ours = {size: _in_a_process("ours", folder, size) for size in sizes}
-        naive = _in_a_process("naive", folder, sizes[0])
-        pandas = _in_a_process("pandas", folder, sizes[0])
+        ours = {size: _measured("ours", folder, size) for size in sizes}
+        naive = _measured("naive", folder, sizes[0])
+        pandas = _measured("pandas", folder, sizes[0])
     small, quarter, largest = (ours[size] for size in sizes)
     rate = lambda size, one: f"{size / one['seconds']:,.0f} rows/s"
     yield Row(
@@ -64,11 +59,11 @@ def measure(quick):
         yield Row(f"Beam, {size:,} rows: peak memory", peak, "MiB", at_most=2048)
 
 
-def write_log(folder, rows, seed=0):
+def write_log(folder, rows):
     """The two tables, in the order of time as a log is."""
     import numpy as np
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     columns = {
         "user": rng.integers(0, USERS, rows),
         "item": (ITEMS * rng.random(rows) ** 2).astype(int),
@@ -84,25 +79,22 @@ def write_log(folder, rows, seed=0):
     (folder / "users.csv").write_text("\n".join(["user,group,age", *lines, ""]))
 
 
-def _in_a_process(way, folder, rows):
+def _measured(way, folder, rows):
     folder = pathlib.Path(folder) / str(rows)
     if not folder.exists():
         folder.mkdir()
         write_log(folder, rows)
-    command = [sys.executable, "-m", "benchmarks.beam", "--one", way, str(folder)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return table.in_a_process("beam", way, folder)
 
 
 def one(way, folder):
     """One way in this process: {seconds, mebibytes: peak}; imports are not counted."""
-    run = {"ours": _ours, "naive": _naive, "pandas": _pandas}[way](folder)
+    from benchmarks.machine import peak_mebibytes
+
+    run = {"ours": _ours, "naive": _naive, "pandas": _pandas}[way](pathlib.Path(folder))
     began = time.perf_counter()
     run()
-    return {
-        "seconds": time.perf_counter() - began,
-        "mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
+    return {"seconds": time.perf_counter() - began, "mebibytes": peak_mebibytes()}
 
 
 def _ours(folder):
@@ -152,10 +144,10 @@ def _naive(folder):
         return user, (group, float(age))
 
     def record(user, found):
-        events = sorted(event for event in found["events"])
+        events = sorted(found["events"])
         if events and found["users"]:
             items = [item.encode() for _, item in events]
-            yield _example(user, items, *list(found["users"])[0])
+            yield _example(user, items, *next(iter(found["users"])))
 
     def run():
         with beam.Pipeline(argv=list(BEAM_ARGS)) as pipeline:
@@ -213,10 +205,4 @@ def _written(encoded, folder, name):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--one", nargs=2)
-    given, _ = parser.parse_known_args()
-    if given.one:
-        print(json.dumps(one(given.one[0], pathlib.Path(given.one[1]))))
-    else:
-        table.main(measure, __doc__)
+    table.main(measure, __doc__, one)

@@ -8,33 +8,33 @@ from cmclrec_tf.tables import prepare_tables
 LENGTH, ITEMS, FIELDS, VALUES = 50, 5000, 25, 20
 
 
-def histories(users, length=LENGTH, items=ITEMS, seed=0):
-    """Whole histories and their next items, so that padding plays no part: [users, length + 1].
+def histories(users):
+    """Whole histories and their next items, so that padding plays no part: [users, LENGTH + 1].
 
-    Items are drawn by Zipf's law of their rank, and numbered from 0.
+    Items are drawn by Zipf's law of their rank, and numbered from 0; the same ones in every call.
     """
-    rng = np.random.default_rng(seed)
-    chances = 1 / np.arange(1, items + 1)
-    return rng.choice(items, (users, length + 1), p=chances / chances.sum())
+    chances = 1 / np.arange(1, ITEMS + 1)
+    shape = (users, LENGTH + 1)
+    return np.random.default_rng(0).choice(ITEMS, shape, p=chances / chances.sum())
 
 
-def every_item(items, length=LENGTH):
-    """Histories and next items that hold every item once: [ceil(items / (length + 1)), length + 1].
+def every_item(items):
+    """Histories and next items that hold every item once: [ceil(items / (LENGTH + 1)), LENGTH + 1].
 
     The last one is filled up with the first items.
     """
-    users = -(-items // (length + 1))
-    return (np.arange(users * (length + 1)) % items).reshape(users, length + 1)
+    users = -(-items // (LENGTH + 1))
+    return (np.arange(users * (LENGTH + 1)) % items).reshape(users, LENGTH + 1)
 
 
-def prepared(folder, drawn, seed=0):
+def prepared(folder, drawn):
     """The `PreparedDataset` of histories, with FIELDS user features of VALUES values each.
 
     Args:
         folder: new; records are written there.
-        drawn: [users, length + 1] item numbers, the last one the next item.
+        drawn: [users, LENGTH + 1] item numbers, the last one the next item.
     """
-    rng = np.random.default_rng(seed + 1)
+    rng = np.random.default_rng(1)
     profiles = rng.integers(0, VALUES, (len(drawn), FIELDS))
     rows = [
         {
@@ -48,5 +48,4 @@ def prepared(folder, drawn, seed=0):
     ]
     features = tuple(Feature(f"f{field}") for field in range(FIELDS))
     tables = {"train": rows, "val": rows[:64], "test": rows[:64]}
-    length = drawn.shape[1] - 1
-    return prepare_tables(tables, features, folder, max_history=length, name="benchmark")
+    return prepare_tables(tables, features, folder, max_history=LENGTH, name="benchmark")

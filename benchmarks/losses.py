@@ -3,11 +3,6 @@
 python -m benchmarks.losses
 """
 
-import argparse
-import json
-import subprocess
-import sys
-
 from benchmarks import table
 from benchmarks.table import Row
 
@@ -25,7 +20,7 @@ def measure(quick):
         for way in WAYS:
             if way == "materialised" and size > _MOST_MATERIALISED:
                 continue
-            one = _in_a_process(way, size)
+            one = table.in_a_process("losses", way, size)
             found[way, size] = one
             seconds = one["seconds"]
             floor, rate = one["floor"], one["gflops"]
@@ -41,15 +36,8 @@ def measure(quick):
             )
 
 
-def _in_a_process(way, size):
-    """The peak is a process's own."""
-    command = [sys.executable, "-m", "benchmarks.losses", "--one", way, str(size)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def one(way, size, repeats=3):
-    """One way in this process.
+def one(way, size):
+    """One way in this process, whose peak is its own.
 
     Returns:
         {seconds: the median of a step, floor, gflops, before, mebibytes: peak}.
@@ -66,7 +54,7 @@ def one(way, size, repeats=3):
     )
     from cmclrec_tf.schema import FIRST_ID
 
-    rng = np.random.default_rng(0)
+    size, rng = int(size), np.random.default_rng(0)
     rows = BATCH * LENGTH
     spread = WIDTH**-0.25
     states = tf.Variable(tf.random.stateless_normal([rows, WIDTH], (0, 1), stddev=spread))
@@ -94,7 +82,7 @@ def one(way, size, repeats=3):
         return loss, [tf.reduce_sum(tf.convert_to_tensor(g)) for g in gradients]
 
     before = peak_mebibytes()
-    seconds = median_seconds(step, 1 if size >= 1_000_000 else repeats)
+    seconds = median_seconds(step, 1 if size >= 1_000_000 else 3)
     scored = NEGATIVES if way == "sampled" else size
     gflops = matmul_gflops()
     return {
@@ -107,10 +95,4 @@ def one(way, size, repeats=3):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--one", nargs=2)
-    given, _ = parser.parse_known_args()
-    if given.one:
-        print(json.dumps(one(given.one[0], int(given.one[1]))))
-    else:
-        table.main(measure, __doc__)
+    table.main(measure, __doc__, one)

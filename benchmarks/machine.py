@@ -8,12 +8,7 @@ import tensorflow as tf
 
 
 def median_seconds(step, repeats=5, warmup=1):
-    """Median seconds of `step()`, whose result is waited for."""
-    return statistics.median(seconds(step, repeats, warmup))
-
-
-def seconds(step, repeats=5, warmup=1):
-    """Seconds of each of `repeats` calls, after `warmup` ones."""
+    """Median seconds of `repeats` calls of `step`, after `warmup` ones; results are waited for."""
     for _ in range(warmup):
         _finish(step())
     found = []
@@ -21,7 +16,7 @@ def seconds(step, repeats=5, warmup=1):
         began = time.perf_counter()
         _finish(step())
         found.append(time.perf_counter() - began)
-    return found
+    return statistics.median(found)
 
 
 def matmul_gflops(n=1536, repeats=9):

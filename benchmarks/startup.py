@@ -3,10 +3,8 @@
 python -m benchmarks.startup
 """
 
-import statistics
 import subprocess
 import sys
-import time
 
 from benchmarks import table
 from benchmarks.table import Row
@@ -28,19 +26,17 @@ _LOADED = (
 
 def measure(quick):
     """Median seconds of new processes."""
+    from benchmarks.machine import median_seconds
+
     for what, code, limit in _CASES:
-        found = []
-        for _ in range(1 if quick else 5):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-            found.append(time.perf_counter() - began)
-        yield Row(f"start-up, {what}", statistics.median(found), "s", at_most=limit)
-    done = subprocess.run(
-        [sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True
-    )
-    yield Row(
-        "start-up, TFX modules loaded by training and export", float(done.stdout), "", at_most=0
-    )
+        took = median_seconds(lambda code=code: _run(code), 1 if quick else 5)
+        yield Row(f"start-up, {what}", took, "s", at_most=limit)
+    loaded = float(_run(_LOADED).stdout)
+    yield Row("start-up, TFX modules loaded by training and export", loaded, "", at_most=0)
+
+
+def _run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import subprocess
+import sys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,17 +65,33 @@ def read(path):
     return [Row(**values) for values in json.loads(pathlib.Path(path).read_text())]
 
 
-def main(measure, description):
+def in_a_process(module, *arguments):
+    """What the `one` of a benchmark gives for these arguments, in a process of its own.
+
+    Args:
+        module: name of the benchmark, whose `main` was given `one`.
+    """
+    command = [sys.executable, "-m", f"benchmarks.{module}", "--one", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(measure, description, one=None):
     """The command of one benchmark: measures, prints the table, writes it where `--out` says.
 
     Args:
         measure: `measure(quick) -> rows`; `quick` asks for small sizes, which prove that it runs.
         description: of the command.
+        one: `one(*texts) -> figures`, a part that `in_a_process` asks for, if there is any.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="small sizes: proves that it runs")
     parser.add_argument("--out", help="JSON file for the rows")
+    parser.add_argument("--one", nargs="*", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.one:
+        print(json.dumps(one(*given.one)))
+        return
     rows = list(measure(given.quick))
     print(text(rows))
     if given.out:

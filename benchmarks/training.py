@@ -31,6 +31,8 @@ _SETTINGS = {
 def measure(quick):
     """Rows for the backbone alone and for stage 2."""
     from benchmarks.machine import matmul_gflops
+    from cmclrec_tf.models import CMCLRec, PlainRecommender
+    from cmclrec_tf.training import averaged_adam, decay_feature_side
 
     users, epochs = (512, 2) if quick else (3840, 4)
     with tempfile.TemporaryDirectory() as folder:
@@ -38,9 +40,10 @@ def measure(quick):
         dataset = data.prepared(folder / "prepared", data.histories(users))
         theirs = _recbole(folder, users, epochs)
         last = {"model.positions": "last", "finetune.softmax": "full"}
-        same = users / _fitted("plain", dataset, {**last, "finetune.ema": 0.0}, epochs)
-        stage2 = users / _fitted("stage 2", dataset, last, epochs)
-        usual = users / _fitted("stage 2", dataset, {}, epochs)
+        plain, ours = (PlainRecommender, averaged_adam), (CMCLRec, decay_feature_side)
+        same = users / _fitted(*plain, dataset, {**last, "finetune.ema": 0.0}, epochs)
+        stage2 = users / _fitted(*ours, dataset, last, epochs)
+        usual = users / _fitted(*ours, dataset, {}, epochs)
     beside = "RecBole not installed: make .venv-recbole/.ready"
     if theirs:
         theirs = users / theirs
@@ -78,20 +81,18 @@ def measure(quick):
     )
 
 
-def flops_of_an_example(length=data.LENGTH, width=WIDTH, items=data.ITEMS):
+def flops_of_an_example():
     """Of a step's matrix products: forward, and twice as many backward."""
-    projections = (3 + 1 + 2 + 2) * 2 * length * width**2
-    attention = 2 * 2 * length**2 * width
-    return 3 * (BLOCKS * (projections + attention) + 2 * items * width)
+    projections = (3 + 1 + 2 + 2) * 2 * data.LENGTH * WIDTH**2
+    attention = 2 * 2 * data.LENGTH**2 * WIDTH
+    return 3 * (BLOCKS * (projections + attention) + 2 * data.ITEMS * WIDTH)
 
 
-def _fitted(what, dataset, changes, epochs):
+def _fitted(make_model, make_optimizer, dataset, changes, epochs):
     """Median seconds of an epoch, the first left out: it traces the step."""
     import keras
 
     from cmclrec_tf import Config
-    from cmclrec_tf.models import CMCLRec, PlainRecommender
-    from cmclrec_tf.training import averaged_adam, decay_feature_side
 
     model_of = {
         "model.width": WIDTH,
@@ -102,11 +103,9 @@ def _fitted(what, dataset, changes, epochs):
         "data.max_history": data.LENGTH,
     }
     config = Config().changed({**model_of, **changes})
-    plain = what == "plain"
-    model = (PlainRecommender if plain else CMCLRec)(dataset.schema, config)
+    model = make_model(dataset.schema, config)
     model(next(iter(dataset.batches("train", BATCH, shuffle=False))))
-    optimizer = averaged_adam if plain else decay_feature_side
-    model.compile(optimizer(model, config.finetune))
+    model.compile(make_optimizer(model, config.finetune))
     model.optimizer.build(model.trainable_variables)
     seconds = []
 
@@ -135,10 +134,10 @@ def _recbole(folder, users, epochs):
     for split in ("train", "valid", "test"):
         taken = lines if split == "train" else lines[:64]
         (own / f"benchmark.{split}.inter").write_text("\n".join([header, *taken, ""]))
-    command = [_RECBOLE.absolute(), pathlib.Path(__file__).with_name("recbole_sasrec.py")]
-    arguments = [folder, json.dumps(_SETTINGS), "--epochs", str(epochs)]
+    script = pathlib.Path(__file__).with_name("recbole_sasrec.py")
+    command = [_RECBOLE.absolute(), script, folder, json.dumps(_SETTINGS), "--epochs", epochs]
     done = subprocess.run(
-        [*map(str, [*command, *arguments])],
+        list(map(str, command)),
         capture_output=True,
         text=True,
         cwd=folder,
