@@ -63,9 +63,9 @@ def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=
             f"split {split!r} of {dataset.name}", "it must hold users", "Prepare the dataset again."
         )
     lists, is_cold = np.concatenate(lists), np.concatenate(is_cold)
-    hit, _ = metrics.hits(lists, [items[-1:] for items in relevant])
-    users = {"mrr": metrics.reciprocal_rank(hit), **_judged(lists, relevant, ks, last=True)}
-    everything = _judged(lists, relevant, ks, last=False)
+    hit, n = metrics.hits(lists, [items[-1:] for items in relevant])
+    users = {"mrr": metrics.reciprocal_rank(hit), **_judged(hit, n, ks)}
+    everything = _judged(*metrics.hits(lists, relevant), ks, "_all")
     chosen = {OVERALL: np.ones_like(is_cold), WARM: ~is_cold, COLD: is_cold}
     rows = {
         segment: {
@@ -82,12 +82,10 @@ def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=
     return Report(rows, {**users, **everything}, is_cold, ranks)
 
 
-def _judged(lists, relevant, ks, last):
-    """{metric: values per user}, against the last item or against all relevant items."""
-    suffix = "" if last else "_all"
-    hit, n = metrics.hits(lists, [items[-1:] for items in relevant] if last else relevant)
+def _judged(hit, n_relevant, ks, suffix=""):
+    """{metric: values per user}, of what `metrics.hits` tells."""
     return {
-        f"{name}{suffix}@{k}": metric(hit, n, k)
+        f"{name}{suffix}@{k}": metric(hit, n_relevant, k)
         for k in ks
         for name, metric in (("recall", metrics.recall), ("ndcg", metrics.ndcg))
     }

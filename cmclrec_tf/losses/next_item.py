@@ -12,7 +12,7 @@ from cmclrec_tf.schema import FIRST_ID
 # Scores that are held at a time, and the rows of states that they are of: small products stay in
 # the cache, and the gradient of the table is added to as seldom as memory allows.
 HELD_SCORES = 1 << 25
-CHUNKS = (32, 512)
+LEAST_ROWS, MOST_ROWS = 32, 512
 _EXCLUDED = -1e9
 
 
@@ -66,7 +66,7 @@ def chunked_next_item(states, table, bias, labels, weights, rows=None):
     """
     weights = tf.where(labels >= FIRST_ID, tf.cast(weights, tf.float32), 0.0)
     labels = tf.maximum(labels, FIRST_ID)
-    rows = rows or int(np.clip(HELD_SCORES // max(table.shape[0], 1), *CHUNKS))
+    rows = rows or int(np.clip(HELD_SCORES // table.shape[0], LEAST_ROWS, MOST_ROWS))
 
     @tf.custom_gradient
     def weighted_sum(states, table, bias):
@@ -95,6 +95,7 @@ def _forward_and_gradient(states, table, bias, labels, weights, rows):
         chosen = tf.reduce_sum(g * answer, axis=1) + tf.gather(bias, label)
         scores = tf.matmul(g, table, transpose_b=True) + shut
         highest = tf.reduce_max(scores, axis=1)
+        # The softmax takes the place of the scores only once nothing else waits for them.
         with tf.control_dependencies([highest]):
             chances = tf.nn.softmax(scores)
         log_sum = highest - tf.math.log(tf.reduce_max(chances, axis=1))
@@ -136,7 +137,7 @@ def sampled_next_item(states, table, bias, labels, weights, negatives, log_q):
     count = ops.cast(ops.shape(negatives)[0], "float32")
     others = ops.matmul(states, ops.transpose(ops.take(table, negatives, axis=0)))  # [N, n]
     others += ops.take(bias - log_q, negatives)[None] - ops.log(count)
-    others = ops.where(negatives[None] == safe[:, None], -1e9, others)
+    others = ops.where(negatives[None] == safe[:, None], _EXCLUDED, others)
     scores = ops.concatenate([own[:, None], others], axis=1)
     return ops.sum(weights * (ops.logsumexp(scores, axis=1) - own))
 
