@@ -105,9 +105,11 @@ def test_damaged_version_leaves_the_old_one(push, tmp_path, saved_model, damage,
         if damage is not unfinished:
             eventually(lambda: "2" in {str(v) for v in server.client.status()})
             eventually(lambda: server.client.status() == {2: "END", 1: "AVAILABLE"})
+            refusals = lambda: [r.getMessage() for r in caplog.records].count("version refused")
+            eventually(refusals)
             # It is told once, not at every look.
-            refused = [r for r in caplog.records if r.getMessage() == "version refused"]
-            eventually(lambda: len(refused) == 1 and first(server) == (1, "a"))
+            threading.Event().wait(4 * POLL)
+            assert refusals() == 1
         assert first(server) == (1, "a")
         # Once it is mended it is taken, without a new number.
         shutil.rmtree(folder)
