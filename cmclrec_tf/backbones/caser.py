@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf.backbones.base import Backbone, blank, register
+from cmclrec_tf.layers.dense import Dense
 
 # The paper's L: how many newest items each state is made of. And its number of vertical filters.
 MARKOV_ORDER = 5
@@ -31,10 +32,10 @@ class Caser(Backbone):
             keras.layers.Conv1D(max(1, width // 4), height, padding="causal", activation="relu")
             for height in range(1, self.order + 1)
         ]
-        self.vertical = keras.layers.Dense(VERTICAL_FILTERS, use_bias=False, name="vertical")
+        self.vertical = Dense(VERTICAL_FILTERS, use_bias=False, name="vertical")
         self.dropout = keras.layers.Dropout(self.config.dropout)
-        self.inner = keras.layers.Dense(width, activation="relu", name="inner")
-        self.out = keras.layers.Dense(width, name="out")
+        self.inner = Dense(width, activation="relu", name="inner")
+        self.out = Dense(width, name="out")
 
     def call(self, x, mask, training=None):
         """x [B, L, D], mask bool [B, L] -> G [B, L, D]."""

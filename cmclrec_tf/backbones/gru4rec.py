@@ -4,6 +4,7 @@
 import keras
 
 from cmclrec_tf.backbones.base import Backbone, blank, register
+from cmclrec_tf.layers.dense import Dense
 
 
 @register("gru4rec")
@@ -22,7 +23,7 @@ class GRU4Rec(Backbone):
             keras.layers.GRU(self.config.width, return_sequences=True, use_cudnn=False)
             for _ in range(self.config.blocks)
         ]
-        self.out = keras.layers.Dense(self.config.width, name="out")
+        self.out = Dense(self.config.width, name="out")
 
     def call(self, x, mask, training=None):
         """x [B, L, D], mask bool [B, L] -> G [B, L, D]."""

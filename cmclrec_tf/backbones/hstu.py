@@ -5,6 +5,7 @@ from keras import ops
 
 from cmclrec_tf.backbones.base import Backbone, blank, register
 from cmclrec_tf.layers.attention import split_heads
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.self_attention import attention_mask
 from cmclrec_tf.layers.transformer_block import Positions
 
@@ -54,10 +55,10 @@ class HSTUBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.length, self.width, self.heads, self.rate = length, width, heads, dropout
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6)
-        self.project = keras.layers.Dense(4 * width, activation="silu", name="project")
+        self.project = Dense(4 * width, activation="silu", name="project")
         self.attended_norm = keras.layers.LayerNormalization(epsilon=1e-6)
         self.dropout = keras.layers.Dropout(dropout)
-        self.out = keras.layers.Dense(width, name="out")
+        self.out = Dense(width, name="out")
         self.distance = self.add_weight(
             shape=(length,),
             initializer=keras.initializers.RandomNormal(stddev=0.02),

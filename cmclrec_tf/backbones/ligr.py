@@ -7,6 +7,7 @@ from keras import ops
 from cmclrec_tf.backbones.base import blank, register
 from cmclrec_tf.backbones.sasrec import SASRec
 from cmclrec_tf.layers.attention import MultiHeadAttention
+from cmclrec_tf.layers.dense import Dense
 
 
 @register("ligr")
@@ -32,11 +33,11 @@ class LiGRBlock(keras.layers.Layer):
         self.width, self.heads, self.rate = width, heads, dropout
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6)
         self.attention = MultiHeadAttention(width, heads, dropout, causal=True)
-        self.attention_gate = keras.layers.Dense(width, activation="sigmoid", name="attention_gate")
+        self.attention_gate = Dense(width, activation="sigmoid", name="attention_gate")
         self.inner_norm = keras.layers.LayerNormalization(epsilon=1e-6)
-        self.inner = keras.layers.Dense(8 * width, use_bias=False, name="inner")  # W_g and W_i
-        self.outer = keras.layers.Dense(width, use_bias=False, name="outer")
-        self.inner_gate = keras.layers.Dense(width, activation="sigmoid", name="inner_gate")
+        self.inner = Dense(8 * width, use_bias=False, name="inner")  # W_g and W_i
+        self.outer = Dense(width, use_bias=False, name="outer")
+        self.inner_gate = Dense(width, activation="sigmoid", name="inner_gate")
         self.dropout = keras.layers.Dropout(dropout)
 
     def call(self, x, mask, training=None):

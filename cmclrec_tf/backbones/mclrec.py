@@ -7,6 +7,7 @@ from keras import ops
 from cmclrec_tf import augment, replicas
 from cmclrec_tf.backbones.base import blank, register
 from cmclrec_tf.backbones.sasrec import SASRec
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.losses.info_nce import info_nce, weighted_mean
 
 STOCHASTIC, LEARNED, REGULARISATION = 0.1, 0.1, 0.1  # lambda, beta, gamma
@@ -38,7 +39,7 @@ class MCLRec(SASRec):
         self.seed = keras.random.SeedGenerator()
 
     def _augmenter(self, width, name):
-        layers = [keras.layers.Dense(width, "relu"), keras.layers.Dense(width)]
+        layers = [Dense(width, "relu"), Dense(width)]
         augmenter = keras.Sequential(layers, name=name)
         augmenter.build((None, width))  # `call` never comes past it
         return augmenter

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf.backbones.base import Backbone, blank, register
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.self_attention import attention_mask
 from cmclrec_tf.layers.session_graph import GatedPropagation, SessionGraph
 
@@ -32,10 +33,10 @@ class SRGNN(Backbone):
         self.dropout = keras.layers.Dropout(self.config.dropout)
         self.propagation = GatedPropagation(width, name="propagation")
         # Narrower than D: the comparison of all pairs is the largest tensor here, [B, L, L, D/4].
-        self.newest = keras.layers.Dense(max(1, width // 4), use_bias=False, name="w1")
-        self.each = keras.layers.Dense(max(1, width // 4), name="w2")
-        self.weight = keras.layers.Dense(1, use_bias=False, name="q")
-        self.out = keras.layers.Dense(width, use_bias=False, name="w3")
+        self.newest = Dense(max(1, width // 4), use_bias=False, name="w1")
+        self.each = Dense(max(1, width // 4), name="w2")
+        self.weight = Dense(1, use_bias=False, name="q")
+        self.out = Dense(width, use_bias=False, name="w3")
 
     def call(self, x, mask, training=None):
         """x [B, L, D], mask bool [B, L] -> G [B, L, D]."""

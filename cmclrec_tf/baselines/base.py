@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf import augment
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
 from cmclrec_tf.losses.next_item import next_item
 from cmclrec_tf.models import ranking
@@ -152,5 +153,5 @@ def missing(schema, rows):
 
 def mlp(hidden, width, name):
     """One hidden layer: [B, n] -> [B, width]."""
-    layers = [keras.layers.Dense(hidden, activation="gelu"), keras.layers.Dense(width)]
+    layers = [Dense(hidden, activation="gelu"), Dense(width)]
     return keras.Sequential(layers, name=name)

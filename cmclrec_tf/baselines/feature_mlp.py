@@ -8,6 +8,7 @@ from keras import ops
 
 from cmclrec_tf import augment, checks
 from cmclrec_tf.callbacks import Progress
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
 from cmclrec_tf.models import ranking
 from cmclrec_tf.schema import FIRST_ID, PAD, TRAIN, VAL, Schema
@@ -61,9 +62,9 @@ class FeatureMLP(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self.schema, self.settings = schema, settings or FeatureMLPConfig()
         self.tokens = FeatureTokens(schema.features, self.settings.width, name="tokens")
-        self.inner = keras.layers.Dense(self.settings.hidden, activation="gelu", name="inner")
+        self.inner = Dense(self.settings.hidden, activation="gelu", name="inner")
         self.drop = keras.layers.Dropout(self.settings.dropout, seed=self.settings.seed)
-        self.outer = keras.layers.Dense(schema.items, name="items")
+        self.outer = Dense(schema.items, name="items")
         self.seed = keras.random.SeedGenerator(self.settings.seed)
 
     def call(self, features, training=None):

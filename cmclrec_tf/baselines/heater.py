@@ -5,6 +5,7 @@ from keras import ops
 
 from cmclrec_tf.baselines.base import events
 from cmclrec_tf.baselines.factors import FactorBaseline
+from cmclrec_tf.layers.dense import Dense
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -18,8 +19,8 @@ class MixtureOfExperts(keras.layers.Layer):
     def __init__(self, experts, width, **kwargs):
         super().__init__(**kwargs)
         self.experts, self.width = experts, width
-        self.gates = keras.layers.Dense(experts, activation="tanh", name="gates")
-        self.transformed = keras.layers.Dense(experts * width, activation="tanh", name="experts")
+        self.gates = Dense(experts, activation="tanh", name="gates")
+        self.transformed = Dense(experts * width, activation="tanh", name="experts")
 
     def call(self, x):
         """x [B, n] -> [B, D]."""
@@ -71,9 +72,9 @@ class Heater(FactorBaseline):
 
 def _network(width, name):
     layers = [
-        keras.layers.Dense(width),
+        Dense(width),
         keras.layers.LayerNormalization(epsilon=1e-6),
         keras.layers.Activation("tanh"),
-        keras.layers.Dense(width),
+        Dense(width),
     ]
     return keras.Sequential(layers, name=name)

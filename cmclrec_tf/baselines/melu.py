@@ -8,6 +8,7 @@ from keras import ops
 
 from cmclrec_tf.baselines.base import Baseline
 from cmclrec_tf.baselines.meta import adapted, log_loss, spread
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.losses.next_item import zipf
 from cmclrec_tf.models.cross_modal import item_embedding
 
@@ -33,7 +34,7 @@ class MeLU(Baseline):
         super().__init__(schema, config, **kwargs)
         width = self.config.model.width
         self.items = item_embedding(schema, width)
-        self.user = keras.layers.Dense(width, name="user")
+        self.user = Dense(width, name="user")
         self.shapes = ((2 * width, width), (width,), (width, width), (width,), (width, 1), (1,))
         self.decision = [
             self.add_weight(

@@ -6,6 +6,7 @@ from keras import ops
 from cmclrec_tf import augment
 from cmclrec_tf.baselines.base import Baseline, mlp
 from cmclrec_tf.baselines.meta import spread, stepped
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.losses.next_item import zipf
 from cmclrec_tf.models.cross_modal import item_embedding
 
@@ -37,7 +38,7 @@ class PDMA(Baseline):
         width, patterns = self.config.model.width, self.config.baseline.patterns
         self.items = item_embedding(schema, width)
         self.match = mlp(self.config.baseline.hidden, patterns, "match")
-        self.patterns = keras.layers.Dense(width, use_bias=False, name="patterns")
+        self.patterns = Dense(width, use_bias=False, name="patterns")
 
     def user_states(self, history, features, is_cold, training=None):
         common = self._common(features, training)

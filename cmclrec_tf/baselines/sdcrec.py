@@ -6,6 +6,7 @@ from keras import ops
 from cmclrec_tf.baselines.factors import LearnedItemsBaseline
 from cmclrec_tf.baselines.meta import log_loss
 from cmclrec_tf.baselines.neighbours import Neighbours
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.next_item import zipf
 from cmclrec_tf.schema import FIRST_ID, PAD
@@ -46,7 +47,7 @@ class SDCRec(LearnedItemsBaseline):
             own.neighbours,
             name="graph",
         )
-        self.relation = keras.layers.Dense(width, use_bias=False, name="relation")
+        self.relation = Dense(width, use_bias=False, name="relation")
         self.relation.build((None, width))
 
     def prepare(self, dataset):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.self_attention import attention_mask
 
 
@@ -25,9 +26,9 @@ class MultiHeadAttention(keras.layers.Layer):
     def __init__(self, width, heads, dropout=0.0, causal=True, **kwargs):
         super().__init__(**kwargs)
         self.width, self.heads, self.rate, self.causal = width, heads, dropout, causal
-        self.project = keras.layers.Dense(3 * width, name="project")
+        self.project = Dense(3 * width, name="project")
         self.dropout = keras.layers.Dropout(dropout)
-        self.out = keras.layers.Dense(width, name="out")
+        self.out = Dense(width, name="out")
 
     def call(self, x, mask, training=None):
         """x [B, n, D], mask bool [B, n] -> [B, n, D]."""

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from cmclrec_tf.layers.dense import Dense
+
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class Autoencoder(keras.layers.Layer):
@@ -16,11 +18,11 @@ class Autoencoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.tokens, self.width, self.latent = tokens, width, latent
         self.encoder = keras.Sequential(
-            [keras.layers.Dense(2 * latent, activation="gelu"), keras.layers.Dense(latent)],
+            [Dense(2 * latent, activation="gelu"), Dense(latent)],
             name="encoder",
         )
         self.decoder = keras.Sequential(
-            [keras.layers.Dense(2 * latent, activation="gelu"), keras.layers.Dense(tokens * width)],
+            [Dense(2 * latent, activation="gelu"), Dense(tokens * width)],
             name="decoder",
         )
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.schema import FIRST_ID, MULTI, Feature
 
 # Standard deviations; what lies farther off, by a typing error say, counts as this far.
@@ -34,7 +35,7 @@ class FeatureTokens(keras.layers.Layer):
         if not feature.is_numeric:
             return keras.layers.Embedding(feature.size, self.width, name=f"{feature.name}_values")
         return keras.Sequential(
-            [keras.layers.Dense(self.width, activation="gelu"), keras.layers.Dense(self.width)],
+            [Dense(self.width, activation="gelu"), Dense(self.width)],
             name=f"{feature.name}_values",
         )
 
@@ -91,8 +92,8 @@ class FeatureEncoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.fields, self.width = fields, width
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6)
-        self.inner = keras.layers.Dense(4 * width, activation="gelu")
-        self.outer = keras.layers.Dense(fields * width)
+        self.inner = Dense(4 * width, activation="gelu")
+        self.outer = Dense(fields * width)
 
     def call(self, tokens):
         """tokens [B, M, D] -> h_f [B, M, D]."""

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from cmclrec_tf.layers.dense import Dense
+
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class SelfAttention(keras.layers.Layer):
@@ -18,9 +20,9 @@ class SelfAttention(keras.layers.Layer):
     def __init__(self, width, causal=False, **kwargs):
         super().__init__(**kwargs)
         self.width, self.causal = width, causal
-        self.m1 = keras.layers.Dense(width, use_bias=False, name="m1")
-        self.m2 = keras.layers.Dense(width, use_bias=False, name="m2")
-        self.m3 = keras.layers.Dense(width, use_bias=False, name="m3")
+        self.m1 = Dense(width, use_bias=False, name="m1")
+        self.m2 = Dense(width, use_bias=False, name="m2")
+        self.m3 = Dense(width, use_bias=False, name="m3")
 
     def call(self, a, mask=None):
         """a [B, n, D], mask bool [B, n] -> b [B, n, D]."""

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from cmclrec_tf.layers.dense import Dense
+
 # The sharpness that a graph starts with: vectors at right angles count as e^-20 of one item.
 SHARPNESS = 20.0
 
@@ -68,10 +70,10 @@ class GatedPropagation(keras.layers.Layer):
     def __init__(self, width, **kwargs):
         super().__init__(**kwargs)
         self.width = width
-        self.incoming = keras.layers.Dense(width, name="incoming")
-        self.outgoing = keras.layers.Dense(width, name="outgoing")
-        self.gates = keras.layers.Dense(2 * width, activation="sigmoid", name="gates")
-        self.candidate = keras.layers.Dense(width, activation="tanh", name="candidate")
+        self.incoming = Dense(width, name="incoming")
+        self.outgoing = Dense(width, name="outgoing")
+        self.gates = Dense(2 * width, activation="sigmoid", name="gates")
+        self.candidate = Dense(width, activation="tanh", name="candidate")
 
     def call(self, h, a_in, a_out):
         """h [B, n, D], a_in and a_out [B, n, n] -> [B, n, D]."""

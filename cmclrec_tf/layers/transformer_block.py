@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf.layers.attention import MultiHeadAttention
+from cmclrec_tf.layers.dense import Dense
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -21,8 +22,8 @@ class TransformerBlock(keras.layers.Layer):
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6)
         self.attention = MultiHeadAttention(width, heads, dropout, causal)
         self.inner_norm = keras.layers.LayerNormalization(epsilon=1e-6)
-        self.inner = keras.layers.Dense(width * 2, activation="gelu")
-        self.outer = keras.layers.Dense(width)
+        self.inner = Dense(width * 2, activation="gelu")
+        self.outer = Dense(width)
         self.dropout = keras.layers.Dropout(dropout)
 
     def call(self, x, mask, training=None):

@@ -6,6 +6,7 @@ A part that is missing is replaced by the least that still joins what stands on 
 import keras
 from keras import ops
 
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.models.cross_modal import CrossModalMapper, embed
 from cmclrec_tf.schema import PAD
 
@@ -38,7 +39,7 @@ class NoCrossModal(CrossModalMapper):
 
     def _add_cross_modal(self, config, causal):
         """T_s' = W [all of T_f] + b, instead of Eqs. (5)-(8)."""
-        self.linear = keras.layers.Dense(self.length * config.width, name="linear")
+        self.linear = Dense(self.length * config.width, name="linear")
         self.linear.build((None, len(self.schema.features) * config.width))
 
     @property

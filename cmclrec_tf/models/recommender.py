@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf import backbones, replicas
+from cmclrec_tf.layers.dense import by_rows
 from cmclrec_tf.losses.next_item import chunked_next_item, next_item, sampled_next_item, zipf
 from cmclrec_tf.models import ranking
 from cmclrec_tf.models.staged import StagedModel
@@ -55,8 +56,8 @@ class Recommender(StagedModel):
 
     def score(self, states):
         """states [..., D] -> scores of all items [..., V]; PAD and OOV are never recommended."""
-        table = ops.cast(self.table, states.dtype)
-        scores = ops.cast(ops.matmul(states, ops.transpose(table)), "float32")
+        table = ops.transpose(ops.cast(self.table, states.dtype))
+        scores = ops.cast(by_rows(lambda rows: ops.matmul(rows, table), states), "float32")
         if self.config.model.item_bias:
             scores = scores + self.item_bias
         return self.without_special(scores)
