@@ -40,6 +40,13 @@ class Backbone(keras.layers.Layer):
         self.length = length
         self.config = ModelConfig(**config) if isinstance(config, dict) else config
 
+    def state(self, x, mask, training=None):
+        """The users' states, G at L-1, as `call` gives them: [B, D].
+
+        To be overridden where one position costs less than all.
+        """
+        return self(x, mask, training=training)[:, -1]
+
     def auxiliary_loss(self, x, mask):
         """A training loss of the backbone's own, already weighted, added to the total: a scalar."""
         return 0.0

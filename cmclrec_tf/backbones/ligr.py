@@ -6,7 +6,7 @@ from keras import ops
 
 from cmclrec_tf.backbones.base import blank, register
 from cmclrec_tf.backbones.sasrec import SASRec
-from cmclrec_tf.layers.attention import MultiHeadAttention
+from cmclrec_tf.layers.attention import MultiHeadAttention, cut
 from cmclrec_tf.layers.dense import Dense
 
 
@@ -40,9 +40,13 @@ class LiGRBlock(keras.layers.Layer):
         self.inner_gate = Dense(width, activation="sigmoid", name="inner_gate")
         self.dropout = keras.layers.Dropout(dropout)
 
-    def call(self, x, mask, training=None):
-        """x [B, L, D], mask bool [B, L] -> [B, L, D]; padded positions come out as zeros."""
-        y = self.attention(self.attention_norm(x), mask, training=training)
+    def call(self, x, mask, training=None, newest=None):
+        """x [B, L, D], mask bool [B, L] -> [B, L, D]; padded positions come out as zeros.
+
+        With `newest`, of the newest positions only: [B, newest, D].
+        """
+        y = self.attention(self.attention_norm(x), mask, training=training, newest=newest)
+        x, mask = cut(x, newest), cut(mask, newest)
         x = x + self.dropout(y * self.attention_gate(x), training=training)
         gate, value = ops.split(self.inner(self.inner_norm(x)), 2, axis=-1)  # 2 x [B, L, 4 D]
         y = self.outer(ops.silu(gate) * value)

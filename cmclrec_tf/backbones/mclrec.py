@@ -47,8 +47,8 @@ class MCLRec(SASRec):
     def auxiliary_loss(self, x, mask):
         """x [B, L, D], mask bool [B, L] -> aux in float32; an empty history does not count."""
         (x1, mask1), (x2, mask2) = self.views(x, mask)
-        g = self(ops.concatenate([x1, x2]), ops.concatenate([mask1, mask2]), training=True)
-        h = ops.split(g[:, -1], 2)  # 2 x [B, D]
+        g = self.state(ops.concatenate([x1, x2]), ops.concatenate([mask1, mask2]), training=True)
+        h = ops.split(g, 2)  # 2 x [B, D]
         z = [augmenter(one) for augmenter, one in zip(self.augmenters, h, strict=True)]
         count = ops.cast(ops.any(mask, axis=1), "float32")
 
@@ -61,7 +61,7 @@ class MCLRec(SASRec):
         pairs = [(z[0], z[1]), (h[0], z[1]), (h[1], z[0])]
         regularisation = sum(contrastive_regularisation(*pair, count) for pair in pairs)
         return (
-            STOCHASTIC * contrast(*ops.split(g[:, -1], 2))
+            STOCHASTIC * contrast(*ops.split(g, 2))
             + LEARNED * learned
             + REGULARISATION * regularisation
         )

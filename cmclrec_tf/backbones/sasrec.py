@@ -3,6 +3,7 @@
 import keras
 
 from cmclrec_tf.backbones.base import Backbone, blank, register
+from cmclrec_tf.layers.attention import cut
 from cmclrec_tf.layers.transformer_block import Positions, TransformerBlock
 
 
@@ -21,9 +22,15 @@ class SASRec(Backbone):
         """One of the `blocks`: a layer `(x, mask, training) -> x`."""
         return TransformerBlock(self.config.width, self.config.heads, self.config.dropout)
 
-    def call(self, x, mask, training=None):
-        """x [B, L, D], mask bool [B, L] -> G [B, L, D]."""
+    def call(self, x, mask, training=None, newest=None):
+        """x [B, L, D], mask bool [B, L] -> G [B, L, D], or its newest positions [B, newest, D]."""
         x = blank(self.dropout(self.positions(x), training=training), mask)
-        for block in self.blocks:
+        *lower, top = self.blocks
+        for block in lower:
             x = block(x, mask, training=training)
-        return blank(self.norm(x), mask)
+        x = top(x, mask, training=training, newest=newest)
+        return blank(self.norm(x), cut(mask, newest))
+
+    def state(self, x, mask, training=None):
+        """As in `Backbone`; the last block makes one position only."""
+        return self(x, mask, training=training, newest=1)[:, 0]

@@ -30,23 +30,29 @@ class MultiHeadAttention(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(dropout)
         self.out = Dense(width, name="out")
 
-    def call(self, x, mask, training=None):
-        """x [B, n, D], mask bool [B, n] -> [B, n, D]."""
+    def call(self, x, mask, training=None, newest=None):
+        """x [B, n, D], mask bool [B, n] -> [B, n, D], or [B, newest, D] of the newest positions."""
         queries, keys, values = split_heads(self.project(x), 3, self.heads)  # 3 x H x [B, n, d]
-        allowed = attention_mask(ops.shape(x)[1], mask, self.causal)
-        hidden = ops.where(allowed, 0.0, -1e9)  # [B, n or 1, n]
+        queries = [cut(q, newest) for q in queries]
+        allowed = cut(attention_mask(ops.shape(x)[1], mask, self.causal), newest)
+        hidden = ops.where(allowed, 0.0, -1e9)  # [B, n or newest or 1, n]
         scale = (self.width // self.heads) ** -0.5
         heads = []
         for q, k, v in zip(queries, keys, values, strict=True):
-            logits = ops.matmul(q * scale, ops.transpose(k, (0, 2, 1)))  # [B, n, n]
+            logits = ops.matmul(q * scale, ops.transpose(k, (0, 2, 1)))  # [B, n or newest, n]
             alpha = ops.softmax(ops.cast(logits, "float32") + hidden, axis=-1)
             alpha = self.dropout(ops.cast(alpha, v.dtype), training=training)
-            heads.append(ops.matmul(alpha, v))  # [B, n, d]
+            heads.append(ops.matmul(alpha, v))  # [B, n or newest, d]
         return self.out(ops.concatenate(heads, axis=-1))
 
     def get_config(self):
         own = {"width": self.width, "heads": self.heads, "dropout": self.rate}
         return {**super().get_config(), **own, "causal": self.causal}
+
+
+def cut(x, newest):
+    """The newest positions of x [B, n, ...]: [B, newest, ...], or all of them when None."""
+    return x if newest is None else x[:, -newest:]
 
 
 def split_heads(x, parts, heads):

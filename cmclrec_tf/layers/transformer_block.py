@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cmclrec_tf.layers.attention import MultiHeadAttention
+from cmclrec_tf.layers.attention import MultiHeadAttention, cut
 from cmclrec_tf.layers.dense import Dense
 
 
@@ -26,9 +26,13 @@ class TransformerBlock(keras.layers.Layer):
         self.outer = Dense(width)
         self.dropout = keras.layers.Dropout(dropout)
 
-    def call(self, x, mask, training=None):
-        """x [B, L, D], mask bool [B, L] -> [B, L, D]; padded positions come out as zeros."""
-        y = self.attention(self.attention_norm(x), mask, training=training)
+    def call(self, x, mask, training=None, newest=None):
+        """x [B, L, D], mask bool [B, L] -> [B, L, D]; padded positions come out as zeros.
+
+        With `newest`, of the newest positions only: [B, newest, D].
+        """
+        y = self.attention(self.attention_norm(x), mask, training=training, newest=newest)
+        x, mask = cut(x, newest), cut(mask, newest)
         x = x + self.dropout(y, training=training)
         y = self.outer(self.inner(self.inner_norm(x)))
         x = x + self.dropout(y, training=training)

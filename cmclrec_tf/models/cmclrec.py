@@ -53,24 +53,30 @@ class CMCLRec(Recommender):
     def call(self, batch, training=None):
         """batch -> the user states g_{L-1} [B, D]: from the history, or simulated where is_cold."""
         t_s, _, simulated = self.mapper(batch, training=training)
-        return self.encode(batch["is_cold"], simulated, t_s, batch["history"], training)[:, -1]
+        x, mask = self._choose(batch["is_cold"], simulated, t_s, batch["history"])
+        return self.backbone.state(x, mask, training=training)
 
-    def encode(self, is_cold, simulated, t_s, history, training=None):
-        """Eq. (13), then R(.): -> G [B, L, D]; t_s and history may be cut to n <= L positions."""
+    def _choose(self, is_cold, simulated, t_s, history):
+        """Eq. (13): what the backbone sees, x [B, L, D] and mask bool [B, L].
+
+        t_s and history may be cut to n <= L positions.
+        """
         length = simulated.shape[1]
         missing = length - ops.shape(t_s)[1]
         t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
         real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
         used = ops.arange(length) >= length - self.config.model.simulated_of(length)
-        x = choose(is_cold, simulated, t_s)
         mask = choose(is_cold, ops.broadcast_to(used[None], ops.shape(real)), real)
-        return self.backbone(x, mask, training=training)
+        return choose(is_cold, simulated, t_s), mask
 
-    def encode_simulated(self, simulated, training=None):
-        """T_s' [B, L, D] -> G of its newest `model.simulated` positions; it has no padding."""
+    def simulated_states(self, simulated, training=None):
+        """T_s' [B, L, D] -> user states [B, D] of its newest `model.simulated` positions.
+
+        There is no padding among them.
+        """
         simulated = newest(simulated, self.config.model.simulated_of(simulated.shape[1]))
         whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
-        return self.backbone(simulated, whole, training=training)
+        return self.backbone.state(simulated, whole, training=training)
 
     def embed(self, history, hidden=None, training=None):
         """history ids [B, L], hidden bool [B, L] -> T_s [B, L, D], without the hidden items."""
@@ -80,12 +86,12 @@ class CMCLRec(Recommender):
     def warm_states(self, history):
         """history ids [B, L] -> user states [B, D], without a look at user features."""
         t_s = self.embed(history, training=False)
-        return self.backbone(t_s, history != PAD, training=False)[:, -1]
+        return self.backbone.state(t_s, history != PAD, training=False)
 
     def cold_states(self, features):
         """user features -> user states [B, D], from the simulated history."""
         simulated = self.mapper.simulate(self.mapper.feature_side(features))
-        return self.encode_simulated(simulated, training=False)[:, -1]
+        return self.simulated_states(simulated, training=False)
 
     def losses_of(self, batch, training=None):
         settings = self.config.finetune
@@ -131,12 +137,12 @@ class CMCLRec(Recommender):
         t_s, _, simulated = mapped
         if settings.cold_rows == "both":
             # Every user twice: once warm, once cold.
-            g_warm = self.backbone(t_s, history != PAD, training=training)
-            g_cold = self.encode_simulated(simulated, training)
+            g_warm = self.learned_states(t_s, history != PAD, training)
+            g_cold = self.simulated_states(simulated, training)
             cold = ops.ones_like(warm)
         else:
-            g_cold = self.encode(warm == 0, simulated, t_s, history, training)
-            g_warm = newest(g_cold, ops.shape(history)[1])
+            g = self.learned_states(*self._choose(warm == 0, simulated, t_s, history), training)
+            g_warm, g_cold = newest(g, ops.shape(history)[1]), g[:, -1]
             cold = 1.0 - warm
         loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
         if settings.distill and training:
@@ -144,7 +150,7 @@ class CMCLRec(Recommender):
             teacher = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
             share = settings.distill * warm[:, None]
             answers = (1.0 - share) * answers + share * teacher
-        loss_cold = replicas.mean(soft_next_item(self.score(g_cold[:, -1]), answers) * cold)
+        loss_cold = replicas.mean(soft_next_item(self.score(g_cold), answers) * cold)
         return {
             "loss/warm": loss_warm,
             "loss/cold": loss_cold,

@@ -46,4 +46,4 @@ def joined_states(model, history, features):
     used = ops.logical_and(place >= length - count, place < length)
     moved = ops.take_along_axis(simulated, ops.clip(place, 0, length - 1)[:, :, None], axis=1)
     x = ops.where(real[:, :, None], t_s, ops.cast(moved, t_s.dtype))
-    return model.backbone(x, ops.logical_or(real, used), training=False)[:, -1]
+    return model.backbone.state(x, ops.logical_or(real, used), training=False)

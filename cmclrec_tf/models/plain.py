@@ -33,29 +33,28 @@ class PlainRecommender(Recommender):
     def call(self, batch, training=None):
         """batch -> the user states g_{L-1} [B, D]."""
         history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-        return self.encode(history, training)[:, -1]
+        return self._states(history, training)
 
     def embed(self, history, hidden=None, training=None):
         """history ids [B, L], hidden bool [B, L] -> what the backbone sees [B, L, D]."""
         return embed(self.items, history, hidden, self.backbone.mask_vector)
 
-    def encode(self, history, training=None):
-        """history ids [B, L] -> G [B, L, D]."""
-        return self.backbone(self.embed(history), history != PAD, training=training)
-
     def warm_states(self, history):
         """history ids [B, L] -> user states [B, D]."""
-        return self.encode(history, training=False)[:, -1]
+        return self._states(history, training=False)
 
     def cold_states(self, features):
         """The state of an empty history for every row [B, D]."""
         rows = ops.shape(next(iter(features.values())))[0]
         return self.warm_states(ops.zeros((rows, self.config.data.max_history), "int32"))
 
+    def _states(self, history, training):
+        return self.backbone.state(self.embed(history), history != PAD, training=training)
+
     def losses_of(self, batch, training=None):
         history, rows = batch["history"], ops.cast(ops.logical_not(batch["is_cold"]), "float32")
         x, mask = self.embed(history), history != PAD
-        g = self.backbone(x, mask, training=training)
+        g = self.learned_states(x, mask, training)
         loss = self.history_loss(g, history, batch["target"], rows, training)
         own = self.backbone.auxiliary_loss(x, mask) if training else 0.0
         return {"loss/warm": loss, "loss/backbone": own, "loss": loss + own}

@@ -74,6 +74,20 @@ class Recommender(StagedModel):
         """The states [B, D] of every user as a warm one, and as a cold one."""
         return self.warm_states(batch["history"]), self.cold_states(batch["features"])
 
+    def learned_states(self, x, mask, training=None):
+        """G at the positions that `history_loss` learns from: all, or the newest one [B, 1, D].
+
+        Args:
+            x: [B, L, D], embedded histories. mask: bool [B, L].
+        """
+        if self._learns_every:
+            return self.backbone(x, mask, training=training)
+        return self.backbone.state(x, mask, training=training)[:, None]
+
+    @property
+    def _learns_every(self):
+        return self.backbone.causal and self.config.model.positions == "every"
+
     def history_loss(self, g, history, target, rows, training=None):
         """Eq. (14) of users with a history, on the last position or on every one.
 
@@ -81,15 +95,14 @@ class Recommender(StagedModel):
         item at the last position, and hidden items of the history from both sides.
 
         Args:
-            g: [B, L, D], the backbone's answer. history: int [B, L]. target: int [B, m].
+            g: [B, L or 1, D], from `learned_states`. history: int [B, L]. target: int [B, m].
             rows: float [B], 1 for rows that count.
         """
         labels = next_labels(history, target)
-        every = self.config.model.positions == "every"
-        if not every or not self.backbone.causal:
-            g, labels = g[:, -1:], labels[:, -1:]
+        if not self._learns_every:
+            labels = labels[:, -1:]
         loss = self._mean_loss(g, labels, rows, training)
-        if every and not self.backbone.causal:
+        if self.config.model.positions == "every" and not self.backbone.causal:
             loss += self._cloze_loss(history, rows, training)
         return loss
 

@@ -63,6 +63,11 @@ def arrays(tensors):
     return [np.asarray(tensor, "float32") for tensor in tensors]
 
 
+def test_the_state_is_the_newest_position(backbone):
+    g = np.asarray(backbone(X, MASK))[:, -1]
+    np.testing.assert_allclose(backbone.state(X, MASK), g, rtol=1e-4, atol=1e-6)
+
+
 def test_shape_zeros_at_padding_and_finite_even_without_a_history(backbone):
     for g in arrays(answers(backbone, X, MASK)):
         assert g.shape == X.shape and np.all(np.isfinite(g))

@@ -157,12 +157,12 @@ def test_only_the_newest_simulated_positions_are_used(dataset, config, batch):
     model = build(dataset, config, batch, {"simulated": 3})
     t_f = model.mapper.feature_side(batch["features"])
     simulated = np.array(model.mapper.simulate(t_f))
-    expected = np.asarray(model.encode_simulated(simulated))[:, -1]
+    expected = np.asarray(model.simulated_states(simulated))
     np.testing.assert_allclose(model.cold_states(batch["features"]), expected, rtol=1e-5)
     cold = {**batch, "is_cold": np.full(32, True)}
     np.testing.assert_allclose(model(cold), expected, rtol=1e-4, atol=1e-5)
     simulated[:, :-3] = 7.0
-    np.testing.assert_array_equal(np.asarray(model.encode_simulated(simulated))[:, -1], expected)
+    np.testing.assert_array_equal(np.asarray(model.simulated_states(simulated)), expected)
 
 
 @pytest.mark.parametrize("name", backbones.names())

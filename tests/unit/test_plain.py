@@ -49,7 +49,7 @@ def test_a_cold_user_is_one_with_an_empty_history(dataset, config, batch):
 def test_the_loss_is_equation_14_on_every_position(dataset, config, batch):
     model = build(dataset, config, batch)
     history, target = batch["history"].numpy(), batch["target"].numpy()
-    g = np.asarray(model.encode(history))
+    g = np.asarray(model.backbone(model.embed(history), history != 0))
     scores = np.asarray(model.score(g), "float64")
     losses = []
     for row in range(32):
