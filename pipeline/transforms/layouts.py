@@ -11,7 +11,7 @@ from pipeline.datasets.formats import inspect, is_parquet
 from pipeline.folders import BIGQUERY, is_bigquery
 from pipeline.transforms import read_bigquery
 from pipeline.transforms.read_parquet import ReadParquet
-from pipeline.transforms.read_rows import ReadRows, row_number
+from pipeline.transforms.read_rows import ReadRows, Spans, row_number
 from pipeline.transforms.rows import MalformedError
 
 
@@ -31,6 +31,11 @@ def layout(table, folder):
     return ParquetLayout(found) if is_parquet(found[0][0]) else TextLayout(found, table.delimiter)
 
 
+def is_text(table):
+    """Whether a table lies in files of delimited text."""
+    return not is_bigquery(table.file) and not is_parquet(table.file)
+
+
 class TextLayout:
     """Delimited text with header lines; a row's number is the offset of its first byte."""
 
@@ -42,6 +47,14 @@ class TextLayout:
     def read(self, span):
         """The `PTransform` that reads the rows; `span` is what one worker reads at a time."""
         return ReadRows(self._paths, span)
+
+    def spans(self, span):
+        """The `PTransform` that shares out parts of the files, for whoever reads them whole."""
+        return Spans(self._paths, span)
+
+    def positions(self, number):
+        """`{column: number of the column}` of a file."""
+        return self._positions[number]
 
     def columns(self, place, line):
         """`{column: bytes}` of a line, stripped.

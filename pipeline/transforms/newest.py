@@ -33,10 +33,17 @@ class NewestEvents(beam.CombineFn):
         count, newest = 0, []
         for more, events in accumulators:
             count += more
-            newest = heapq.nlargest(self._keep, newest + list(events))
-        newest.sort()
+            # Sorted, so a heap too.
+            newest = sorted([*newest, *events])[-self._keep :]
         return count, newest
 
     def extract_output(self, accumulator):
         count, newest = accumulator
         return count, sorted(newest)
+
+
+class MergedNewest(NewestEvents):
+    """Combines what `NewestEvents` makes of parts of a user's events."""
+
+    def add_input(self, accumulator, part):
+        return self.merge_accumulators([accumulator, part])

@@ -1,5 +1,6 @@
 """Rows of text files with their place in them, read in parallel spans."""
 
+import io
 import math
 
 import apache_beam as beam
@@ -24,8 +25,23 @@ class ReadRows(beam.PTransform):
 
     def __init__(self, paths, span=SPAN):
         super().__init__()
-        self._paths = [str(path) for path in paths]
-        self._span = span
+        self._paths, self._span = paths, span
+
+    def expand(self, begin):
+        spans = begin | Spans(self._paths, self._span)
+        return spans | "Lines" >> beam.FlatMapTuple(_lines)
+
+
+class Spans(beam.PTransform):
+    """Parts of files that are read in parallel: `(number of the file, path, start, end)` in bytes.
+
+    Args:
+        paths, span: see `ReadRows`.
+    """
+
+    def __init__(self, paths, span=SPAN):
+        super().__init__()
+        self._paths, self._span = [str(path) for path in paths], span
 
     def expand(self, begin):
         return (
@@ -33,8 +49,33 @@ class ReadRows(beam.PTransform):
             | "Paths" >> beam.Create(list(enumerate(self._paths)))
             | "Spans" >> beam.FlatMap(_spans, self._span)
             | "ShareOut" >> beam.Reshuffle()
-            | "Lines" >> beam.FlatMapTuple(_lines)
         )
+
+
+def blocks(path, start, end):
+    """The lines that start within [start, end), as `(offset, bytes of whole lines)`.
+
+    The file's first line, its header, is left out.
+    """
+    with opened(path) as file:
+        # From one byte earlier, so that a line which starts exactly at `start` is not skipped.
+        offset = max(start - 1, 0)
+        file.seek(offset)
+        offset += len(file.readline())
+        while offset < end and (block := file.read(min(end - offset, SPAN))):
+            if not block.endswith(b"\n"):
+                block += file.readline()
+            yield offset, block
+            offset += len(block)
+
+
+def lines(offset, block):
+    """Offsets and lines of a block, without their ends and without blank ones."""
+    for line in io.BytesIO(block):
+        stripped = line.rstrip(b"\r\n")
+        if stripped:
+            yield offset, stripped
+        offset += len(line)
 
 
 def row_number(path, offset):
@@ -57,14 +98,6 @@ def _spans(numbered, span):
 
 
 def _lines(number, path, start, end):
-    """Lines that start within [start, end)."""
-    with opened(path) as file:
-        # From one byte earlier, so that a line which starts exactly at `start` is not skipped.
-        offset = max(start - 1, 0)
-        file.seek(offset)
-        offset += len(file.readline())
-        while offset < end and (line := file.readline()):
-            stripped = line.rstrip(b"\r\n")
-            if stripped:
-                yield (number, offset), stripped
-            offset += len(line)
+    for first, block in blocks(path, start, end):
+        for offset, line in lines(first, block):
+            yield (number, offset), line

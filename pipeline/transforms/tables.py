@@ -15,7 +15,7 @@ REJECTS = "rejects"
 _TABLE = "table"
 
 
-class _ReadTable(beam.PTransform):
+class ReadTable(beam.PTransform):
     """Reads and parses one table of a dataset, to `(rows, rejects)`.
 
     A reject is a malformed row as a line of JSON: `table`, `place`, `rule` that it breaks, `row`.
@@ -36,16 +36,16 @@ class _ReadTable(beam.PTransform):
 
     def expand(self, begin):
         found = layout(self._table, self._folder)
-        parse = self._parse(self._name, self._table, found, stop=not self._spec.max_rejects)
-        parsed = (
-            begin
-            | "Read" >> found.read(self._span)
-            | "Parse" >> beam.ParDo(parse).with_outputs(REJECTS, main=_TABLE)
-        )
+        return self._parsed(begin | "Read" >> found.read(self._span), self._parse, found)
+
+    def _parsed(self, read, parse, found):
+        """(rows, rejects) of what is read, by the `Parse` class of this table."""
+        parse = parse(self._name, self._table, found, stop=not self._spec.max_rejects)
+        parsed = read | "Parse" >> beam.ParDo(parse).with_outputs(REJECTS, main=_TABLE)
         return parsed[_TABLE], parsed[REJECTS]
 
 
-class _Parse(beam.DoFn):
+class Parse(beam.DoFn):
     """Parses rows; `stop` at a malformed one, or give it out under `REJECTS`."""
 
     def __init__(self, name, table, layout_, stop):
@@ -72,7 +72,7 @@ class _Parse(beam.DoFn):
             yield beam.pvalue.TaggedOutput(REJECTS, json.dumps(reject))
 
 
-class _ParseInteraction(_Parse):
+class ParseInteraction(Parse):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._kept = _keep(self._table.keep)
@@ -94,7 +94,7 @@ class _ParseInteraction(_Parse):
         return [(user, (time, place, item))]
 
 
-class _ParseUser(_Parse):
+class _ParseUser(Parse):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._missing = {
@@ -117,13 +117,13 @@ class _ParseUser(_Parse):
         return [part.strip() for part in parts if part.strip() not in missing]
 
 
-class ReadInteractions(_ReadTable):
+class ReadInteractions(ReadTable):
     """Reads the log as `(user id, (time, place, item id))`, ids as bytes."""
 
-    _name, _parse = "interactions", _ParseInteraction
+    _name, _parse = "interactions", ParseInteraction
 
 
-class ReadUsers(_ReadTable):
+class ReadUsers(ReadTable):
     """Reads the users' table as `(user id, (place, {feature: values}))`.
 
     Values are a list of bytes or of floats; it is empty when the value is missing.

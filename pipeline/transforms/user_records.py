@@ -6,7 +6,9 @@ from apache_beam.metrics import Metrics
 from cmclrec_tf.schema import SEGMENT, SPLITS, TRAIN
 from pipeline.transforms import counters
 from pipeline.transforms.first import FirstOfEqual
+from pipeline.transforms.layouts import is_text
 from pipeline.transforms.newest import NewestEvents
+from pipeline.transforms.read_newest import ReadNewest
 from pipeline.transforms.read_rows import SPAN
 from pipeline.transforms.record import EVERYBODY, build_records, current_record, events_needed
 from pipeline.transforms.tables import ReadInteractions, ReadUsers
@@ -74,20 +76,36 @@ class _Joined(beam.PTransform):
         self._span, self._rejects = span, rejects
 
     def expand(self, begin):
-        events, bad_events = begin | "Interactions" >> ReadInteractions(
-            self._spec, self._folder, self._span
-        )
+        newest, bad_events = begin | "Interactions" >> self._newest()
         users, bad_users = begin | "Users" >> ReadUsers(self._spec, self._folder, self._span)
-        if self._spec.interactions.drop_duplicates:
-            events |= "Distinct" >> FirstOfEqual()
         if self._rejects:
             _ = (
                 (bad_events, bad_users)
                 | "Rejects" >> beam.Flatten()
                 | "WriteRejects" >> beam.io.WriteToText(self._rejects, ".jsonl", skip_if_empty=True)
             )
-        newest = events | "Newest" >> beam.CombinePerKey(NewestEvents(self._keep))
         return {"events": newest, "users": users} | "Join" >> beam.CoGroupByKey()
+
+    def _newest(self):
+        log = self._spec.interactions
+        whole_spans = is_text(log) and not log.drop_duplicates
+        read = ReadNewest if whole_spans else _ReadEachEvent
+        return read(self._spec, self._folder, self._keep, self._span)
+
+
+class _ReadEachEvent(beam.PTransform):
+    """As `ReadNewest`, of any table, and without duplicates on demand: every row an element."""
+
+    def __init__(self, spec, folder, keep, span):
+        super().__init__()
+        self._read, self._keep = ReadInteractions(spec, folder, span), keep
+        self._distinct = spec.interactions.drop_duplicates
+
+    def expand(self, begin):
+        events, rejects = begin | "Read" >> self._read
+        if self._distinct:
+            events |= "Distinct" >> FirstOfEqual()
+        return events | "Newest" >> beam.CombinePerKey(NewestEvents(self._keep)), rejects
 
 
 class _FromJoined(beam.DoFn):
