@@ -89,9 +89,15 @@ class _NewestOfSpan(ParseInteraction):
             times = self._times(columns[table.time].filter(pa.array(kept & timed)))
         except rows.MalformedError:
             return None
-        self._left_out.inc(int((~kept).sum()))
-        self._without_time.inc(int((kept & ~timed).sum()))
-        self._events.inc(len(times))
+        counted = {
+            self._left_out: ~kept,
+            self._without_time: kept & ~timed,
+            self._events: kept & timed,
+        }
+        for counter, rows_of_it in counted.items():
+            # One that never counts is not shown.
+            if rows_of_it.any():
+                counter.inc(int(rows_of_it.sum()))
         places = [(number, first + offset) for offset in offsets[kept & timed].tolist()]
         return *(column.filter(pa.array(kept & timed)) for column in keys), times, places
 
