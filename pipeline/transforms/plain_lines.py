@@ -62,8 +62,10 @@ def digits(array):
         return np.zeros(0, np.int64)
     if lengths.min() < 1 or lengths.max() > 18:
         return None
-    # A copy of its own, whose bytes are the texts one behind the other.
-    values = np.frombuffer(b"".join(array.to_pylist()), np.uint8)
+    # The texts lie one behind the other.
+    _, ends, texts = array.buffers()
+    ends = np.frombuffer(ends, np.int32)[array.offset :][: len(array) + 1]
+    values = np.frombuffer(texts, np.uint8)[ends[0] : ends[-1]]
     if values.min() < ord("0") or values.max() > ord("9"):
         return None
     return np.asarray(array.view(pa.string()).cast(pa.int64()))

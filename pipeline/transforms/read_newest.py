@@ -1,7 +1,5 @@
 """The newest events of every user, from whole blocks of a log in delimited text."""
 
-import itertools
-
 import apache_beam as beam
 import numpy as np
 
@@ -54,7 +52,7 @@ class _NewestOfSpan(ParseInteraction):
             if events is None:
                 yield from self._lines(number, offset, block)
             else:
-                yield from self._parts(*events)
+                yield from self._parts(number, *events)
 
     def _lines(self, number, first, block):
         """Line by line, with rejects."""
@@ -71,7 +69,7 @@ class _NewestOfSpan(ParseInteraction):
             yield user, self._newest.extract_output(part)
 
     def _columns(self, number, first, block):
-        """(users, items, times, places) of the events; None where a line needs a closer look."""
+        """(users, items, times, offsets) of the events; None where a line needs a closer look."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -98,8 +96,8 @@ class _NewestOfSpan(ParseInteraction):
             # One that never counts is not shown.
             if rows_of_it.any():
                 counter.inc(int(rows_of_it.sum()))
-        places = [(number, first + offset) for offset in offsets[kept & timed].tolist()]
-        return *(column.filter(pa.array(kept & timed)) for column in keys), times, places
+        users, items = (column.filter(pa.array(kept & timed)) for column in keys)
+        return users, items, times, first + offsets[kept & timed]
 
     def _matching(self, columns):
         keep = self._table.keep
@@ -119,7 +117,7 @@ class _NewestOfSpan(ParseInteraction):
             return whole
         return np.array([rows.time({name: t}, name, decimals) for t in texts.to_pylist()], np.int64)
 
-    def _parts(self, users, items, times, places):
+    def _parts(self, number, users, items, times, offsets):
         """The newest events of every user, oldest first: `(user, (number of events, events))`."""
         import pyarrow as pa
 
@@ -130,14 +128,20 @@ class _NewestOfSpan(ParseInteraction):
         ends = np.cumsum(counts)
         newest = np.arange(len(order)) >= np.repeat(ends - self._most, counts)
         order = order[newest]
-        found = zip(
-            times[order].tolist(),
-            [places[at] for at in order.tolist()],
-            items.take(pa.array(order)).to_pylist(),
-            strict=True,
-        )
+        found = [
+            (time, (number, offset), item)
+            for time, offset, item in zip(
+                times[order].tolist(),
+                offsets[order].tolist(),
+                items.take(pa.array(order)).to_pylist(),
+                strict=True,
+            )
+        ]
+        start = 0
         for user, count in zip(coded.dictionary.to_pylist(), counts.tolist(), strict=True):
-            yield user, (count, list(itertools.islice(found, min(count, self._most))))
+            end = start + min(count, self._most)
+            yield user, (count, found[start:end])
+            start = end
 
 
 def _each(texts, verdict):
