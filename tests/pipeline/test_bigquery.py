@@ -32,7 +32,7 @@ def test_a_table_is_read_by_its_storage_api(spec, tmp_path):
     pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
     _ = pipeline | UserRecords(spec, tmp_path, DataConfig())
     steps = {step.unique_name for step in pipeline.to_runner_api().components.transforms.values()}
-    table = "UserRecords/Joined/Interactions/Read/Table"
+    table = "UserRecords/Joined/Interactions/Read/Read/Table"
     assert any(step.startswith(table) for step in steps)
     assert not any("Read/Spans" in step and "Interactions" in step for step in steps)
 
