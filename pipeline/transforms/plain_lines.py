@@ -43,7 +43,8 @@ def columns(block, delimiter, positions):
     )
     parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=False)
     try:
-        table = pa.csv.read_csv(pa.BufferReader(block), read, parse, convert)
+        # `read_csv` would look through every object of the process as it returns.
+        table = pa.csv.open_csv(pa.BufferReader(block), read, parse, convert).read_all()
     except pa.ArrowInvalid:
         return None
     offsets = _offsets(block)

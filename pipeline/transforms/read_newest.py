@@ -2,8 +2,10 @@
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.transforms import plain_lines, rows
+from pipeline.transforms.held_events import HeldEvents
 from pipeline.transforms.layouts import layout
 from pipeline.transforms.newest import MergedNewest, NewestEvents
 from pipeline.transforms.read_rows import SPAN, blocks, lines
@@ -14,8 +16,8 @@ class ReadNewest(ReadTable):
     """Reads a log of delimited text as `(user id, (number of events, the newest `keep`))`.
 
     Row for row what `ReadInteractions` and `NewestEvents` make of it, but a row never becomes an
-    element: blocks of plain lines are parsed column by column, others line by line, and either is
-    reduced to the newest events of its users at once.
+    element: blocks of plain lines are parsed column by column, others line by line, and either are
+    cut to the newest events of their users at once, those of plain lines over many blocks.
 
     Args:
         spec, folder, span: see `ReadTable`. keep: newest events kept.
@@ -42,8 +44,7 @@ class _NewestOfSpan(ParseInteraction):
 
     def __init__(self, keep, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._newest = NewestEvents(keep)
-        self._most = keep
+        self._newest, self._held = NewestEvents(keep), HeldEvents(keep)
 
     def process(self, span):
         number, path, start, end = span
@@ -52,7 +53,11 @@ class _NewestOfSpan(ParseInteraction):
             if events is None:
                 yield from self._lines(number, offset, block)
             else:
-                yield from self._parts(number, *events)
+                users, items, times, offsets = events
+                yield from self._held.add(users, items, times, number, offsets)
+
+    def finish_bundle(self):
+        yield from map(GlobalWindows.windowed_value, self._held.taken())
 
     def _lines(self, number, first, block):
         """Line by line, with rejects."""
@@ -116,32 +121,6 @@ class _NewestOfSpan(ParseInteraction):
         if whole is not None:
             return whole
         return np.array([rows.time({name: t}, name, decimals) for t in texts.to_pylist()], np.int64)
-
-    def _parts(self, number, users, items, times, offsets):
-        """The newest events of every user, oldest first: `(user, (number of events, events))`."""
-        import pyarrow as pa
-
-        coded = users.dictionary_encode()
-        codes = np.asarray(coded.indices)
-        counts = np.bincount(codes, minlength=len(coded.dictionary))
-        order = np.lexsort((times, codes))  # equal times stay in the file's order
-        ends = np.cumsum(counts)
-        newest = np.arange(len(order)) >= np.repeat(ends - self._most, counts)
-        order = order[newest]
-        found = [
-            (time, (number, offset), item)
-            for time, offset, item in zip(
-                times[order].tolist(),
-                offsets[order].tolist(),
-                items.take(pa.array(order)).to_pylist(),
-                strict=True,
-            )
-        ]
-        start = 0
-        for user, count in zip(coded.dictionary.to_pylist(), counts.tolist(), strict=True):
-            end = start + min(count, self._most)
-            yield user, (count, found[start:end])
-            start = end
 
 
 def _each(texts, verdict):

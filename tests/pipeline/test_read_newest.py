@@ -81,6 +81,8 @@ def both_ways(folder, kind, text, span):
                 rejects[0].append(found.value)
             else:
                 parts[found[0]].append(found[1])
+    for found in in_spans.finish_bundle():
+        parts[found.value[0]].append(found.value[1])
     whole = collections.defaultdict(combine.create_accumulator)
     for place in spans:
         for row in _lines(*place):

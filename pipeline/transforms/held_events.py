@@ -1,0 +1,85 @@
+"""Columns of events, held in memory and cut to the newest of every user."""
+
+import numpy as np
+
+_HELD = 64 << 20
+_PLACE = ("time", "number", "offset")
+
+
+class HeldEvents:
+    """Events of any order as columns, of which only the newest `keep` of a user are kept.
+
+    Args:
+        keep: newest events kept.
+        held: bytes from which on the events are cut, or given out where cutting frees too few.
+    """
+
+    def __init__(self, keep, held=_HELD):
+        self._keep, self._held = keep, held
+        self._columns, self._bytes = [], 0
+
+    def add(self, users, items, times, number, offsets):
+        """Adds events of one file; returns what must make room for them, as of `taken`.
+
+        Args:
+            users, items: Arrow arrays of binary [n]. times, offsets: int64 [n].
+            number: of the file, of which `(number, offset)` is an event's place.
+        """
+        if len(times) == 0:
+            return []
+        place = {"time": times, "number": np.full_like(times, number), "offset": offsets}
+        self._hold(user=users, item=items, **place, events=np.ones_like(times))
+        if self._bytes <= self._held:
+            return []
+        newest, kept, counts = self._newest()
+        # The oldest row that is left stands for those that are gone, too.
+        events = np.ones(kept.sum(), np.int64)
+        events[np.cumsum(kept) - kept] += counts - kept
+        self._hold(**newest, events=events)
+        return self.taken() if self._bytes > self._held // 2 else []
+
+    def taken(self):
+        """Yields `(user, (number of events, the newest, oldest first))` and forgets them.
+
+        An event is a tuple `(time, (number, offset), item)`.
+        """
+        if not self._columns:
+            return
+        newest, kept, counts = self._newest()
+        times, numbers, offsets, items = (newest[name].tolist() for name in (*_PLACE, "item"))
+        ends = np.cumsum(kept)
+        users = newest["user"].take(ends - 1).tolist()
+        start = 0
+        for user, count, end in zip(users, counts.tolist(), ends.tolist(), strict=True):
+            places = zip(numbers[start:end], offsets[start:end], strict=True)
+            found = zip(times[start:end], places, items[start:end], strict=True)
+            yield user, (count, list(found))
+            start = end
+
+    def _hold(self, **columns):
+        import pyarrow as pa
+
+        self._columns.append(
+            {name: pa.array(c) if isinstance(c, np.ndarray) else c for name, c in columns.items()}
+        )
+        self._bytes += sum(column.nbytes for column in columns.values())
+
+    def _newest(self):
+        """What was held: columns of the newest events, how many each user has, and had.
+
+        A user's events lie together, oldest first.
+        """
+        import pyarrow as pa
+
+        held, self._columns, self._bytes = self._columns, [], 0
+        arrays = {name: pa.concat_arrays([columns[name] for columns in held]) for name in held[0]}
+        events = np.asarray(arrays.pop("events"))
+        coded = arrays["user"].dictionary_encode()
+        codes = np.asarray(coded.indices)
+        order = np.lexsort((*(np.asarray(arrays[name]) for name in reversed(_PLACE)), codes))
+        rows = np.bincount(codes)
+        ends = np.cumsum(rows)
+        counts = np.add.reduceat(events[order], ends - rows)
+        kept = np.minimum(rows, self._keep)
+        order = order[np.arange(len(order)) >= np.repeat(ends - kept, rows)]
+        return {name: array.take(pa.array(order)) for name, array in arrays.items()}, kept, counts

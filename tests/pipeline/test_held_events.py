@@ -1,0 +1,60 @@
+"""Columns of events cut at any time give what all events at once give."""
+
+import collections
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.transforms.held_events import HeldEvents
+from pipeline.transforms.newest import NewestEvents
+
+KEEP = 3
+EVENTS = st.lists(
+    st.tuples(st.sampled_from([b"a", b"b", b"\xff"]), st.integers(-1, 3), st.integers(0, 99)),
+    unique_by=lambda event: event[2],
+)
+
+
+def added(held, blocks):
+    """Parts given out, of blocks of (user, time, offset), each of a file of its own."""
+    for number, events in enumerate(blocks):
+        users, times, offsets = zip(*events, strict=True) if events else ((), (), ())
+        items = [b"%d-%d" % (number, offset) for offset in offsets]
+        users, items = pa.array(users, pa.binary()), pa.array(items, pa.binary())
+        yield from held.add(
+            users, items, np.array(times, np.int64), number, np.array(offsets, np.int64)
+        )
+    yield from held.taken()
+
+
+@settings(max_examples=60, deadline=None)
+@given(blocks=st.lists(EVENTS), held=st.sampled_from([0, 200, 500, 1 << 20]))
+def test_as_all_events_at_once(blocks, held):
+    combine, parts, whole = NewestEvents(KEEP), collections.defaultdict(list), {}
+    for user, part in added(HeldEvents(KEEP, held), blocks):
+        parts[user].append(part)
+    for number, events in enumerate(blocks):
+        for user, time, offset in events:
+            event = (time, (number, offset), b"%d-%d" % (number, offset))
+            whole[user] = combine.add_input(whole.get(user, (0, [])), event)
+    assert {user: combine.merge_accumulators(found) for user, found in parts.items()} == {
+        user: combine.extract_output(found) for user, found in whole.items()
+    }
+
+
+@pytest.mark.parametrize("users", [1, 1000])
+def test_no_more_is_held_than_allowed(users):
+    """Of few users the events are cut, of many they are given out; never is more in memory."""
+    held, most, given_out = HeldEvents(KEEP, 20_000), 0, 0
+    for block in range(50):
+        ids = pa.array([b"%d" % (n * block % users) for n in range(100)])
+        numbers = np.arange(100) + 100 * block
+        given_out += len(list(held.add(ids, ids, numbers, 0, numbers)))
+        most = max(most, held._bytes)
+    assert most <= 20_000
+    assert (given_out == 0) == (users == 1)
+    assert sum(count for _, (count, _) in held.taken()) == 5000 or given_out
+    assert list(held.taken()) == []
