@@ -3,6 +3,7 @@
 python -m benchmarks.beam
 """
 
+import itertools
 import pathlib
 import tempfile
 import time
@@ -12,67 +13,73 @@ from benchmarks.table import Row
 
 # The size of KuaiRec: 4.7 million watched videos of 7,176 users.
 ROWS, USERS, ITEMS, HISTORY = 4_700_000, 7176, 10_700, 50
+_TIMES = (1, 4, 16)
 _KEPT = "1"
+_OTHERS = {"naive": "a naive transform of rows", "pandas": "pandas on one machine"}
 
 
 def measure(quick):
-    """Rows for the whole log, its quarters, and the others beside ours on a part."""
-    whole = ROWS // (400 if quick else 1)
+    """Rows for a log of KuaiRec's size and for longer ones, and the others beside ours."""
+    once = ROWS // (400 if quick else 1)
+    sizes = [once * times for times in _TIMES]
+    compared = sizes[:2]  # the others would need all of a machine's memory for the longest
     with tempfile.TemporaryDirectory() as folder:
-        sizes = [whole // 16, whole // 4, whole]
         ours = {size: _measured("ours", folder, size) for size in sizes}
-        naive = _measured("naive", folder, whole)
-        pandas = _measured("pandas", folder, whole)
-    _, quarter, largest = (ours[size] for size in sizes)
-    rate = lambda size, one: f"{size / one['seconds']:,.0f} rows/s"
-    yield Row(
-        f"Beam, {whole:,} rows to user records",
-        largest["seconds"],
-        "s",
-        at_most=90,
-        detail=rate(whole, largest),
-    )
-    yield Row(
-        f"Beam, {whole:,} rows: rows/s against a naive transform of rows",
-        naive["seconds"] / largest["seconds"],
-        "x",
-        at_least=10,
-        detail=f"{rate(whole, largest)}, naive {rate(whole, naive)}",
-    )
-    yield Row(
-        f"Beam, {whole:,} rows: rows/s against pandas on one machine",
-        pandas["seconds"] / largest["seconds"],
-        "x",
-        detail=f"pandas {rate(whole, pandas)}",
-    )
-    yield Row(
-        "Beam, time of four times the rows",
-        largest["seconds"] / quarter["seconds"],
-        "x",
-        at_most=4.8,
-        detail=f"{sizes[1]:,} in {quarter['seconds']:.0f} s, {whole:,} {largest['seconds']:.0f} s",
-    )
-    for size in sizes:
-        peak = ours[size]["mebibytes"]
-        yield Row(f"Beam, {size:,} rows: peak memory", peak, "MiB", at_most=2048)
+        others = {
+            way: {size: _measured(way, folder, size) for size in compared}
+            for way in ("naive", "pandas")
+        }
+    for size, one in ours.items():
+        yield Row(
+            f"Beam, {size:,} rows to user records",
+            one["seconds"],
+            "s",
+            at_most=90 if size == once else None,
+            detail=_detail(size, one),
+        )
+        yield Row(f"Beam, {size:,} rows: peak memory", one["mebibytes"], "MiB", at_most=2048)
+    for way, figures in others.items():
+        for size, one in figures.items():
+            yield Row(
+                f"Beam, {size:,} rows: rows/s against {_OTHERS[way]}",
+                one["seconds"] / ours[size]["seconds"],
+                "x",
+                at_least=10 if way == "naive" else None,
+                detail=f"{way} {_detail(size, one)}",
+            )
+    for fewer, more in itertools.pairwise(sizes):
+        yield Row(
+            f"Beam, time of {more:,} rows against {fewer:,}",
+            ours[more]["seconds"] / ours[fewer]["seconds"],
+            "x",
+            at_most=4.8,
+        )
 
 
-def write_log(folder, rows):
+def _detail(size, one):
+    return f"{size / one['seconds']:,.0f} rows/s, {one['mebibytes']:,.0f} MiB"
+
+
+def write_log(folder, rows, part=1_000_000):
     """The two tables, in the order of time as a log is."""
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.csv
 
     rng = np.random.default_rng(0)
-    columns = {
-        "user": rng.integers(0, USERS, rows),
-        "item": (ITEMS * rng.random(rows) ** 2).astype(int),
-        "time": 1_600_000_000 + np.sort(rng.integers(0, 10_000_000, rows)),
-        "liked": rng.integers(0, 2, rows),
-    }
-    with open(folder / "log.csv", "w") as file:
-        file.write(",".join(columns) + "\n")
-        for first in range(0, rows, 100_000):
-            part = np.stack([column[first : first + 100_000] for column in columns.values()], 1)
-            file.write("\n".join(",".join(map(str, row)) for row in part.tolist()) + "\n")
+    options = pa.csv.WriteOptions(include_header=False)
+    with open(folder / "log.csv", "wb") as file:
+        file.write(b"user,item,time,liked\n")
+        for start in range(0, rows, part):
+            row = np.arange(start, min(start + part, rows))
+            size = len(row)
+            columns = {
+                "user": rng.integers(0, USERS, size),
+                "item": (ITEMS * rng.random(size) ** 2).astype(int),
+                "time": 1_600_000_000 + row * 10_000_000 // rows,
+                "liked": rng.integers(0, 2, size),
+            }
+            pa.csv.write_csv(pa.table(columns), file, options)
     lines = [f"{user},{user % 7},{user % 50}" for user in range(USERS)]
     (folder / "users.csv").write_text("\n".join(["user,group,age", *lines, ""]))
 

@@ -44,6 +44,7 @@ def test_a_longer_history_than_prepared(dataset, config):
         train(dataset, changed(config, data={"max_history": 9}))
 
 
+@pytest.mark.slow
 def test_the_papers_settings_fit_in_a_graph_that_compiles(dataset, records):
     """Flagged cold users (Eq. 12), last position, moving targets; read with a shorter history."""
     config = Config.from_dict(
