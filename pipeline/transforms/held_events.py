@@ -39,16 +39,17 @@ class HeldEvents:
         return self.taken() if self._bytes > self._held // 2 else []
 
     def taken(self):
-        """Yields `(user, (number of events, the newest, oldest first))` and forgets them.
+        """Yields `(user, (number of events, [(time, (number, offset), item)]))`, oldest first.
 
-        An event is a tuple `(time, (number, offset), item)`.
+        They are accumulators of `NewestEvents`, and no longer held.
         """
         if not self._columns:
             return
         newest, kept, counts = self._newest()
-        times, numbers, offsets, items = (newest[name].tolist() for name in (*_PLACE, "item"))
+        times, numbers, offsets = (np.asarray(newest[name]).tolist() for name in _PLACE)
+        items = newest["item"].to_pylist()
         ends = np.cumsum(kept)
-        users = newest["user"].take(ends - 1).tolist()
+        users = newest["user"].take(ends - 1).to_pylist()
         start = 0
         for user, count, end in zip(users, counts.tolist(), ends.tolist(), strict=True):
             places = zip(numbers[start:end], offsets[start:end], strict=True)

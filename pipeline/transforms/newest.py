@@ -6,9 +6,10 @@ import apache_beam as beam
 
 
 class NewestEvents(beam.CombineFn):
-    """Combines a user's events to `(number of all events, the newest `keep`, oldest first)`.
+    """Combines a user's events to `(number of all events, [(time, item)])`, oldest first.
 
-    Events are tuples that sort by age: `(time, place, item)`; ties in time keep the file's order.
+    Given are tuples that sort by age: `(time, place, item)`; ties in time keep the file's order.
+    What comes out are the newest `keep` of them.
 
     Args:
         keep: newest events kept.
@@ -39,11 +40,11 @@ class NewestEvents(beam.CombineFn):
 
     def extract_output(self, accumulator):
         count, newest = accumulator
-        return count, sorted(newest)
+        return count, [(time, item) for time, _, item in sorted(newest)]
 
 
 class MergedNewest(NewestEvents):
-    """Combines what `NewestEvents` makes of parts of a user's events."""
+    """Combines accumulators of `NewestEvents`, each of a part of a user's events."""
 
     def add_input(self, accumulator, part):
         return self.merge_accumulators([accumulator, part])

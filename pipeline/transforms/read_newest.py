@@ -13,7 +13,7 @@ from pipeline.transforms.tables import ParseInteraction, ReadTable
 
 
 class ReadNewest(ReadTable):
-    """Reads a log of delimited text as `(user id, (number of events, the newest `keep`))`.
+    """Reads a log of delimited text as `(user id, (number of events, [(time, item)]))`.
 
     Row for row what `ReadInteractions` and `NewestEvents` make of it, but a row never becomes an
     element: blocks of plain lines are parsed column by column, others line by line, and either are
@@ -40,7 +40,7 @@ class ReadNewest(ReadTable):
 
 
 class _NewestOfSpan(ParseInteraction):
-    """Spans of a text file to `(user, (number of events, newest events))`."""
+    """Spans of a text file to `(user, accumulator of NewestEvents)`."""
 
     def __init__(self, keep, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -70,8 +70,7 @@ class _NewestOfSpan(ParseInteraction):
                 user, event = found
                 part = parts.get(user) or self._newest.create_accumulator()
                 parts[user] = self._newest.add_input(part, event)
-        for user, part in parts.items():
-            yield user, self._newest.extract_output(part)
+        yield from parts.items()
 
     def _columns(self, number, first, block):
         """(users, items, times, offsets) of the events; None where a line needs a closer look."""

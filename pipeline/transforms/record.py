@@ -47,7 +47,7 @@ def build_record(user_id, events, features, data):
 
     Args:
         user_id: bytes.
-        events: `[(time, place, item id)]`, oldest first, at least two.
+        events: `[(time, item id)]`, oldest first, at least two.
         features: `{name: values}`.
         data: `DataConfig`.
 
@@ -57,9 +57,9 @@ def build_record(user_id, events, features, data):
     split, segment = draw(user_id, data)
     if segment != COLD:
         return split, _warm_record(user_id, events, features, data)
-    target = [events[-1][2]]
+    target = [events[-1][1]]
     if data.target == "all":
-        target = list(dict.fromkeys(item for _, _, item in reversed(events)))[::-1]
+        target = list(dict.fromkeys(item for _, item in reversed(events)))[::-1]
     return split, _record(user_id, COLD, [], target, features)
 
 
@@ -72,7 +72,7 @@ def current_record(user_id, events, features):
 
 
 def _warm_record(user_id, events, features, data):
-    *before, (_, _, last) = events
+    *before, (_, last) = events
     return _record(user_id, WARM, before[-data.max_history :], [last], features)
 
 
@@ -80,8 +80,8 @@ def _record(user_id, segment, before, target, features):
     return {
         USER_ID: [user_id],
         SEGMENT: [segment.encode()],
-        HISTORY: [item for _, _, item in before],
-        HISTORY_TIME: [time for time, _, _ in before],
+        HISTORY: [item for _, item in before],
+        HISTORY_TIME: [time for time, _ in before],
         TARGET: target,
         **features,
     }

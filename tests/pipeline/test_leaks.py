@@ -23,7 +23,7 @@ def _with_history(user_id, events, features, data):
 def _with_times(user_id, events, features, data):
     """The items are removed, and the times are forgotten."""
     split, found = record.build_record(user_id, events, features, data)
-    return [(split, {**found, "history_time": [time for time, _, _ in events]})]
+    return [(split, {**found, "history_time": [time for time, _ in events]})]
 
 
 def _trained_on(user_id, events, features, data):

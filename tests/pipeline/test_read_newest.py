@@ -91,7 +91,8 @@ def both_ways(folder, kind, text, span):
                     rejects[1].append(found.value)
                 else:
                     whole[found[0]] = combine.add_input(whole[found[0]], found[1])
-    merged = {user: combine.merge_accumulators(found) for user, found in parts.items()}
+    merge = lambda found: combine.extract_output(combine.merge_accumulators(found))
+    merged = {user: merge(found) for user, found in parts.items()}
     expected = {user: combine.extract_output(found) for user, found in whole.items()}
     return (merged, rejects[0]), (expected, rejects[1])
 
@@ -141,7 +142,9 @@ def test_blocks_of_a_compressed_file_and_counters(tmp_path, monkeypatch):
     dataset = DatasetSpec.from_dict({**dataset.to_dict(), "interactions": log})
     pipeline = beam.Pipeline("FnApiRunner")
     newest, rejects = pipeline | ReadNewest(dataset, tmp_path, KEEP)
-    kept = newest | beam.Map(lambda found: (found[0], found[1][0], [e[2] for e in found[1][1]]))
+    kept = newest | beam.Map(
+        lambda found: (found[0], found[1][0], [item for _, item in found[1][1]])
+    )
     expected = [
         (
             f"u{u}".encode(),
