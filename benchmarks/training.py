@@ -82,10 +82,14 @@ def measure(quick):
 
 
 def flops_of_an_example():
-    """Of a step's matrix products: forward, and twice as many backward."""
-    projections = (3 + 1 + 2 + 2) * 2 * data.LENGTH * WIDTH**2
-    attention = 2 * 2 * data.LENGTH**2 * WIDTH
-    return 3 * (BLOCKS * (projections + attention) + 2 * data.ITEMS * WIDTH)
+    """Of a step's matrix products: forward, and twice as many backward.
+
+    Keys and values are made of every position; in the last block the newest alone asks.
+    """
+    asked = [data.LENGTH] * (BLOCKS - 1) + [1]
+    projections = sum((2 * data.LENGTH + (1 + 1 + 2 + 2) * n) * 2 * WIDTH**2 for n in asked)
+    attention = sum(2 * 2 * n * data.LENGTH * WIDTH for n in asked)
+    return 3 * (projections + attention + 2 * data.ITEMS * WIDTH)
 
 
 def _fitted(make_model, make_optimizer, dataset, changes, epochs):

@@ -86,9 +86,9 @@ def _limits(command):
 )
 @click.option(
     "--tensorflow_inter_op_parallelism",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=-1),
     default=0,
-    help="Operations at once; 0 lets TensorFlow choose.",
+    help="Operations at once; 0 lets TensorFlow choose, -1 runs a request's in its own thread.",
 )
 @_limits
 @click.option("--log_requests", is_flag=True, help="Every request, without its content.")
