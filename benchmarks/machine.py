@@ -19,9 +19,9 @@ def median_seconds(step, repeats=5, warmup=1):
     return statistics.median(found)
 
 
-def matmul_gflops(n=1536, repeats=9):
-    """The rate of TensorFlow's own float32 matrix product of two [n, n], GFLOP/s."""
-    a = tf.random.stateless_normal([n, n], seed=(0, 0))
+def matmul_gflops(n=1536, repeats=9, dtype="float32"):
+    """The rate of TensorFlow's own matrix product of two [n, n], GFLOP/s."""
+    a = tf.cast(tf.random.stateless_normal([n, n], seed=(0, 0)), dtype)
     product = tf.function(lambda: tf.matmul(a, a))
     return 2e-9 * n**3 / median_seconds(product, repeats, warmup=2)
 

@@ -30,6 +30,8 @@ _SETTINGS = {
 
 def measure(quick):
     """Rows for the backbone alone and for stage 2."""
+    import tensorflow as tf
+
     from benchmarks.machine import matmul_gflops
     from cmclrec_tf.models import CMCLRec, PlainRecommender
     from cmclrec_tf.training import averaged_adam, decay_feature_side
@@ -41,9 +43,13 @@ def measure(quick):
         theirs = _recbole(folder, users, epochs)
         last = {"model.positions": "last", "finetune.softmax": "full"}
         plain, ours = (PlainRecommender, averaged_adam), (CMCLRec, decay_feature_side)
-        same = users / _fitted(*plain, dataset, {**last, "finetune.ema": 0.0}, epochs)
+        alone = lambda: _fitted(*plain, dataset, {**last, "finetune.ema": 0.0}, epochs)
+        same = users / alone()
         stage2 = users / _fitted(*ours, dataset, last, epochs)
         usual = users / _fitted(*ours, dataset, {}, epochs)
+        half = None
+        if tf.config.list_physical_devices("GPU"):
+            half = users / _in_bfloat16(alone)
     beside = "RecBole not installed: make .venv-recbole/.ready"
     if theirs:
         theirs = users / theirs
@@ -79,6 +85,13 @@ def measure(quick):
         at_least=0.4,
         detail=f"{own:.0f} of {rate:.0f} GFLOP/s",
     )
+    what = "training, SASRec alone in bfloat16 on a GPU: share of the matrix product rate"
+    if half is None:
+        yield Row(what, None, "", detail="no GPU here")
+        return
+    own, rate = half * flops_of_an_example() / 1e9, matmul_gflops(8192, dtype="bfloat16")
+    detail = f"{half:,.0f}/s, float32 {same:,.0f}/s; {own:,.0f} of {rate:,.0f} GFLOP/s"
+    yield Row(what, own / rate, "", detail=detail)
 
 
 def flops_of_an_example():
@@ -90,6 +103,16 @@ def flops_of_an_example():
     projections = sum((2 * data.LENGTH + (1 + 1 + 2 + 2) * n) * 2 * WIDTH**2 for n in asked)
     attention = sum(2 * 2 * n * data.LENGTH * WIDTH for n in asked)
     return 3 * (projections + attention + 2 * data.ITEMS * WIDTH)
+
+
+def _in_bfloat16(fitted):
+    import keras
+
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        return fitted()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
 
 
 def _fitted(make_model, make_optimizer, dataset, changes, epochs):

@@ -51,8 +51,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
 
 def cut(x, newest):
-    """The newest positions of x [B, n, ...]: [B, newest, ...], or all of them when None."""
-    return x if newest is None else x[:, -newest:]
+    """The newest positions of x [B, n, ...]: [B, newest, ...], newest <= n; all when None."""
+    return x if newest is None else x[:, ops.shape(x)[1] - newest :]
 
 
 def split_heads(x, parts, heads):

@@ -5,9 +5,9 @@ import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf import augment, replicas
+from cmclrec_tf.layers.attention import cut
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models import ablations
-from cmclrec_tf.models.cross_modal import newest
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import FIRST_ID, PAD
@@ -74,7 +74,7 @@ class CMCLRec(Recommender):
 
         There is no padding among them.
         """
-        simulated = newest(simulated, self.config.model.simulated_of(simulated.shape[1]))
+        simulated = cut(simulated, self.config.model.simulated_of(simulated.shape[1]))
         whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
         return self.backbone.state(simulated, whole, training=training)
 
@@ -141,8 +141,9 @@ class CMCLRec(Recommender):
             g_cold = self.simulated_states(simulated, training)
             cold = ops.ones_like(warm)
         else:
-            g = self.learned_states(*self._choose(warm == 0, simulated, t_s, history), training)
-            g_warm, g_cold = newest(g, ops.shape(history)[1]), g[:, -1]
+            seen = self._choose(warm == 0, simulated, t_s, history)
+            g_warm = self.learned_states(*seen, training)
+            g_cold = g_warm[:, -1]
             cold = 1.0 - warm
         loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
         if settings.distill and training:

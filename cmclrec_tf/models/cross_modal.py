@@ -21,11 +21,6 @@ def item_embedding(schema, width):
     return keras.layers.Embedding(schema.items, width, normal, name="items")
 
 
-def newest(x, n):
-    """The newest n positions of x [B, L, ...], n <= L."""
-    return x[:, ops.shape(x)[1] - n :]
-
-
 def embed(items, history, hidden=None, vector=None):
     """Raw item embeddings of history ids [B, L], `vector` [D] where they are hidden: [B, L, D]."""
     x = items(history)

@@ -4,11 +4,11 @@ import keras
 from keras import ops
 
 from cmclrec_tf import augment
+from cmclrec_tf.layers.attention import cut
 from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.mmd import mmd
 from cmclrec_tf.losses.reconstruction import reconstruction
 from cmclrec_tf.models import ablations
-from cmclrec_tf.models.cross_modal import newest
 from cmclrec_tf.models.staged import StagedModel
 from cmclrec_tf.schema import PAD
 
@@ -85,7 +85,7 @@ def _cross_modal(mapper, batch, mapped, config, warm):
     fixed = _fixed(config)
     how = {"weights": warm, "reduction": config.reduction}
     # Decoders speak of all L positions; a batch may have been cut to its longest history.
-    decoded = newest(mapper.auto_s.decode(p_s), ops.shape(real)[1])
+    decoded = cut(mapper.auto_s.decode(p_s), ops.shape(real)[1])
     decoded_f = mapper.auto_f.decode(p_f)
     return {
         "loss/reconstruction_history": reconstruction(decoded, fixed(t_s), real, **how),
@@ -99,7 +99,7 @@ def _translation(batch, mapped, config, warm):
     """The second half of Eq. (9): T_s' against T_s."""
     t_s, _, simulated = mapped
     real = batch["history"] != PAD
-    simulated = newest(simulated, ops.shape(real)[1])
+    simulated = cut(simulated, ops.shape(real)[1])
     how = {"weights": warm, "reduction": config.reduction}
     return {"loss/translation": reconstruction(simulated, _fixed(config)(t_s), real, **how)}
 

@@ -1,10 +1,13 @@
 """From scores to ranks and lists, on tensors: used in training, evaluation and serving alike."""
 
+import tensorflow as tf
 from keras import ops
 
-from cmclrec_tf.schema import FIRST_ID, OOV, PAD
+from cmclrec_tf.schema import FIRST_ID, PAD
 
 LOWEST = -3.0e38
+# Items of a block, and blocks for each of the k items from which on blocks are worth it.
+_BLOCK, _MANY = 64, 4
 
 
 def shut_out(scores, excluded):
@@ -13,18 +16,35 @@ def shut_out(scores, excluded):
     Args:
         scores: [B, V]. excluded: int [B, n] ids, PAD where there is none.
     """
-    rows, size = ops.shape(scores)
-    scores = ops.where(ops.arange(size)[None] <= OOV, LOWEST, ops.cast(scores, "float32"))
-    row = ops.broadcast_to(ops.arange(rows)[:, None], ops.shape(excluded))
+    rows = ops.shape(scores)[0]
+    special = ops.broadcast_to(ops.arange(FIRST_ID, dtype=excluded.dtype), (rows, FIRST_ID))
+    excluded = ops.concatenate([special, excluded], axis=1)
+    row = ops.broadcast_to(ops.arange(rows, dtype=excluded.dtype)[:, None], ops.shape(excluded))
     places = ops.stack([ops.reshape(row, (-1,)), ops.reshape(excluded, (-1,))], axis=1)
     lowest = ops.full(ops.shape(places)[:1], LOWEST, dtype="float32")
-    return ops.scatter_update(scores, places, lowest)
+    return ops.scatter_update(ops.cast(scores, "float32"), places, lowest)
 
 
 def top_k(scores, k):
     """scores [B, V], already shut out -> scores [B, K], ids [B, K]; PAD where no item is left."""
-    values, ids = ops.top_k(scores, k)
+    blocks = -(-scores.shape[1] // _BLOCK)
+    values, ids = _of_blocks(scores, k, blocks) if blocks > _MANY * k else ops.top_k(scores, k)
     return values, ops.where(values > LOWEST / 2, ids, PAD)
+
+
+def _of_blocks(scores, k, blocks):
+    """As `ops.top_k`, ties included: an item of the best k lies in one of the k best blocks.
+
+    Of equal scores, and of equal blocks, the first ones are taken, so nothing is passed over.
+    """
+    rows, size = ops.shape(scores)[0], scores.shape[1]
+    padded = ops.pad(scores, [[0, 0], [0, blocks * _BLOCK - size]], constant_values=LOWEST)
+    items = ops.reshape(padded, (rows, blocks, _BLOCK))
+    chosen = ops.sort(ops.top_k(ops.max(items, axis=2), k, sorted=False)[1], axis=1)  # [B, K]
+    looked_at = ops.reshape(tf.gather(items, chosen, batch_dims=1), (rows, k * _BLOCK))
+    values, at = ops.top_k(looked_at, k)
+    first = _BLOCK * ops.take_along_axis(chosen, at // _BLOCK, axis=1)
+    return values, first + at % _BLOCK
 
 
 def recommended(scores, batch, k):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf import backbones, replicas
+from cmclrec_tf.layers.attention import cut
 from cmclrec_tf.layers.dense import by_rows
 from cmclrec_tf.losses.next_item import chunked_next_item, next_item, sampled_next_item, zipf
 from cmclrec_tf.models import ranking
@@ -95,13 +96,14 @@ class Recommender(StagedModel):
         item at the last position, and hidden items of the history from both sides.
 
         Args:
-            g: [B, L or 1, D], from `learned_states`. history: int [B, L]. target: int [B, m].
+            g: from `learned_states`; its newest positions are those of the history, or one.
+            history: int [B, n]. target: int [B, m].
             rows: float [B], 1 for rows that count.
         """
         labels = next_labels(history, target)
         if not self._learns_every:
             labels = labels[:, -1:]
-        loss = self._mean_loss(g, labels, rows, training)
+        loss = self._mean_loss(cut(g, ops.shape(labels)[1]), labels, rows, training)
         if self.config.model.positions == "every" and not self.backbone.causal:
             loss += self._cloze_loss(history, rows, training)
         return loss

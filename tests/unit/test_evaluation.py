@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from keras import ops
 
 from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.errors import InputError
@@ -63,6 +64,21 @@ def test_mean_jaccard():
     assert metrics.mean_jaccard(np.array([[1, 2], [2, 1], [1, 2]]), 2) == 1
     assert metrics.mean_jaccard(np.array([[1, 2], [2, 3]]), 2) == pytest.approx(1 / 3)
     assert np.isnan(metrics.mean_jaccard(np.array([[1, 2]]), 2))
+
+
+@pytest.mark.parametrize("size", [3 * 4 * 64 + 1, 3 * 5 * 64, 5001])
+@pytest.mark.parametrize("left", [2, None])
+def test_lists_of_a_large_catalogue_equal_a_stable_sort(size, left):
+    """Most scores are equal to others, and some rows have fewer items left than are asked for."""
+    rng = np.random.default_rng(size)
+    scores = rng.integers(0, 4, (20, size)).astype("float32")
+    kept = rng.random((20, size)) < 0.5 if left is None else np.arange(size) >= size - left
+    scores = np.where(kept, scores, ranking.LOWEST).astype("float32")
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :3]
+    best = np.take_along_axis(scores, expected, axis=1)
+    values, ids = ranking.top_k(ops.convert_to_tensor(scores), 3)
+    np.testing.assert_array_equal(values, best)
+    np.testing.assert_array_equal(ids, np.where(best > ranking.LOWEST / 2, expected, 0))
 
 
 def test_ranking_equals_a_sort():
