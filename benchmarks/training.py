@@ -14,6 +14,9 @@ from benchmarks import data, table
 from benchmarks.table import Row
 
 WIDTH, BLOCKS, HEADS, BATCH, DROPOUT = 64, 2, 2, 128, 0.2
+# As RecBole's: of the last position, over every item, and without an average of the weights.
+_LAST = {"model.positions": "last", "finetune.softmax": "full"}
+ALONE = {**_LAST, "finetune.ema": 0.0}
 _RECBOLE = pathlib.Path(".venv-recbole/bin/python")
 _SETTINGS = {
     "hidden_size": WIDTH,
@@ -41,11 +44,10 @@ def measure(quick):
         folder = pathlib.Path(folder)
         dataset = data.prepared(folder / "prepared", data.histories(users))
         theirs = _recbole(folder, users, epochs)
-        last = {"model.positions": "last", "finetune.softmax": "full"}
         plain, ours = (PlainRecommender, averaged_adam), (CMCLRec, decay_feature_side)
-        alone = lambda: _fitted(*plain, dataset, {**last, "finetune.ema": 0.0}, epochs)
+        alone = lambda: _fitted(*plain, dataset, ALONE, epochs)
         same = users / alone()
-        stage2 = users / _fitted(*ours, dataset, last, epochs)
+        stage2 = users / _fitted(*ours, dataset, _LAST, epochs)
         usual = users / _fitted(*ours, dataset, {}, epochs)
         half = None
         if tf.config.list_physical_devices("GPU"):
@@ -119,6 +121,22 @@ def _fitted(make_model, make_optimizer, dataset, changes, epochs):
     """Median seconds of an epoch, the first left out: it traces the step."""
     import keras
 
+    model = compiled(make_model, make_optimizer, dataset, changes)
+    seconds = []
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.began = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            seconds.append(time.perf_counter() - self.began)
+
+    fit(model, dataset, epochs, Clock())
+    return statistics.median(seconds[1:])
+
+
+def compiled(make_model, make_optimizer, dataset, changes):
+    """A model of the shape that is compared, ready for `fit`."""
     from cmclrec_tf import Config
 
     model_of = {
@@ -134,19 +152,13 @@ def _fitted(make_model, make_optimizer, dataset, changes, epochs):
     model(next(iter(dataset.batches("train", BATCH, shuffle=False))))
     model.compile(make_optimizer(model, config.finetune))
     model.optimizer.build(model.trainable_variables)
-    seconds = []
+    return model
 
-    class Clock(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.began = time.perf_counter()
 
-        def on_epoch_end(self, epoch, logs=None):
-            seconds.append(time.perf_counter() - self.began)
-
-    steps = dataset.steps("train", BATCH)
-    stream = dataset.stream("train", BATCH)
-    model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=[Clock()])
-    return statistics.median(seconds[1:])
+def fit(model, dataset, epochs, callback):
+    """Trains on the batches that training reads."""
+    steps, stream = dataset.steps("train", BATCH), dataset.stream("train", BATCH)
+    model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=[callback])
 
 
 def _recbole(folder, users, epochs):
