@@ -36,7 +36,8 @@ class SavedModelSession:
 
     Args:
         folder: the SavedModel.
-        intra_op_threads, inter_op_threads: sizes of TensorFlow's thread pools; 0 lets it choose.
+        intra_op_threads, inter_op_threads: sizes of TensorFlow's thread pools; 0 lets it choose,
+            and -1 of the latter runs in the thread that asks.
 
     Attributes:
         signatures: `{name: SignatureDef}`.

@@ -29,7 +29,7 @@ class Options:
         enable_model_warmup: whether a version answers its warmup requests before it is used.
         grpc_max_threads: requests answered at once; 16 a processor when None.
         tensorflow_intra_op_parallelism, tensorflow_inter_op_parallelism: TensorFlow's thread
-            pools; 0 lets it choose.
+            pools; 0 lets it choose, and -1 of the latter runs a request in its own thread.
         limits: of a request.
         log_requests: whether every request is logged, without its content.
 
