@@ -44,7 +44,10 @@ class _NewestOfSpan(ParseInteraction):
 
     def __init__(self, keep, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._newest, self._held = NewestEvents(keep), HeldEvents(keep)
+        self._newest, self._keep = NewestEvents(keep), keep
+
+    def start_bundle(self):
+        self._held = HeldEvents(self._keep)
 
     def process(self, span):
         number, path, start, end = span

@@ -75,6 +75,7 @@ def both_ways(folder, kind, text, span):
     spans = _spans((0, str(folder / "log.csv")), span)
     combine = NewestEvents(KEEP)
     parts, rejects = collections.defaultdict(list), ([], [])
+    in_spans.start_bundle()
     for place in spans:
         for found in in_spans.process(place):
             if isinstance(found, beam.pvalue.TaggedOutput):
