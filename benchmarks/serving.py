@@ -28,24 +28,34 @@ def measure(quick):
         yield from _server(folder / str(sizes[0]) / "models", sizes[0], quick)
 
 
+def exported(prepared, version, size):
+    """An untrained model of the default settings over `size` items, and its dataset.
+
+    Args:
+        prepared, version: new folders, for the dataset and for the export.
+    """
+    from cmclrec_tf import Config
+    from cmclrec_tf.models import CMCLRec
+    from serving.export import export
+
+    dataset = data.prepared(prepared, data.every_item(size))
+    model = CMCLRec(dataset.schema, Config())
+    model(next(iter(dataset.batches("test", 1))))
+    export(model, dataset, version)
+    return model, dataset
+
+
 def _in_process(prepared, version, size, quick):
     """The C API and a plain `tf.function` on a new export."""
     import tensorflow as tf
 
     from benchmarks.machine import median_seconds, read_gigabytes
-    from cmclrec_tf import Config
-    from cmclrec_tf.models import CMCLRec
     from serving import warmup
     from serving.c_api import SavedModelSession
-    from serving.export import export
     from serving.signatures import Signatures
 
-    dataset = data.prepared(prepared, data.every_item(size))
-    config = Config()
-    model = CMCLRec(dataset.schema, config)
-    batch = next(iter(dataset.batches("test", 1)))
-    model(batch)
-    export(model, dataset, version)
+    model, dataset = exported(prepared, version, size)
+    config, batch = model.config, next(iter(dataset.batches("test", 1)))
     endpoints = Signatures(model, dataset.vocabularies, config.serve).endpoints()
     encoders = {
         "warm": tf.function(lambda: model.warm_states(batch["history"])),

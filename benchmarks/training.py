@@ -155,10 +155,10 @@ def compiled(make_model, make_optimizer, dataset, changes):
     return model
 
 
-def fit(model, dataset, epochs, callback):
+def fit(model, dataset, epochs, *callbacks):
     """Trains on the batches that training reads."""
     steps, stream = dataset.steps("train", BATCH), dataset.stream("train", BATCH)
-    model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=[callback])
+    model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=callbacks)
 
 
 def _recbole(folder, users, epochs):
