@@ -8,7 +8,7 @@ from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline.transforms.record import build_records, events_needed
 
-EVENTS = [(10 * n, n, f"i{n}".encode()) for n in range(1, 7)]
+EVENTS = [(10 * n, f"i{n}".encode()) for n in range(1, 7)]
 FEATURES = {"age": [3.0]}
 DATA = DataConfig(max_history=3, split="leave-one-out")
 
