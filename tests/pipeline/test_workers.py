@@ -3,6 +3,7 @@
 import os
 
 import apache_beam as beam
+import pytest
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SPLITS
@@ -31,6 +32,7 @@ def _lines(spec, folder, out, *options):
     return [line.split() for line in sum(found, [])]
 
 
+@pytest.mark.slow
 def test_two_worker_processes_make_the_bytes_that_one_makes(tmp_path):
     folder = tmp_path / "raw"
     spec = load_spec(write_clusters(folder))
