@@ -12,6 +12,11 @@ from benchmarks.table import Row
 _LARGEST = 1_000_000
 _RATES = (50, 100, 200, 300, 400, 500, 600)
 _P99_MS = 20.0
+_FEW_THREADS = {
+    "--grpc_max_threads": 2,
+    "--tensorflow_intra_op_parallelism": 1,
+    "--tensorflow_inter_op_parallelism": -1,
+}
 
 
 def measure(quick):
@@ -25,7 +30,10 @@ def measure(quick):
             keras.backend.clear_session()
             version = folder / str(size) / "models" / "1"
             yield from _in_process(folder / str(size) / "prepared", version, size, quick)
-        yield from _server(folder / str(sizes[0]) / "models", sizes[0], quick)
+        base = folder / str(sizes[0]) / "models"
+        yield from _server(base, sizes[0], quick)
+        yield _processor_time(base, "as it is", {}, quick)
+        yield _processor_time(base, "with few threads", _FEW_THREADS, quick)
 
 
 def exported(prepared, version, size):
@@ -110,6 +118,28 @@ def _server(base, size, quick):
             detail=f"{'with' if best.batching else 'without'} batching, p50 {best.result.p50:.1f} "
             f"p99 {best.result.p99:.1f} ms, V = {size:,}; the generator shares the cores",
         )
+
+
+def _processor_time(base, how, flags, quick):
+    """What a request costs the server, and how long it takes, at a rate that is no trouble."""
+    from serving.load import made_up, measure
+    from serving.load.process import ServerProcess
+
+    requests = made_up.Requests.of_warmup(base, "cmclrec", 0)
+    plan = measure.Plan({1: (100,)}, seconds=1.0 if quick else 5.0)
+    given = [word for pair in flags.items() for word in pair]
+    with ServerProcess(base, given) as server:
+        before = server.processor_seconds
+        steps = measure.steps(server, requests, plan)
+        spent = server.processor_seconds - before
+    answered = sum(step.result.answered for step in steps)
+    times = [f"{s.signature} {s.result.p50:.1f} and {s.result.p99:.1f}" for s in steps]
+    return Row(
+        f"serving, local server {how}, 100 requests/s: processor time of one",
+        1e3 * spent / answered,
+        "ms",
+        detail=f"{' '.join(map(str, given))}; p50 and p99 ms: {', '.join(times)}".lstrip("; "),
+    )
 
 
 if __name__ == "__main__":

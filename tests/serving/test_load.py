@@ -103,6 +103,7 @@ def test_a_server_that_does_not_start(tmp_path):
 def test_own_process_is_stopped(base_path):
     with ServerProcess(base_path) as server:
         assert server.version == 12 and server.megabytes > 50
+        assert 0.1 < server.processor_seconds < 1000
         start = time.monotonic()
         assert server.terminate() == 0
         assert time.monotonic() - start < 20
