@@ -6,7 +6,6 @@ python -m benchmarks.operations warm [--items V]    # a request of one user, by 
 
 import argparse
 import collections
-import contextlib
 import pathlib
 import tempfile
 
@@ -33,26 +32,30 @@ def main():
     print("| operation | ms each time | runs each time |")
     print("|---|---|---|")
     rows = sorted(((kind, *found) for kind, found in spent.items()), key=lambda row: -row[1])
-    whole = ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))
+    whole = ("all", sum(row[1] for row in rows), sum(row[2] for row in rows))
     for kind, milliseconds, runs in [whole, *rows[:_SHOWN]]:
         print(f"| {kind} | {milliseconds / times:.3f} | {runs / times:.0f} |")
 
 
 def _steps(folder):
     """Traces steps of training; their number."""
+    import tensorflow as tf
+
     from cmclrec_tf.models import PlainRecommender
     from cmclrec_tf.training import averaged_adam
 
     dataset = data.prepared(folder / "prepared", data.histories(_USERS))
     model = training.compiled(PlainRecommender, averaged_adam, dataset, training.ALONE)
     training.fit(model, dataset, 1)  # makes the graph
-    with _traced(folder / "trace"):
+    with tf.profiler.experimental.Profile(str(folder / "trace")):
         training.fit(model, dataset, 1)
     return dataset.steps("train", training.BATCH)
 
 
 def _requests(folder, signature, items):
     """Traces requests of one user; their number."""
+    import tensorflow as tf
+
     from serving import warmup
     from serving.c_api import SavedModelSession
 
@@ -60,19 +63,10 @@ def _requests(folder, signature, items):
     asked = warmup.requests(dataset, 1)[signature]
     with SavedModelSession(folder / "1") as session:
         session.run(signature, asked)
-        with _traced(folder / "trace"):
+        with tf.profiler.experimental.Profile(str(folder / "trace")):
             for _ in range(_REQUESTS):
                 session.run(signature, asked)
     return _REQUESTS
-
-
-@contextlib.contextmanager
-def _traced(folder):
-    import tensorflow as tf
-
-    tf.profiler.experimental.start(str(folder))
-    yield
-    tf.profiler.experimental.stop()
 
 
 def _by_kind(folder):

@@ -35,27 +35,17 @@ class HeldEvents:
         # The oldest row that is left stands for those that are gone, too.
         events = np.ones(kept.sum(), np.int64)
         events[np.cumsum(kept) - kept] += counts - kept
+        if sum(column.nbytes for column in (*newest.values(), events)) > self._held // 2:
+            return _parts(newest, kept, counts)
         self._hold(**newest, events=events)
-        return self.taken() if self._bytes > self._held // 2 else []
+        return []
 
     def taken(self):
-        """Yields `(user, (number of events, [(time, (number, offset), item)]))`, oldest first.
+        """The `(user, (number of events, [(time, (number, offset), item)]))`, oldest first.
 
         They are accumulators of `NewestEvents`, and no longer held.
         """
-        if not self._columns:
-            return
-        newest, kept, counts = self._newest()
-        times, numbers, offsets = (np.asarray(newest[name]).tolist() for name in _PLACE)
-        items = newest["item"].to_pylist()
-        ends = np.cumsum(kept)
-        users = newest["user"].take(ends - 1).to_pylist()
-        start = 0
-        for user, count, end in zip(users, counts.tolist(), ends.tolist(), strict=True):
-            places = zip(numbers[start:end], offsets[start:end], strict=True)
-            found = zip(times[start:end], places, items[start:end], strict=True)
-            yield user, (count, list(found))
-            start = end
+        return _parts(*self._newest()) if self._columns else []
 
     def _hold(self, **columns):
         import pyarrow as pa
@@ -84,3 +74,17 @@ class HeldEvents:
         kept = np.minimum(rows, self._keep)
         order = order[np.arange(len(order)) >= np.repeat(ends - kept, rows)]
         return {name: array.take(pa.array(order)) for name, array in arrays.items()}, kept, counts
+
+
+def _parts(newest, kept, counts):
+    """What `_newest` gives, user by user, as of `taken`."""
+    times, numbers, offsets = (np.asarray(newest[name]).tolist() for name in _PLACE)
+    items = newest["item"].to_pylist()
+    ends = np.cumsum(kept)
+    users = newest["user"].take(ends - 1).to_pylist()
+    start = 0
+    for user, count, end in zip(users, counts.tolist(), ends.tolist(), strict=True):
+        places = zip(numbers[start:end], offsets[start:end], strict=True)
+        found = zip(times[start:end], places, items[start:end], strict=True)
+        yield user, (count, list(found))
+        start = end
