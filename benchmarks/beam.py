@@ -8,8 +8,8 @@ import pathlib
 import tempfile
 import time
 
-from benchmarks import table
-from benchmarks.table import Row
+from benchmarks import performance_table
+from benchmarks.performance_table import Row
 
 # The size of KuaiRec: 4.7 million watched videos of 7,176 users.
 ROWS, USERS, ITEMS, HISTORY = 4_700_000, 7176, 10_700, 50
@@ -89,7 +89,7 @@ def _measured(way, folder, rows):
     if not folder.exists():
         folder.mkdir()
         write_log(folder, rows)
-    return table.in_a_process("beam", way, folder)
+    return performance_table.in_a_process("beam", way, folder)
 
 
 def one(way, folder):
@@ -210,4 +210,4 @@ def _written(encoded, folder, name):
 
 
 if __name__ == "__main__":
-    table.main(measure, __doc__, one)
+    performance_table.main(measure, __doc__, one)

@@ -3,8 +3,8 @@
 python -m benchmarks.losses
 """
 
-from benchmarks import table
-from benchmarks.table import Row
+from benchmarks import performance_table
+from benchmarks.performance_table import Row
 
 WIDTH, BATCH, LENGTH, NEGATIVES = 64, 128, 50, 1024
 WAYS = ("materialised", "exact", "sampled")
@@ -20,7 +20,7 @@ def measure(quick):
         for way in WAYS:
             if way == "materialised" and size > _MOST_MATERIALISED:
                 continue
-            one = table.in_a_process("losses", way, size)
+            one = performance_table.in_a_process("losses", way, size)
             found[way, size] = one
             seconds = one["seconds"]
             floor, rate = one["floor"], one["gflops"]
@@ -95,4 +95,4 @@ def one(way, size):
 
 
 if __name__ == "__main__":
-    table.main(measure, __doc__, one)
+    performance_table.main(measure, __doc__, one)

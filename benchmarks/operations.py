@@ -9,7 +9,7 @@ import collections
 import pathlib
 import tempfile
 
-from benchmarks import data, serving, training
+from benchmarks import serving, synthetic, training_speed
 
 _USERS, _REQUESTS = 1280, 100
 _SHOWN = 20
@@ -20,7 +20,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("training", "warm", "cold"))
-    parser.add_argument("--items", type=int, default=data.ITEMS, help="V of a request")
+    parser.add_argument("--items", type=int, default=synthetic.ITEMS, help="V of a request")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -44,20 +44,20 @@ def _steps(folder):
     from cmclrec_tf.models import PlainRecommender
     from cmclrec_tf.training import averaged_adam
 
-    dataset = data.prepared(folder / "prepared", data.histories(_USERS))
-    model = training.compiled(PlainRecommender, averaged_adam, dataset, training.ALONE)
-    training.fit(model, dataset, 1)  # makes the graph
+    dataset = synthetic.prepared(folder / "prepared", synthetic.histories(_USERS))
+    model = training_speed.compiled(PlainRecommender, averaged_adam, dataset, training_speed.ALONE)
+    training_speed.fit(model, dataset, 1)  # makes the graph
     with tf.profiler.experimental.Profile(str(folder / "trace")):
-        training.fit(model, dataset, 1)
-    return dataset.steps("train", training.BATCH)
+        training_speed.fit(model, dataset, 1)
+    return dataset.steps("train", training_speed.BATCH)
 
 
 def _requests(folder, signature, items):
     """Traces requests of one user; their number."""
     import tensorflow as tf
 
-    from serving import warmup
-    from serving.c_api import SavedModelSession
+    from serving.c_api.session import SavedModelSession
+    from serving.export import warmup
 
     _, dataset = serving.exported(folder / "prepared", folder / "1", items)
     asked = warmup.requests(dataset, 1)[signature]

@@ -8,7 +8,7 @@ import pathlib
 import subprocess
 import sys
 
-from benchmarks import table
+from benchmarks import performance_table
 
 NAMES = ("startup", "training", "evaluation", "beam", "serving", "losses")
 
@@ -35,8 +35,8 @@ def main():
         if done.returncode:
             failed.append(name)
         else:
-            rows += table.read(path)
-    text = table.text(rows)
+            rows += performance_table.read(path)
+    text = performance_table.text(rows)
     (out / "table.md").write_text(f"{text}\n")
     print(text)
     if failed:

@@ -6,8 +6,8 @@ python -m benchmarks.serving
 import pathlib
 import tempfile
 
-from benchmarks import data, table
-from benchmarks.table import Row
+from benchmarks import performance_table, synthetic
+from benchmarks.performance_table import Row
 
 _LARGEST = 1_000_000
 _RATES = (50, 100, 200, 300, 400, 500, 600)
@@ -44,9 +44,9 @@ def exported(prepared, version, size):
     """
     from cmclrec_tf import Config
     from cmclrec_tf.models import CMCLRec
-    from serving.export import export
+    from serving.export.saved_model import export
 
-    dataset = data.prepared(prepared, data.every_item(size))
+    dataset = synthetic.prepared(prepared, synthetic.every_item(size))
     model = CMCLRec(dataset.schema, Config())
     model(next(iter(dataset.batches("test", 1))))
     export(model, dataset, version)
@@ -58,9 +58,9 @@ def _in_process(prepared, version, size, quick):
     import tensorflow as tf
 
     from benchmarks.machine import median_seconds, read_gigabytes
-    from serving import warmup
-    from serving.c_api import SavedModelSession
-    from serving.signatures import Signatures
+    from serving.c_api.session import SavedModelSession
+    from serving.export import warmup
+    from serving.export.signatures import Signatures
 
     model, dataset = exported(prepared, version, size)
     config, batch = model.config, next(iter(dataset.batches("test", 1)))
@@ -143,4 +143,4 @@ def _processor_time(base, how, flags, quick):
 
 
 if __name__ == "__main__":
-    table.main(measure, __doc__)
+    performance_table.main(measure, __doc__)

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 
 from cmclrec_tf import Config
+from cmclrec_tf.data.in_memory import prepare_tables
+from cmclrec_tf.data.vocabulary import read
 from cmclrec_tf.schema import MULTI, NUMERIC, Feature
-from cmclrec_tf.tables import prepare_tables
 from cmclrec_tf.training import train
-from cmclrec_tf.vocabulary import read
-from serving.export import export
+from serving.export.saved_model import export
 
 _FEATURES = (Feature("age", NUMERIC), Feature("team"), Feature("tags", MULTI))
 _CONFIG = {

@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from cmclrec_tf import vocabulary
 from cmclrec_tf.checkpoints import model_state
+from cmclrec_tf.data import vocabulary
 from cmclrec_tf.schema import FIRST_ID, ITEMS
 
 

@@ -7,8 +7,8 @@ import shutil
 
 import numpy as np
 
-from cmclrec_tf import vocabulary
 from cmclrec_tf.config import DRAW
+from cmclrec_tf.data import vocabulary
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, ITEMS
 

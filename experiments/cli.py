@@ -102,12 +102,12 @@ def _table(name):
 
     def add(described):
         def command(dataset, models, **options):
-            from experiments import tables
+            from experiments import table_kinds
             from experiments.quality import run
 
             done = run(
                 dataset,
-                getattr(tables, name.upper()),
+                getattr(table_kinds, name.upper()),
                 models=models and [row.strip() for row in models.split(",")],
                 command=_typed(),
                 **options,

@@ -14,8 +14,8 @@ from experiments import store
 from experiments.figure2_report import STATES, write
 from experiments.prepared import source
 from experiments.quality import Done, drawn, given
-from experiments.rows import rows
-from pipeline.folders import make_folder
+from experiments.table_rows import rows
+from pipeline.storage.folders import make_folder
 
 VECTORS = "vectors.npz"
 _BATCH = 256

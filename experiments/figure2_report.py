@@ -7,9 +7,9 @@ import numpy as np
 
 from cmclrec_tf.callbacks import write_projector
 from cmclrec_tf.schema import COLD, WARM
-from experiments.plots import figure
+from experiments.bar_plot import figure
 from experiments.results import deviation
-from experiments.table import Written, made_by, markdown_table, with_deviation
+from experiments.write_tables import Written, made_by, markdown_table, with_deviation
 
 STATES = ("before", "after")
 

@@ -90,7 +90,7 @@ class Made:
             "data_dir": str(self._data_dir),
             "root": str(self._root),
         }
-        command = [sys.executable, "-m", "experiments.prepare"]
+        command = [sys.executable, "-m", "experiments.prepare_process"]
         done = subprocess.run(command, input=json.dumps(request), text=True, check=False)
         if done.returncode:
             raise PrepareError(f"{folder}: it could not be prepared; see the lines above.")

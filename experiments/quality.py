@@ -9,11 +9,11 @@ import time
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TEST
-from experiments import store, table
+from experiments import store, write_tables
 from experiments.prepared import label, source
-from experiments.rows import rows
-from experiments.tables import QUALITY
-from pipeline.folders import make_folder
+from experiments.table_kinds import QUALITY
+from experiments.table_rows import rows
+from pipeline.storage.folders import make_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run(
     left = _Progress(runs, chosen)
     for number in range(runs):
         _run(datasets, out, number, chosen, left)
-    done = table.write(kind, out, name, chosen, runs, command)
+    done = write_tables.write(kind, out, name, chosen, runs, command)
     return Done(done.text, done.files, left.trained)
 
 
@@ -114,7 +114,7 @@ def _tuned(datasets, out, chosen, trials):
 
 def drawn(datasets, number, chosen):
     """The dataset of a run, and the rows as they are trained on it."""
-    from cmclrec_tf.input import PreparedDataset
+    from cmclrec_tf.data.prepared import PreparedDataset
 
     run_rows = [row.for_run(number) for row in chosen]
     longest = max(row.config.data.max_history for row in run_rows)

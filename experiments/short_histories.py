@@ -12,8 +12,8 @@ from cmclrec_tf.schema import FIRST_ID, PAD, TEST, VAL
 from experiments import store
 from experiments.prepared import label, source
 from experiments.quality import Done, drawn, given
-from experiments.rows import rows
-from pipeline.folders import make_folder
+from experiments.table_rows import rows
+from pipeline.storage.folders import make_folder
 
 MODEL, RANKS = "model.keras", "ranks.npz"
 # Newest events that are kept of a history; FULL keeps all.

@@ -20,7 +20,7 @@ from experiments.short_histories import (
     count_rule,
     share_rule,
 )
-from experiments.table import Written, made_by, markdown_table, with_deviation
+from experiments.write_tables import Written, made_by, markdown_table, with_deviation
 
 K = 20
 # What counts as a short history when one count is chosen for all.

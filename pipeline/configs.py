@@ -7,8 +7,8 @@ import importlib.util
 import pathlib
 
 from cmclrec_tf.errors import InputError
-from pipeline.folders import make_folder
-from serving.local_server import MODEL_NAME
+from pipeline.storage.folders import make_folder
+from serving.server.local_server import MODEL_NAME
 
 ROOT = "var"
 DATASET = "movielens-100k"
@@ -18,7 +18,7 @@ RUN_FN = "pipeline.trainer.run_fn"
 # The code that decides what a component leaves: globs below the rooms' folders.
 TRANSFORM_CODE = (
     ("pipeline", "preprocessing.py"),
-    ("cmclrec_tf", "vocabulary.py"),
+    ("cmclrec_tf", "data/vocabulary.py"),
     ("cmclrec_tf", "schema.py"),
 )
 GATE_CODE = (
@@ -31,27 +31,24 @@ TRAINER_CODE = (
     ("pipeline", "trainer.py"),
     ("pipeline", "tuner.py"),
     ("cmclrec_tf", "**/*.py"),
-    ("serving", "export.py"),
-    ("serving", "item_table.py"),
-    ("serving", "signatures.py"),
-    ("serving", "warmup.py"),
+    ("serving", "export/*.py"),
 )
 EVALUATOR_CODE = (
-    ("pipeline", "ranking_metrics.py"),
-    ("pipeline", "slices.py"),
+    ("pipeline", "evaluation/ranking_metrics.py"),
+    ("pipeline", "evaluation/slices.py"),
     ("cmclrec_tf", "evaluation/metrics.py"),
 )
 VALIDATOR_CODE = (
     ("pipeline", "components/serving_*.py"),
-    ("pipeline", "records.py"),
-    ("serving", "c_*.py"),
-    ("serving", "profiles.py"),
+    ("pipeline", "storage/records.py"),
+    ("serving", "c_api/*.py"),
+    ("serving", "client/inputs.py"),
 )
 CARD_CODE = (
     ("pipeline", "components/model_card.py"),
-    ("pipeline", "evaluated.py"),
-    ("pipeline", "model_card.py"),
-    ("pipeline", "slices.py"),
+    ("pipeline", "evaluation/results.py"),
+    ("pipeline", "evaluation/card_text.py"),
+    ("pipeline", "evaluation/slices.py"),
 )
 
 

@@ -8,14 +8,15 @@ from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 
 from cmclrec_tf import schema
-from pipeline import baseline, trainer, tuner
+from pipeline import trainer, tuner
+from pipeline.components import blessed_before
 from pipeline.components.model_card import ModelCard
 from pipeline.components.pusher import Pusher
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
 from pipeline.data import data_components
-from pipeline.evaluation import eval_config
-from pipeline.folders import is_remote
+from pipeline.evaluation.gate import eval_config
+from pipeline.storage.folders import is_remote
 
 CHECKPOINTS = "checkpoints"
 
@@ -35,7 +36,7 @@ def create_pipeline(
     make_trainer=Trainer,
     make_pusher=Pusher,
     trials=0,
-    make_baseline=baseline.blessed_before,
+    make_baseline=blessed_before.blessed_before,
     compare_drift=True,
 ):
     """Wires every component; a pure function of its arguments.
@@ -55,7 +56,7 @@ def create_pipeline(
             same arguments.
         trials: of the Tuner, whose best settings the Trainer takes; 0 leaves it out.
         make_baseline: function that makes the node which finds what a model is compared with, see
-            `baseline.blessed_before`.
+            `blessed_before.blessed_before`.
         compare_drift: see `data_components`.
 
     Returns:
@@ -67,7 +68,7 @@ def create_pipeline(
     data = data_components(spec, data_dir, config, sources.transform, sources.gate, compare_drift)
     features = tuple(spec.features)
     described = json.dumps(schema.Schema(features).to_dict()["features"])
-    starts = [baseline.start()] if config.finetune.warm_start else []
+    starts = [blessed_before.start()] if config.finetune.warm_start else []
     learning = {
         "examples": data.transform.outputs["transformed_examples"],
         "transform_graph": data.transform.outputs["transform_graph"],

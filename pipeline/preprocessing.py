@@ -5,6 +5,7 @@ import json
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from cmclrec_tf.data.vocabulary import clean
 from cmclrec_tf.schema import (
     FIRST_ID,
     HISTORY,
@@ -16,7 +17,6 @@ from cmclrec_tf.schema import (
     Feature,
     Schema,
 )
-from cmclrec_tf.vocabulary import clean
 
 FEATURES = "features"
 MOST = "most"

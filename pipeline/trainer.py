@@ -13,12 +13,12 @@ import tensorflow_transform as tft
 
 from cmclrec_tf import replicas, schema, warm_start
 from cmclrec_tf.config import Config
+from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.input import PreparedDataset
 from cmclrec_tf.training import train
-from pipeline import staging
-from pipeline.folders import is_remote
-from serving.export import export
+from pipeline.storage import staging
+from pipeline.storage.folders import is_remote
+from serving.export.saved_model import export
 
 # Beside the export, so that no server gets it.
 WEIGHTS = "Weights"

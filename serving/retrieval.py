@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from cmclrec_tf.errors import InputError
-from serving import item_table
+from serving.export import item_table
 
 BRUTE_FORCE, STREAMING, SCANN = "brute_force", "streaming", "scann"
 KINDS = (BRUTE_FORCE, STREAMING, SCANN)

@@ -114,7 +114,7 @@ def records():
 
 @pytest.fixture(scope="session")
 def dataset(records, tmp_path_factory):
-    from cmclrec_tf.tables import prepare_tables
+    from cmclrec_tf.data.in_memory import prepare_tables
 
     folder = tmp_path_factory.mktemp("prepared") / "clusters"
     return prepare_tables(records, FEATURES, folder, max_history=8, name="clusters")
@@ -163,7 +163,7 @@ def model(model_folder):
 @pytest.fixture(scope="session")
 def exported(model, dataset, made_once):
     """The folder of its export, a version inside a model folder."""
-    from serving.export import export
+    from serving.export.saved_model import export
 
     return made_once("cmclrec", lambda folder: export(model, dataset, folder / "1")) / "1"
 
@@ -171,7 +171,7 @@ def exported(model, dataset, made_once):
 @pytest.fixture(scope="session")
 def session(exported):
     """The export, loaded as a C++ server loads it."""
-    from serving.c_api import SavedModelSession
+    from serving.c_api.session import SavedModelSession
 
     with SavedModelSession(exported) as session:
         yield session

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from cmclrec_tf import augment, checks
+from cmclrec_tf import augment
 from cmclrec_tf.callbacks import Progress
+from cmclrec_tf.config import checks
 from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
 from cmclrec_tf.models import ranking

@@ -20,8 +20,8 @@ from pipeline.datasets import DatasetSpec, states
 from pipeline.transforms import counters
 from pipeline.transforms.example import to_example
 from pipeline.transforms.guard import Guarded
+from pipeline.transforms.read_tables import REJECTS
 from pipeline.transforms.record import EVERYBODY, RECORD_VERSION
-from pipeline.transforms.tables import REJECTS
 from pipeline.transforms.user_records import CurrentUsers, UserRecords
 
 COMPONENT = "ExampleGen"

@@ -17,7 +17,7 @@ from tfx.types import standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
 from cmclrec_tf.schema import USER_ID
-from pipeline.records import parse
+from pipeline.storage.records import parse
 
 COMPONENT = "Lists"
 FILES = "lists"

@@ -13,13 +13,14 @@ from tfx.types import standard_artifacts
 from tfx.types.experimental import simple_artifacts
 from tfx.utils import io_utils
 
-from cmclrec_tf import schema, vocabulary
+from cmclrec_tf import schema
 from cmclrec_tf.config import Config
-from pipeline import model_card
+from cmclrec_tf.data import vocabulary
 from pipeline.components.example_gen import user_counts
 from pipeline.components.population import summary, users_by_split
 from pipeline.components.serving_validator import failures
-from pipeline.evaluated import read_failures, read_metrics, read_slices
+from pipeline.evaluation import card_text
+from pipeline.evaluation.results import read_failures, read_metrics, read_slices
 from pipeline.transforms import counters
 from pipeline.tuner import chosen
 
@@ -40,7 +41,7 @@ def ModelCard(  # noqa: N802
     sources: Parameter[str],
     tuned: InputArtifact[standard_artifacts.HyperParameters] = None,
 ):
-    """Writes `model_card.md`, `model_card.html` and the plot of both.
+    """Writes `card_text.md`, `card_text.html` and the plot of both.
 
     Args:
         examples: raw user records, with the counts of users.
@@ -61,7 +62,7 @@ def ModelCard(  # noqa: N802
 
     counts = user_counts(examples)
     described = tuple(schema.Feature(**values) for values in json.loads(features))
-    facts = model_card.Facts(
+    facts = card_text.Facts(
         **json.loads(dataset),
         population=summary(counts),
         fields=tuple(_fields(described, counts, tokens)),
@@ -73,19 +74,19 @@ def ModelCard(  # noqa: N802
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         made=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
     )
-    text = model_card.markdown(facts)
+    text = card_text.markdown(facts)
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, model_card.PLOT)
-        model_card.draw(facts, path)
+        path = os.path.join(folder, card_text.PLOT)
+        card_text.draw(facts, path)
         with open(path, "rb") as file:
             plot = file.read()
-        io_utils.copy_file(path, os.path.join(card.uri, model_card.PLOT))
+        io_utils.copy_file(path, os.path.join(card.uri, card_text.PLOT))
     io_utils.write_string_file(os.path.join(card.uri, MARKDOWN), text)
-    io_utils.write_string_file(os.path.join(card.uri, HTML), model_card.page(text, plot))
+    io_utils.write_string_file(os.path.join(card.uri, HTML), card_text.page(text, plot))
 
 
 def _fields(features, counts, tokens):
-    """`model_card.Field` of each user feature.
+    """`card_text.Field` of each user feature.
 
     Args:
         features: tuple of `schema.Feature`.
@@ -96,4 +97,4 @@ def _fields(features, counts, tokens):
     for feature in features:
         known = counts.get(counters.valued(feature.name), 0) / train
         values = None if feature.is_numeric else len(tokens(feature.name))
-        yield model_card.Field(feature.name, feature.kind, known, values)
+        yield card_text.Field(feature.name, feature.kind, known, values)

@@ -8,7 +8,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from pipeline.folders import is_remote
+from pipeline.storage.folders import is_remote
 from serving import versions
 
 

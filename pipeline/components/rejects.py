@@ -12,7 +12,7 @@ _SHOWN = 3
 
 
 def read(folder):
-    """The rejects of a folder, see `pipeline.transforms.tables`, in the order of their places.
+    """The rejects of a folder, see `pipeline.transforms.read_tables`, in the order of their places.
 
     Returns:
         list of dicts; empty when there is no folder.

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from cmclrec_tf import schema
-from pipeline.records import parse, profile
-from serving.c_api import SavedModelSession
-from serving.profiles import cold_inputs, padded
+from pipeline.storage.records import parse, profile
+from serving.c_api.session import SavedModelSession
+from serving.client.inputs import cold_inputs, padded
 
 SIGNATURES = ("warm", "cold", "serving_default", "user_embedding")
 # Two batch shapes may round differently in the last bits.

@@ -11,10 +11,11 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from cmclrec_tf import schema, vocabulary
-from pipeline import staging
+from cmclrec_tf import schema
+from cmclrec_tf.data import vocabulary
 from pipeline.components import serving_checks
-from pipeline.records import parse, read
+from pipeline.storage import staging
+from pipeline.storage.records import parse, read
 
 # The layout that TFX's own InfraValidator writes.
 BLESSED_FILE = "INFRA_BLESSED"

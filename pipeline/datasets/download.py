@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 
 from cmclrec_tf.errors import InputError
-from pipeline.folders import is_remote, make_folder
+from pipeline.storage.folders import is_remote, make_folder
 
 CACHE_VARIABLE = "CMCLREC_CACHE"
 _DIGESTS = "SHA256SUMS"

@@ -9,8 +9,8 @@ import zlib
 
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import delimited, parquet
-from pipeline.files import listed, open_bytes
-from pipeline.folders import is_bigquery
+from pipeline.storage.files import listed, open_bytes
+from pipeline.storage.folders import is_bigquery
 
 
 def is_parquet(path):
@@ -26,7 +26,7 @@ def opened(path):
     """A table's file for reading bytes, without its compression.
 
     Args:
-        path: of the file, on any file system that `pipeline.files` reads.
+        path: of the file, on any file system that `pipeline.storage.files` reads.
 
     Raises:
         InputError: a file that says it is compressed and is not, or is cut off or damaged.

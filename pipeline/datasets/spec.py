@@ -10,7 +10,7 @@ import yaml
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Schema
 from pipeline.datasets.strict import build
-from pipeline.datasets.tables import Interactions, Items, Source, Users, check_file
+from pipeline.datasets.table_specs import Interactions, Items, Source, Users, check_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import runtime_parameter_utils
 
 from cmclrec_tf.errors import InputError
-from pipeline import artifacts
-from pipeline.outputs import Outputs
+from pipeline.metadata import integrity
+from pipeline.metadata.outputs import Outputs
 from pipeline.runners.quiet import quiet
 
 # The default runner would first try to fetch and start another one, a Go binary. In-memory is
@@ -51,7 +51,7 @@ def run(pipeline):
         try:
             _Runner(pipeline).run(pipeline)
         except Exception as error:
-            found = _input_error(error) or artifacts.damage(
+            found = _input_error(error) or integrity.damage(
                 _metadata(pipeline), pipeline.pipeline_info.pipeline_name
             )
             if found is None:
@@ -83,14 +83,14 @@ class _Runner(LocalDagRunner):
             again, end = ("\r", "") if sys.stderr.isatty() else ("", "\n")
             print(title, end=end, file=sys.stderr, flush=True)
             start = time.monotonic()
-            for folder in artifacts.set_aside(self._metadata, name, node_id):
+            for folder in integrity.set_aside(self._metadata, name, node_id):
                 print(f"{folder} is not as it was left; made anew", file=sys.stderr, flush=True)
             try:
                 super().run_with_ir(_only(pipeline, node_id), run_options)
             except BaseException:
                 print(f"{again}{title} failed", file=sys.stderr, flush=True)
                 raise
-            artifacts.seal(self._metadata, name, node_id)
+            integrity.seal(self._metadata, name, node_id)
             seconds = time.monotonic() - start
             cached = " (cached)" if Outputs(self._metadata, name).was_cached(node_id) else ""
             print(f"{again}{title} {seconds:.1f} s{cached}", file=sys.stderr, flush=True)

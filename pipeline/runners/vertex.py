@@ -15,7 +15,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 )
 
 from cmclrec_tf.errors import InputError
-from pipeline.folders import make_folder
+from pipeline.storage.folders import make_folder
 
 TRAINER = "Trainer"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,127}")

@@ -8,11 +8,11 @@ import csv
 
 from pipeline.datasets.delimited import fields
 from pipeline.datasets.formats import inspect, is_parquet
-from pipeline.folders import BIGQUERY, is_bigquery
+from pipeline.storage.folders import BIGQUERY, is_bigquery
 from pipeline.transforms import read_bigquery
 from pipeline.transforms.read_parquet import ReadParquet
 from pipeline.transforms.read_rows import ReadRows, Spans, row_number
-from pipeline.transforms.rows import MalformedError
+from pipeline.transforms.row_values import MalformedError
 
 
 def layout(table, folder):

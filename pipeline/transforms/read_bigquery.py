@@ -7,7 +7,7 @@ import math
 
 import apache_beam as beam
 
-from pipeline.transforms.rows import MalformedError
+from pipeline.transforms.row_values import MalformedError
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 

@@ -4,12 +4,12 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
-from pipeline.transforms import plain_lines, rows
+from pipeline.transforms import plain_lines, row_values
 from pipeline.transforms.held_events import HeldEvents
 from pipeline.transforms.layouts import layout
 from pipeline.transforms.newest import MergedNewest, NewestEvents
 from pipeline.transforms.read_rows import SPAN, blocks, lines
-from pipeline.transforms.tables import ParseInteraction, ReadTable
+from pipeline.transforms.read_tables import ParseInteraction, ReadTable
 
 
 class ReadNewest(ReadTable):
@@ -92,7 +92,7 @@ class _NewestOfSpan(ParseInteraction):
             kept = self._matching(columns)
             timed = self._timed(columns[table.time])
             times = self._times(columns[table.time].filter(pa.array(kept & timed)))
-        except rows.MalformedError:
+        except row_values.MalformedError:
             return None
         counted = {
             self._left_out: ~kept,
@@ -115,14 +115,16 @@ class _NewestOfSpan(ParseInteraction):
     def _timed(self, texts):
         if not self._table.drop_without_time:
             return np.ones(len(texts), bool)
-        return ~_each(texts, lambda text: rows.is_missing({"time": text}, "time"))
+        return ~_each(texts, lambda text: row_values.is_missing({"time": text}, "time"))
 
     def _times(self, texts):
         name, decimals = self._table.time, self._table.time_decimals
         whole = plain_lines.digits(texts) if decimals == 0 else None
         if whole is not None:
             return whole
-        return np.array([rows.time({name: t}, name, decimals) for t in texts.to_pylist()], np.int64)
+        return np.array(
+            [row_values.time({name: t}, name, decimals) for t in texts.to_pylist()], np.int64
+        )
 
 
 def _each(texts, verdict):

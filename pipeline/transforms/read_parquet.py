@@ -3,7 +3,7 @@
 import apache_beam as beam
 
 from pipeline.datasets import parquet
-from pipeline.files import open_bytes
+from pipeline.storage.files import open_bytes
 
 
 class ReadParquet(beam.PTransform):

@@ -6,7 +6,7 @@ import math
 import apache_beam as beam
 
 from pipeline.datasets.formats import is_gzip, opened
-from pipeline.files import size
+from pipeline.storage.files import size
 
 SPAN = 16 << 20
 

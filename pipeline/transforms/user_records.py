@@ -10,8 +10,8 @@ from pipeline.transforms.layouts import is_text
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_newest import ReadNewest
 from pipeline.transforms.read_rows import SPAN
+from pipeline.transforms.read_tables import ReadInteractions, ReadUsers
 from pipeline.transforms.record import EVERYBODY, build_records, current_record, events_needed
-from pipeline.transforms.tables import ReadInteractions, ReadUsers
 
 
 class UserRecords(beam.PTransform):

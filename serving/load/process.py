@@ -13,7 +13,7 @@ import threading
 from cmclrec_tf.errors import ReadableError
 
 # The command itself, whether or not the package is installed.
-_COMMAND = "from serving.cli import serve; serve(prog_name='cmclrec serve')"
+_COMMAND = "from serving.commands.serve import serve; serve(prog_name='cmclrec serve')"
 _SERVING = re.compile(r"Serving .* version (\d+) on (\S+):(\d+) \(gRPC\)(?:, \S+:(\d+) \(REST\))?")
 
 

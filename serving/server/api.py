@@ -8,7 +8,7 @@ import time
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from serving.c_api import SavedModelError
+from serving.c_api.session import SavedModelError
 from serving.server import requests
 from serving.server.logs import event
 

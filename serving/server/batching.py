@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 
 from cmclrec_tf.errors import InputError
-from serving.c_api import SavedModelError
+from serving.c_api.session import SavedModelError
 from serving.server import text_protos
 from serving.server.requests import RequestError
 

@@ -1,7 +1,7 @@
 """A version's folder to what answers."""
 
 from cmclrec_tf.errors import InputError
-from serving.c_api import SavedModelError, SavedModelSession
+from serving.c_api.session import SavedModelError, SavedModelSession
 from serving.server import rehearsal
 from serving.server.batching import Batcher, Batching, Direct
 from serving.server.catalog import Servable

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import model_pb2
 
 from cmclrec_tf.errors import InputError
-from serving.server import metrics, requests, rest_json
+from serving.server import prometheus_metrics, requests, rest_json
 from serving.server.api import refusals
 
 _CODE = grpc.StatusCode
@@ -138,7 +138,7 @@ class Rest:
 
     async def _metrics(self, request):
         text = await asyncio.get_running_loop().run_in_executor(self._pool, self._api.metrics.text)
-        return web.Response(body=text, headers={"Content-Type": metrics.CONTENT_TYPE})
+        return web.Response(body=text, headers={"Content-Type": prometheus_metrics.CONTENT_TYPE})
 
 
 def _guarded(work):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cmclrec_tf.tables import prepare_tables
+from cmclrec_tf.data.in_memory import prepare_tables
 from tests.conftest import FEATURES
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from cmclrec_tf import training
 from cmclrec_tf.config import Config
+from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.input import PreparedDataset
 from experiments import figure2
 from experiments.cli import experiment
 from experiments.figure2_report import cosines, numbers

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cmclrec_tf.config import DataConfig
-from cmclrec_tf.input import PreparedDataset
+from cmclrec_tf.data.prepared import PreparedDataset
 from experiments.prepared import Made, PrepareError
 from tests.pipeline.fixtures import cold_users, write_clusters
 

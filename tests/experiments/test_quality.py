@@ -10,9 +10,9 @@ import yaml
 from click.testing import CliRunner
 
 from cmclrec_tf.errors import InputError
-from experiments import tables
+from experiments import table_kinds
 from experiments.cli import experiment
-from experiments.rows import DEFAULT_ROWS
+from experiments.table_rows import DEFAULT_ROWS
 from tests.conftest import eagerly
 from tests.experiments.toy import prepare
 
@@ -96,7 +96,7 @@ def test_the_table_from_the_ranks(setting, values, model):
 
 def test_cold_users_on_all_that_was_removed(setting, values):
     """Popularity's list, from the train users' events; its recall of several items by hand."""
-    from cmclrec_tf.input import PreparedDataset
+    from cmclrec_tf.data.prepared import PreparedDataset
 
     for run in range(RUNS):
         dataset = PreparedDataset.load(setting / f"salt{run}")
@@ -232,7 +232,7 @@ def test_other_tables(shown, setting, tmp_path, table, models, there, pair, prin
     with eagerly():
         text = _quality(setting, *given, table=table)
     assert text.count("there already") == there * RUNS
-    names = models.split(",") if models else getattr(tables, table.upper()).rows
+    names = models.split(",") if models else getattr(table_kinds, table.upper()).rows
     with open(tmp_path / "out" / f"{table}.csv", newline="") as file:
         lines = list(csv.reader(file))
     found = {tuple(line[:4]): line[4] for line in lines}

@@ -4,9 +4,9 @@ import pytest
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
-from experiments import rows as module
-from experiments import spaces, tables
-from experiments.rows import DEFAULT_ROWS, rows
+from experiments import spaces, table_kinds
+from experiments import table_rows as module
+from experiments.table_rows import DEFAULT_ROWS, rows
 
 
 def test_each_row_has_its_own_preset():
@@ -62,7 +62,7 @@ def test_a_feature_mlp_has_settings_of_its_own():
     assert changed.setting("events") == "last"
 
 
-@pytest.mark.parametrize("name", [n for n in tables.TABLE1.rows if n not in ("random",)])
+@pytest.mark.parametrize("name", [n for n in table_kinds.TABLE1.rows if n not in ("random",)])
 def test_what_is_tuned_is_there_to_tune(name):
     (row,) = rows([name], "my-data")
     values = spaces.space(row)

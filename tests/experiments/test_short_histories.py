@@ -9,9 +9,9 @@ import yaml
 from click.testing import CliRunner
 
 import cmclrec_tf.models  # noqa: F401 - its classes are what a model's file names
+from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate
-from cmclrec_tf.input import PreparedDataset
 from experiments import short_histories
 from experiments.cli import experiment
 from experiments.short_histories import COLD, EVENTS, FULL, RULES, WARM, count_rule, share_rule
@@ -93,7 +93,7 @@ def test_what_exists_is_not_trained_again(setting, shown, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("experiments.rows.Row.train", fail)
+    monkeypatch.setattr("experiments.table_rows.Row.train", fail)
     before = (setting / "out" / "short-histories-default.md").read_text()
     assert before in _run(setting) + "\n"
 

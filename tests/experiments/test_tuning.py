@@ -6,7 +6,7 @@ import pytest
 
 from cmclrec_tf.config import Config
 from experiments import tuning
-from experiments.rows import rows
+from experiments.table_rows import rows
 from tests.conftest import TINY
 
 TRIALS = 3
@@ -25,8 +25,8 @@ def scored(monkeypatch):
         assert model is seen[-1] or model == seen[-1]
         return 0.5 - abs(row.setting("model.dropout") - 0.4)
 
-    monkeypatch.setattr("experiments.rows.Row.train", train)
-    monkeypatch.setattr("experiments.rows.Row.validate", validate)
+    monkeypatch.setattr("experiments.table_rows.Row.train", train)
+    monkeypatch.setattr("experiments.table_rows.Row.validate", validate)
     return seen
 
 
@@ -69,7 +69,7 @@ def test_a_killed_search_goes_on(scored, dataset, tmp_path, monkeypatch):
         return row
 
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.rows.Row.train", killed)
+        patch.setattr("experiments.table_rows.Row.train", killed)
         with pytest.raises(KeyboardInterrupt):
             tuning.tuned(_row("sasrec"), dataset, tmp_path / "killed", TRIALS)
     again = tuning.tuned(_row("sasrec"), dataset, tmp_path / "killed", TRIALS)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.schema import Feature
-from cmclrec_tf.tables import prepare_tables
 
 
 def prepare(folder, run):

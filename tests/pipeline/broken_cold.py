@@ -2,7 +2,7 @@
 
 from cmclrec_tf.training import train
 from pipeline.trainer import inputs
-from serving.export import export
+from serving.export.saved_model import export
 
 
 def run_fn(fn_args):

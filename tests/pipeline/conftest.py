@@ -39,8 +39,8 @@ class Setting:
     config: Config = CONFIG
 
     def run(self, **changes):
+        from pipeline.commands.run import run_pipeline
         from pipeline.datasets import load_spec
-        from pipeline.run import run_pipeline
 
         spec = load_spec(self.spec)
         return run_pipeline(spec, self.data_dir, self.config, self.root, **changes)

@@ -141,7 +141,7 @@ def run_evaluator(folder, answers, config, model, baseline=None, keep=lambda col
     from tfx.types import standard_artifacts
     from tfx.utils import proto_utils
 
-    from pipeline.evaluation import eval_config
+    from pipeline.evaluation.gate import eval_config
 
     examples = standard_artifacts.Examples()
     examples.uri, examples.split_names = str(folder / "examples"), '["test"]'

@@ -18,7 +18,7 @@ BESIDE = ("ExampleValidator", "DataGate", "Baseline", "ModelCard")
 
 
 def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
-    from pipeline.cli import pipeline
+    from pipeline.commands.cli import pipeline
 
     where = ("--dataset", str(setting.spec), "--root", str(setting.root))
     told = CliRunner().invoke(pipeline, ["lineage", str(first_run.pushed), *where])
@@ -58,7 +58,7 @@ def lists(first_run, setting, tmp_path_factory):
     """Rows of `cmclrec pipeline lists` by user id; a newcomer has joined since the run."""
     import pyarrow.parquet
 
-    from pipeline.cli import pipeline
+    from pipeline.commands.cli import pipeline
 
     raw, out = tmp_path_factory.mktemp("now") / "raw", tmp_path_factory.mktemp("lists")
     shutil.copytree(setting.data_dir, raw)
@@ -73,7 +73,7 @@ def lists(first_run, setting, tmp_path_factory):
 
 
 def test_lists_of_warm_users_are_what_warm_answers_to_whole_histories(first_run, setting, lists):
-    from serving.c_api import SavedModelSession
+    from serving.c_api.session import SavedModelSession
 
     lines = [line.split(",") for line in (setting.data_dir / "interactions.csv").open()][1:]
     histories = {}
@@ -92,7 +92,7 @@ def test_lists_of_warm_users_are_what_warm_answers_to_whole_histories(first_run,
 
 
 def test_the_list_of_a_newcomer_is_what_cold_answers(first_run, lists):
-    from serving.c_api import SavedModelSession
+    from serving.c_api.session import SavedModelSession
 
     profile = {"age": 25.0, "job": b"nurse", "zip": b"12345"}
     inputs = {name: np.array([value], object) for name, value in profile.items()}
@@ -113,7 +113,7 @@ def test_the_list_of_a_newcomer_is_what_cold_answers(first_run, lists):
     ],
 )
 def test_lists_that_cannot_be_made_are_refused(first_run, setting, tmp_path, more, said):
-    from pipeline.cli import pipeline
+    from pipeline.commands.cli import pipeline
 
     where = ("--dataset", str(setting.spec), "--data-dir", str(setting.data_dir))
     more = [*where, "--root", str(setting.root), "--out", str(tmp_path), *more]
@@ -124,11 +124,11 @@ def test_lists_that_cannot_be_made_are_refused(first_run, setting, tmp_path, mor
 
 @pytest.mark.slow
 def test_a_model_of_other_features_makes_no_lists(first_run, setting, tmp_path):
-    from pipeline import lists
+    from pipeline.commands import bulk_lists
 
     users = first_run.spec.users
     spec = dataclasses.replace(
         first_run.spec, users=dataclasses.replace(users, features=users.features[1:])
     )
     with pytest.raises(InputError, match="other user features than clusters has now"):
-        lists.make(spec, setting.data_dir, first_run.folders, None, 5, tmp_path)
+        bulk_lists.make(spec, setting.data_dir, first_run.folders, None, 5, tmp_path)

@@ -61,7 +61,7 @@ class Past:
 
     def before(self, candidate):
         """The model that the candidate is compared with, or None."""
-        from pipeline.baseline import BlessedBefore
+        from pipeline.components.blessed_before import BlessedBefore
 
         given = {
             "candidate": [candidate],
@@ -154,7 +154,7 @@ def test_a_model_does_not_come_from_the_one_that_it_was_compared_with(past):
     """Not even if that one was the last to be trained, out of the cache."""
     from tfx.types import standard_artifacts
 
-    from pipeline.history import History
+    from pipeline.metadata.lineage import History
 
     first, second = past.model(_settings(seed=1)), past.model(_settings(seed=2))
     told = {"custom_config": json.dumps(_settings(seed=1))}

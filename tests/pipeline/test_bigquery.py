@@ -12,7 +12,7 @@ from cmclrec_tf.errors import InputError
 from pipeline.datasets import check, load_spec, states
 from pipeline.transforms.layouts import layout
 from pipeline.transforms.read_bigquery import placed
-from pipeline.transforms.rows import MalformedError
+from pipeline.transforms.row_values import MalformedError
 from pipeline.transforms.user_records import UserRecords
 from tests.pipeline.fixtures import TWELVE_SPEC, TWELVE_USERS, write_spec
 
@@ -83,7 +83,7 @@ def test_a_name_that_is_no_table_is_refused(tmp_path):
 
 @pytest.mark.pipeline
 def test_a_job_over_tables_is_compiled(spec, tmp_path):
-    from pipeline.compiling import compile_job
+    from pipeline.commands.compile_job import compile_job
 
     out = tmp_path / "job.json"
     folders = {"root": str(tmp_path / "root"), "serving_dir": str(tmp_path / "serving")}

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from cmclrec_tf.errors import InputError
-from pipeline import cli
+from pipeline.commands import cli
 from tests.pipeline.fixtures import write_clusters
 
 COMMANDS = (cli.run, cli.quickstart)
@@ -78,7 +78,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 
 def test_help_is_quick_and_loads_no_tensorflow():
     script = (
-        "import sys; from click.testing import CliRunner; from pipeline import cli\n"
+        "import sys; from click.testing import CliRunner; from pipeline.commands import cli\n"
         "for c in (cli.prepare, cli.pipeline, cli.quickstart):\n"
         "    print(CliRunner().invoke(c, ['--help']).output)\n"
         "assert not {'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)\n"

@@ -87,7 +87,7 @@ def test_skew_is_between_train_and_test():
 @pytest.fixture
 def curated(tmp_path):
     """A dataset, and a function that prepares it under the schema of a text."""
-    from pipeline.prepare import prepare
+    from pipeline.commands.prepare import prepare
 
     spec_path = write_clusters(tmp_path / "raw", n_users=120)
     plain = spec_path.read_text()

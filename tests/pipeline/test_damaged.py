@@ -12,8 +12,8 @@ import types
 import pytest
 
 from cmclrec_tf.config import Config, DataConfig
+from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.input import PreparedDataset
 from tests.pipeline.fixtures import write_clusters
 from tests.pipeline.test_prepare import SPLITS, _records
 
@@ -30,7 +30,7 @@ def setting(tmp_path_factory):
 
 
 def _prepare(setting, root):
-    from pipeline.prepare import prepare
+    from pipeline.commands.prepare import prepare
 
     return prepare(setting.spec, root / "out", CONFIG, setting.raw, root=root).folder
 

@@ -278,7 +278,7 @@ def test_without_a_source_the_data_dir_is_asked_for(tmp_path):
 
 def test_looking_at_files_needs_no_heavy_import():
     code = (
-        "import sys, pipeline.datasets, pipeline.prepare;"
+        "import sys, pipeline.datasets, pipeline.commands.prepare;"
         "heavy = {'tfx', 'apache_beam', 'tensorflow'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )

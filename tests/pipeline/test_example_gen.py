@@ -73,7 +73,7 @@ def component(tmp_path):
     from tfx.orchestration import metadata, pipeline
 
     from pipeline.components.example_gen import COMPONENT, example_gen, user_counts
-    from pipeline.outputs import Outputs
+    from pipeline.metadata.outputs import Outputs
     from pipeline.runners import local
 
     def run(spec, data_dir, data):

@@ -12,7 +12,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import check, fetch, load_spec, states, titles
-from pipeline.files import listed, state
+from pipeline.storage.files import listed, state
 from pipeline.transforms.user_records import UserRecords
 from tests.pipeline.fixtures import TWELVE, TWELVE_SPEC, write_clusters, write_spec, write_twelve
 from tests.pipeline.ram import ROOT, RamFileSystem

@@ -61,7 +61,7 @@ def _changed(answers, better=None, worse=None):
 def test_a_model_worse_in_one_segment_alone_is_not_blessed(
     answers, baseline, folder, better, worse
 ):
-    from pipeline.evaluated import read_failures, read_metrics
+    from pipeline.evaluation.results import read_failures, read_metrics
 
     changed = _changed(answers, better, worse)
     model = saved(changed, folder / f"worse-{worse}")
@@ -83,7 +83,7 @@ def test_a_model_worse_in_one_segment_alone_is_not_blessed(
 
 
 def test_an_equal_model_is_blessed(answers, baseline, folder):
-    from pipeline.evaluated import read_baseline, read_failures, read_metrics
+    from pipeline.evaluation.results import read_baseline, read_failures, read_metrics
 
     evaluation, blessed = run_evaluator(folder / "equal", answers, CONFIG, baseline, baseline)
     assert blessed and read_failures(evaluation) == []
@@ -91,7 +91,7 @@ def test_an_equal_model_is_blessed(answers, baseline, folder):
 
 
 def test_a_share_of_nothing_cannot_be_told(answers, folder):
-    from pipeline.evaluated import read_failures
+    from pipeline.evaluation.results import read_failures
 
     model = saved(_changed(answers, worse=COLD), folder / "nothing")
     evaluation, blessed = run_evaluator(folder / "of-nothing", answers, CONFIG, model, model)
@@ -117,13 +117,13 @@ def alone(answers, baseline, folder):
 
 
 def test_the_first_model_has_no_baseline(alone):
-    from pipeline.evaluated import read_baseline
+    from pipeline.evaluation.results import read_baseline
 
     assert read_baseline(alone) == {}
 
 
 def test_slices_are_the_users_of_a_value(answers, alone):
-    from pipeline.evaluated import read_metrics, read_slices
+    from pipeline.evaluation.results import read_metrics, read_slices
 
     expected = {}
     segments = {"overall": np.full(USERS, True), WARM: ~answers.cold, COLD: answers.cold}
@@ -147,8 +147,8 @@ def test_slices_are_the_users_of_a_value(answers, alone):
 
 
 def test_an_interval_holds_the_mean_of_95_in_100_samples(answers, alone):
-    from pipeline.evaluated import read_metrics
-    from pipeline.slices import interval
+    from pipeline.evaluation.results import read_metrics
+    from pipeline.evaluation.slices import interval
 
     name = f"ndcg@{CUT}"
     values = answers.by_user(CUT)[name][~answers.cold]
@@ -159,7 +159,7 @@ def test_an_interval_holds_the_mean_of_95_in_100_samples(answers, alone):
 
 
 def test_an_interval_stays_within_what_a_metric_can_be():
-    from pipeline.slices import interval
+    from pipeline.evaluation.slices import interval
 
     assert interval({"a": 0.01, "a_error": 0.1}, "a") == pytest.approx((0, 0.206), abs=1e-4)
     assert interval({"a": 1.0, "a_error": 0.0}, "a") == (1, 1)
@@ -175,7 +175,7 @@ def test_an_interval_stays_within_what_a_metric_can_be():
     ],
 )
 def test_a_slice_that_cannot_be_made_is_refused(name, rule):
-    from pipeline.evaluation import eval_config
+    from pipeline.evaluation.gate import eval_config
 
     wanted = dataclasses.replace(CONFIG.evaluate, slices=("job", name))
     with pytest.raises(InputError, match=rf"evaluate.slices=\['job', '{name}'\].*: {rule}"):

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from cmclrec_tf.config import Config
-from pipeline import model_card
-from pipeline.slices import Slice
+from pipeline.evaluation import card_text
+from pipeline.evaluation.slices import Slice
 
 ROW = {
     "users": 400.0,
@@ -15,14 +15,14 @@ ROW = {
     "recall@20": 0.2,
     "coverage@20": 321.0,
 }
-FACTS = model_card.Facts(
+FACTS = card_text.Facts(
     name="toy",
     origin="made by hand",
     terms="",
     population="9 train (warm) users",
     fields=(
-        model_card.Field("job", "categorical", 0.25, 12),
-        model_card.Field("age", "numeric", 1.0, None),
+        card_text.Field("job", "categorical", 0.25, 12),
+        card_text.Field("age", "numeric", 1.0, None),
     ),
     items=50,
     config=Config.from_dict({"model": {"width": 8}, "seed": 3}),
@@ -35,7 +35,7 @@ FACTS = model_card.Facts(
 
 
 def test_it_tells_data_quality_limits_and_making():
-    text = model_card.markdown(FACTS)
+    text = card_text.markdown(FACTS)
     for part in (
         "**Blessed**",
         "out of 50.",
@@ -52,7 +52,7 @@ def test_it_tells_data_quality_limits_and_making():
 
 
 def test_means_come_with_intervals():
-    text = model_card.markdown(FACTS)
+    text = card_text.markdown(FACTS)
     # .2 and .1, 1.96 * .02 either way
     sure = "0.2000 (0.1608 to 0.2392) | 0.1000 (0.0608 to 0.1392) |"
     assert f"| warm | 400 | {sure}" in text and f"| cold | 40 | {sure}" in text
@@ -60,10 +60,10 @@ def test_means_come_with_intervals():
 
 
 def test_slices_are_told_largest_first_and_not_all_of_them():
-    text = model_card.markdown(FACTS)
+    text = card_text.markdown(FACTS)
     assert "## Quality by user feature" not in text and "its fairness" in text
     slices = tuple(Slice("job", f"v{i}|", "cold", {**ROW, "users": 90.0 - i}) for i in range(12))
-    text = model_card.markdown(dataclasses.replace(FACTS, slices=slices))
+    text = card_text.markdown(dataclasses.replace(FACTS, slices=slices))
     assert "| job | v0&#124; | cold | 90 | 0.2000 (0.1608 to 0.2392) |" in text
     assert "v9" in text and "v10" not in text
     assert "job has 2 more values" in text and "its fairness" not in text
@@ -71,21 +71,21 @@ def test_slices_are_told_largest_first_and_not_all_of_them():
 
 def test_a_model_that_is_not_blessed_says_why():
     facts = dataclasses.replace(FACTS, failures=("cold ndcg@20 = 0.1 is below its bound 0.2",))
-    text = model_card.markdown(facts)
+    text = card_text.markdown(facts)
     assert "**Not blessed**" in text and "**Blessed**" not in text
     assert "- cold ndcg@20 = 0.1 is below its bound 0.2" in text
 
 
 def test_a_segment_without_users_is_told():
-    text = model_card.markdown(dataclasses.replace(FACTS, rows={"warm": ROW}))
+    text = card_text.markdown(dataclasses.replace(FACTS, rows={"warm": ROW}))
     assert "No cold user was in the test split" in text
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "*a*", "![x](http://x)"])
 def test_names_are_no_markup(name, tmp_path):
-    facts = dataclasses.replace(FACTS, origin=name, fields=(model_card.Field(name, "multi", 1, 2),))
-    model_card.draw(facts, tmp_path / "plot.png")
-    page = model_card.page(model_card.markdown(facts), (tmp_path / "plot.png").read_bytes())
+    facts = dataclasses.replace(FACTS, origin=name, fields=(card_text.Field(name, "multi", 1, 2),))
+    card_text.draw(facts, tmp_path / "plot.png")
+    page = card_text.page(card_text.markdown(facts), (tmp_path / "plot.png").read_bytes())
     shown = page.replace("&#60;", "<")
     assert "<script" not in page and "<em>a" not in page and 'http://x"' not in page
     assert page.count("<td>") == 4 + 2 * 11 + 2 * 4 and page.count("<img") == 1, shown

@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from cmclrec_tf import vocabulary
+from cmclrec_tf.data import vocabulary
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import metrics
 from tests.pipeline.fixtures import cold_users
@@ -26,8 +26,8 @@ GATE_HALF = ("Trainer", "Evaluator", "ServingValidator", "ModelCard", "Pusher")
 @pytest.fixture(scope="module")
 def served(first_run):
     """The raw test records, and what the pushed model answers to them."""
-    from pipeline.records import parse, read
-    from serving.c_api import SavedModelSession
+    from pipeline.storage.records import parse, read
+    from serving.c_api.session import SavedModelSession
 
     records = list(read(first_run.test_files))
     with SavedModelSession(first_run.pushed) as session:
@@ -56,7 +56,7 @@ def test_every_component_ran_and_the_model_is_pushed(first_run):
 
 def test_the_pushed_model_keeps_the_signatures_contract(first_run):
     from pipeline.components.serving_checks import SIGNATURES
-    from serving.c_api import SavedModelSession
+    from serving.c_api.session import SavedModelSession
 
     features = {feature.name for feature in first_run.spec.features}
     with SavedModelSession(first_run.pushed) as session:
@@ -165,7 +165,7 @@ def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
 
 
 def test_a_refused_model_is_told_with_value_and_bound(broken_run, setting):
-    from pipeline.cli import run
+    from pipeline.commands.cli import run
 
     result = setting.invoke(run, "--run-fn", "tests.pipeline.broken_cold.run_fn")
     assert result.exit_code == 1
@@ -175,7 +175,7 @@ def test_a_refused_model_is_told_with_value_and_bound(broken_run, setting):
 
 def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting):
     """Other versions were refused, lost and pushed in between: none of it must matter."""
-    from pipeline.cli import quickstart
+    from pipeline.commands.cli import quickstart
 
     serving = broken_run.folders.serving
     (pushed,) = serving.iterdir()
@@ -199,7 +199,7 @@ def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting):
 def test_anomalies_are_counted_by_feature(first_run, tmp_path):
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-    from pipeline.run import Run
+    from pipeline.commands.run import Run
 
     for split, names in {"train": [], "val": ["job", "zip"]}.items():
         found = anomalies_pb2.Anomalies()
@@ -212,7 +212,7 @@ def test_anomalies_are_counted_by_feature(first_run, tmp_path):
 
 
 def test_a_failed_copy_leaves_nothing_beside_the_versions(first_run):
-    from pipeline.run import _serve_again
+    from pipeline.commands.run import _serve_again
 
     pushed, serving = first_run.pushed, first_run.folders.serving
     artifact = pathlib.Path(first_run.outputs.artifact("Pusher", "pushed_model").uri)
@@ -228,7 +228,7 @@ def test_a_failed_copy_leaves_nothing_beside_the_versions(first_run):
 
 
 def test_a_version_that_was_rolled_back_is_not_pushed_again(first_run):
-    from pipeline.run import _serve_again
+    from pipeline.commands.run import _serve_again
     from serving import versions
 
     pushed, before = first_run.pushed, _versions(first_run)
@@ -268,7 +268,7 @@ def test_the_trainer_takes_what_the_tuner_found(first_run, setting, monkeypatch)
     The last one here, as it pushes another model.
     """
     from cmclrec_tf import search
-    from pipeline import report
+    from pipeline.commands import run_report
 
     rate = "finetune.learning_rate"
     monkeypatch.setattr(search, "SPACE", {rate: (0.01,)})
@@ -276,7 +276,7 @@ def test_the_trainer_takes_what_the_tuner_found(first_run, setting, monkeypatch)
     run = lost.run(trials=2)
     assert run.tuned == {rate: 0.01}
     assert run.rows["warm"]["ndcg@5"] > 0.2
-    assert f"{rate}=0.01" in report.places(run)
+    assert f"{rate}=0.01" in run_report.places(run)
     assert f"`{rate} = 0.01`" in pathlib.Path(run.card, "model_card.md").read_text()
     again = lost.run(trials=2)
     for component in ("Tuner", "Trainer", "Pusher"):

@@ -31,7 +31,7 @@ def setting(tmp_path_factory):
 
 
 def _prepare(setting, out=None, config=CONFIG):
-    from pipeline.prepare import prepare
+    from pipeline.commands.prepare import prepare
 
     return prepare(setting.spec, out or setting.out, config, setting.raw, root=setting.root)
 
@@ -89,7 +89,7 @@ def test_the_folder_is_whole(prepared, setting):
 
 
 def test_it_loads(prepared, transformed):
-    from cmclrec_tf.input import PreparedDataset
+    from cmclrec_tf.data.prepared import PreparedDataset
 
     dataset = PreparedDataset.load(prepared.folder)
     assert dataset.users == {split: len(users) for split, users in transformed.items()}
@@ -198,10 +198,11 @@ def test_bad_data_stops_before_transform_until_they_are_mended(
     """The data half again, with a NaN planted into what the gate reads."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    from pipeline import artifacts, configs
+    from pipeline import configs
+    from pipeline.metadata import integrity
 
     # Else the planted file would be set aside, as it is not as it was left.
-    monkeypatch.setattr(artifacts, "set_aside", lambda *_: [])
+    monkeypatch.setattr(integrity, "set_aside", lambda *_: [])
     # Another digest of its code: the gate that passed must not be answered from cache.
     monkeypatch.setattr(configs, "GATE_CODE", ())
     (path,) = setting.root.rglob("StatisticsGen/statistics/*/Split-val/FeatureStats.pb")

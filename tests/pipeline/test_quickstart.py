@@ -13,16 +13,16 @@ pytestmark = pytest.mark.pipeline
 
 
 def test_the_printed_command_asks_a_server(first_run):
-    from pipeline import quickstart, report
-    from serving.client import Client
-    from serving.local_server import LocalServer
-    from serving.recommend_cli import recommend
+    from pipeline.commands import quickstart, run_report
+    from serving.client.sync import Client
+    from serving.commands.recommend import recommend
+    from serving.server.local_server import LocalServer
 
     hobbies = {"age": 1234567.0, "job": "nurse", "hobbies": ["chess", "a b"], "zip": "it's"}
     with LocalServer(str(first_run.folders.serving), "cmclrec", port=0) as server:
         target = f"127.0.0.1:{server.port}"
         for profile in (hobbies, quickstart.first_profile(first_run), {}):
-            printed = report.next_commands(first_run, profile).splitlines()
+            printed = run_report.next_commands(first_run, profile).splitlines()
             (line,) = (line for line in printed if "recommend cold" in line)
             words = shlex.split(line, comments=True)
             asked = [*words[words.index("cold") :], "--target", target]
@@ -37,8 +37,8 @@ def test_the_printed_command_asks_a_server(first_run):
 def test_one_new_user_is_shown_alone(first_run, tmp_path, capsys):
     import tensorflow as tf
 
-    from pipeline import quickstart
-    from pipeline.records import parse, read
+    from pipeline.commands import quickstart
+    from pipeline.storage.records import parse, read
 
     kept = tmp_path / "test.gz"
     cold = []
@@ -61,7 +61,7 @@ def test_one_new_user_is_shown_alone(first_run, tmp_path, capsys):
 @pytest.mark.parametrize("older", [False, True])
 def test_the_table_is_shown_even_if_nobody_can_be_asked(first_run, setting, older):
     """An older version, which a server would fall back to, is not what was asked for."""
-    from pipeline.cli import quickstart
+    from pipeline.commands.cli import quickstart
 
     graph, other = first_run.pushed / "saved_model.pb", first_run.pushed.with_name("1")
     whole = graph.read_bytes()

@@ -41,7 +41,7 @@ def blessed(evaluate):
 
 
 def test_numbers_are_the_librarys(answers, blessed):
-    from pipeline.evaluated import read_failures, read_metrics
+    from pipeline.evaluation.results import read_failures, read_metrics
 
     evaluation, verdict = blessed
     assert verdict
@@ -61,7 +61,7 @@ def test_numbers_are_the_librarys(answers, blessed):
 
 
 def test_overall_lies_between_the_segments(blessed):
-    from pipeline.evaluated import read_metrics
+    from pipeline.evaluation.results import read_metrics
 
     rows = read_metrics(blessed[0])
     for k in KS:
@@ -71,7 +71,7 @@ def test_overall_lies_between_the_segments(blessed):
 
 
 def test_a_missed_bound_of_any_segment_withholds_the_blessing(evaluate):
-    from pipeline.evaluated import read_failures
+    from pipeline.evaluation.results import read_failures
 
     evaluation, verdict = evaluate(
         "bounds", _config(min_warm_ndcg=0.99, min_cold_ndcg=0.98, min_cold_coverage=1000)
@@ -89,7 +89,7 @@ def test_a_missed_bound_of_any_segment_withholds_the_blessing(evaluate):
 
 
 def test_no_cold_users_withhold_the_blessing(evaluate):
-    from pipeline.evaluated import read_failures
+    from pipeline.evaluation.results import read_failures
 
     evaluation, verdict = evaluate("warm-only", _config(), keep=lambda cold: not cold)
     assert not verdict
@@ -97,14 +97,14 @@ def test_no_cold_users_withhold_the_blessing(evaluate):
 
 
 def test_a_cut_beyond_the_list_is_refused():
-    from pipeline.evaluation import eval_config
+    from pipeline.evaluation.gate import eval_config
 
     with pytest.raises(InputError, match="list_length"):
         eval_config(Config(serve=ServeConfig(list_length=49)))
 
 
 def test_reading_from_nowhere_is_one_line(tmp_path):
-    from pipeline.evaluated import read_metrics
+    from pipeline.evaluation.results import read_metrics
 
     with pytest.raises(InputError, match="Run the pipeline again"):
         read_metrics(str(tmp_path / "absent"))

@@ -15,7 +15,7 @@ from pipeline.transforms.layouts import layout
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_newest import ReadNewest
 from pipeline.transforms.read_rows import _lines, _spans
-from pipeline.transforms.tables import ReadInteractions
+from pipeline.transforms.read_tables import ReadInteractions
 
 KEEP = 3
 LOG = {"file": "log.csv", "delimiter": ",", "user": "user", "item": "item", "time": "time"}
@@ -156,7 +156,7 @@ def test_blocks_of_a_compressed_file_and_counters(tmp_path, monkeypatch):
     ]
     assert_that(kept, equal_to(expected))
     assert_that(rejects | beam.combiners.Count.Globally(), equal_to([1]), "One")
-    result = pipeline.run()
+    result = pipeline.commands.run()
     result.wait_until_finish()
     counted = {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
     assert (

@@ -13,7 +13,7 @@ from pipeline.components.example_gen import COMPONENT, current_users, rejects_fo
 from pipeline.components.population import check_anybody
 from pipeline.data import data_components
 from pipeline.datasets import load_spec
-from pipeline.outputs import Outputs
+from pipeline.metadata.outputs import Outputs
 from pipeline.runners import local
 from tests.pipeline.fixtures import write_clusters
 

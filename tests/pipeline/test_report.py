@@ -8,9 +8,9 @@ import pytest
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.schema import Feature
-from pipeline.records import profile
-from pipeline.report import printable, quality, texts
-from pipeline.slices import Slice
+from pipeline.commands.run_report import printable, quality, texts
+from pipeline.evaluation.slices import Slice
+from pipeline.storage.records import profile
 
 FEATURES = (Feature("age", "numeric"), Feature("job"), Feature("tags", "multi"), Feature("zip"))
 

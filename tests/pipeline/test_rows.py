@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.transforms import rows
+from pipeline.transforms import row_values
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from pipeline.transforms import rows
     ],
 )
 def test_times(text, decimals, expected):
-    assert rows.time({"at": text}, "at", decimals) == expected
+    assert row_values.time({"at": text}, "at", decimals) == expected
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_times(text, decimals, expected):
     ],
 )
 def test_what_is_no_time(text, decimals, said):
-    with pytest.raises(rows.MalformedError, match=f"column 'at' {said}"):
-        rows.time({"at": text}, "at", decimals)
+    with pytest.raises(row_values.MalformedError, match=f"column 'at' {said}"):
+        row_values.time({"at": text}, "at", decimals)
 
 
 @pytest.mark.parametrize("text", [b"", b"NaN", b"nan", b"NULL"])
 def test_missing_values(text):
-    assert rows.is_missing({"at": text}, "at")
-    assert not rows.is_missing({"at": b"0"}, "at")
+    assert row_values.is_missing({"at": text}, "at")
+    assert not row_values.is_missing({"at": b"0"}, "at")

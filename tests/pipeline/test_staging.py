@@ -5,7 +5,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipeline import staging
+from pipeline.storage import staging
 
 FILES = {"saved_model.pb": b"\x00\x01", "variables/variables.index": b"v", "assets/a/b": b""}
 

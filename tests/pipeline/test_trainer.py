@@ -19,9 +19,9 @@ from cmclrec_tf.config import (
     PretrainConfig,
     ServeConfig,
 )
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import NUMERIC, Feature
-from cmclrec_tf.tables import prepare_tables
 
 pytestmark = pytest.mark.pipeline
 
@@ -89,7 +89,7 @@ def test_it_goes_on_after_a_crash_and_leaves_a_served_model_and_logs(
     """Each start has output folders of its own, as TFX gives them."""
     from cmclrec_tf.callbacks import SaveEpochs
     from pipeline.trainer import run_fn
-    from serving.c_api import SavedModelSession
+    from serving.c_api.session import SavedModelSession
 
     begun, crashes = [], [False, True]
 
@@ -232,24 +232,24 @@ def test_the_files_that_digests_cover(tmp_path):
         source = pathlib.Path(importlib.util.find_spec(room).origin).parent
         shutil.copytree(source, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     expected = {
-        "cmclrec_tf/vocabulary.py": ["TRAINER", "TRANSFORM"],
+        "cmclrec_tf/data/vocabulary.py": ["TRAINER", "TRANSFORM"],
         "cmclrec_tf/schema.py": ["TRAINER", "TRANSFORM"],
         "cmclrec_tf/evaluation/metrics.py": ["EVALUATOR", "TRAINER"],
         "cmclrec_tf/models/cmclrec.py": ["TRAINER"],
-        "serving/signatures.py": ["TRAINER"],
-        "serving/c_api.py": ["VALIDATOR"],
-        "serving/profiles.py": ["VALIDATOR"],
-        "serving/local_server.py": [],
+        "serving/export/signatures.py": ["TRAINER"],
+        "serving/c_api/session.py": ["VALIDATOR"],
+        "serving/client/inputs.py": ["VALIDATOR"],
+        "serving/server/local_server.py": [],
         "pipeline/preprocessing.py": ["TRANSFORM"],
         "pipeline/components/anomalies.py": ["GATE"],
         "pipeline/components/data_gate.py": ["GATE"],
         "pipeline/trainer.py": ["TRAINER"],
-        "pipeline/ranking_metrics.py": ["EVALUATOR"],
-        "pipeline/slices.py": ["CARD", "EVALUATOR"],
-        "pipeline/evaluated.py": ["CARD"],
+        "pipeline/evaluation/ranking_metrics.py": ["EVALUATOR"],
+        "pipeline/evaluation/slices.py": ["CARD", "EVALUATOR"],
+        "pipeline/evaluation/results.py": ["CARD"],
         "pipeline/components/serving_checks.py": ["VALIDATOR"],
         "pipeline/components/serving_validator.py": ["VALIDATOR"],
-        "pipeline/report.py": [],
+        "pipeline/commands/run_report.py": [],
     }
     script = (
         "import json, sys; from pipeline import configs\n"

@@ -9,9 +9,9 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from cmclrec_tf.config import Config
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
-from cmclrec_tf.tables import prepare_tables
 from cmclrec_tf.training import train
 from pipeline.datasets import load_spec
 from pipeline.transforms.user_records import UserRecords
@@ -116,9 +116,9 @@ def test_one_mean_and_scale_for_all_numbers(trained):
 
 
 def test_a_served_vector_decides_whose_items_come_first(trained, tmp_path):
-    from serving.c_api import SavedModelSession
-    from serving.export import export
-    from serving.profiles import cold_inputs, kinds
+    from serving.c_api.session import SavedModelSession
+    from serving.client.inputs import cold_inputs, kinds
+    from serving.export.saved_model import export
 
     dataset, model = trained
     export(model, dataset, tmp_path, Config.from_dict(TINY))

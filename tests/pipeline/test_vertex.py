@@ -22,7 +22,7 @@ TASKS = (
 
 def _compile(setting, folder, *more, root=None, serving=None):
     """The result of `cmclrec pipeline compile` into a folder."""
-    from pipeline.cli import pipeline
+    from pipeline.commands.cli import pipeline
 
     config = folder / "config.yaml"
     config.write_text(setting.config.to_yaml())
@@ -86,8 +86,8 @@ def test_the_evaluator_is_given_the_last_blessed_model(job):
 
 @pytest.mark.slow
 def test_the_compiled_tasks_lead_to_a_pushed_model(run, folder):
-    from pipeline.records import read
-    from serving.c_api import SavedModelSession
+    from pipeline.storage.records import read
+    from serving.c_api.session import SavedModelSession
 
     assert set(TASKS) <= set(run.order)
     assert run.order[-1] == "Pusher"

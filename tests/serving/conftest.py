@@ -150,7 +150,7 @@ def push(saved_model, other_model, tmp_path):
 
 @pytest.fixture(scope="session")
 def server(base_path):
-    from serving.local_server import LocalServer
+    from serving.server.local_server import LocalServer
 
     with LocalServer(base_path, port=0) as running:
         yield running
@@ -163,7 +163,7 @@ def target(server):
 
 @pytest.fixture
 def client(target):
-    from serving.client import Client
+    from serving.client.sync import Client
 
     with Client(target, timeout=30.0) as asking:
         yield asking

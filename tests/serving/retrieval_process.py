@@ -7,7 +7,7 @@ import numpy as np
 
 from cmclrec_tf.errors import InputError
 from serving import retrieval
-from serving.item_table import ItemTable
+from serving.export.item_table import ItemTable
 
 
 def exact(table, queries, k, exclude):

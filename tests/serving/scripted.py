@@ -16,8 +16,8 @@ from tensorflow_serving.apis import (
 )
 
 from serving import tensor_protos
-from serving.async_client import AsyncClient
-from serving.client import Client
+from serving.client.asynchronous import AsyncClient
+from serving.client.sync import Client
 
 
 class Script(

@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from cmclrec_tf.errors import InputError
-from serving.async_client import AsyncClient
-from serving.client import ROWS, ServingError
+from serving.client.asynchronous import AsyncClient
+from serving.client.sync import ROWS, ServingError
 from tests.serving.scripted import Script, playing
 
 

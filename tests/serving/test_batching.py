@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cmclrec_tf.errors import InputError
-from serving.c_api import SavedModelError, SavedModelSession
+from serving.c_api.session import SavedModelError, SavedModelSession
 from serving.server.batching import Batcher, Batching
 from serving.server.requests import RequestError
 

@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from serving.c_api import SavedModelError, SavedModelSession
+from serving.c_api.session import SavedModelError, SavedModelSession
 
 LOWEST = np.finfo(np.float32).min
 NONE = np.array([[""]])
@@ -195,7 +195,7 @@ def test_memory_stays_level(session):
 
 def test_library_is_found_without_importing_tensorflow():
     code = (
-        "import sys; from serving import c_library; library = c_library.load();"
+        "import sys; from serving.c_api import library; library = library.load();"
         "assert 'tensorflow' not in sys.modules; print(library.TF_Version().decode())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,8 +11,8 @@ import pytest
 from tensorflow_serving.apis import model_service_pb2_grpc
 
 from cmclrec_tf.errors import InputError, ReadableError
-from serving.client import ROWS, Client, Recommendations, ServingError
-from serving.local_server import LocalServer
+from serving.client.sync import ROWS, Client, Recommendations, ServingError
+from serving.server.local_server import LocalServer
 
 Code = grpc.StatusCode
 
@@ -127,7 +127,7 @@ def test_version(target, version, found):
 
 
 def test_requests_name_version_and_label():
-    from serving.calls import Model
+    from serving.client.messages import Model
 
     for method in ("status", "metadata"):
         spec = getattr(Model("m", 3), method)().request.model_spec

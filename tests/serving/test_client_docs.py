@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from google.protobuf import json_format
 
-from serving.local_server import LocalServer
+from serving.server.local_server import LocalServer
 
 TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "serving_client.md").read_text()
 

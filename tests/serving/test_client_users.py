@@ -78,7 +78,7 @@ def test_wrong_users(client, user, texts):
 
 def test_similar_histories_go_together():
     """Requests as they would be sent: few columns of padding, every user once."""
-    from serving import users
+    from serving.client import users
 
     lengths = [1 + (i * 37) % 300 for i in range(700)]
     asked = [users.User("warm", [b"x"] * length) for length in lengths]
@@ -86,7 +86,8 @@ def test_similar_histories_go_together():
     assert sorted(place for _, places in cut for place in places) == list(range(700))
     assert [len(places) for _, places in cut] == [256, 256, 188]
     sent = sum(
-        users.inputs("warm", [asked[i] for i in places], {})["history"].size for _, places in cut
+        users.signature_inputs("warm", [asked[i] for i in places], {})["history"].size
+        for _, places in cut
     )
     assert sent < 1.45 * sum(lengths)
     wide = users.parts([users.User("warm", [b"x"] * 2**19) for _ in range(5)])
@@ -96,7 +97,7 @@ def test_similar_histories_go_together():
 def test_records_hold_what_is_given(example):
     from tensorflow.core.example import example_pb2
 
-    from serving import users
+    from serving.client import users
 
     known = {"gender": "categorical", "genres": "multi", "age": "numeric", "place": 2}
     given = {"gender": "Ж", "genres": ["a", ""], "age": 0, "place": [1, 2]}

@@ -15,13 +15,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving import cli, client, local_server
-from serving.local_server import LocalServer
-from serving.server import served, text_protos
+from serving.client import sync
+from serving.commands import serve
+from serving.server import local_server, served, text_protos
 from serving.server.batching import Batching
-from serving.server.options import METRICS
+from serving.server.local_server import LocalServer
+from serving.server.server_options import METRICS
 
-FOLDER = pathlib.Path(local_server.__file__).parent
+FOLDER = pathlib.Path(local_server.__file__).parents[1]
 MANIFESTS = sorted((FOLDER / "k8s").glob("*.yaml"))
 KUBERNETES = "1.30"
 
@@ -104,10 +105,10 @@ def test_same_model_and_port(flags):
     assert models[local_server.MODEL_NAME].base_path == f"/models/{local_server.MODEL_NAME}"
     assert models[local_server.MODEL_NAME].policy.latest == 2
     assert int(flags["port"]) == local_server.PORT
-    options = {option.name for option in cli.serve.params}
+    options = {option.name for option in serve.serve.params}
     ours = {"port", "rest_api_port", "model_config_file", "enable_batching"}
     assert ours | {"batching_parameters_file", "monitoring_config_file"} <= set(flags) & options
-    defaults = inspect.signature(client.Client).parameters
+    defaults = inspect.signature(sync.Client).parameters
     assert defaults["model_name"].default == local_server.MODEL_NAME
     assert defaults["target"].default == f"127.0.0.1:{flags['port']}"
 
@@ -121,7 +122,9 @@ def test_mounts_of_the_compose_file(flags):
     models, config = compose()["volumes"]
     source, inside, mode = re.fullmatch(r"\$\{CMCLREC_MODELS:-(.+)\}:(.+):(.+)", models).groups()
     # A path in a compose file is relative to the file.
-    local = (FOLDER.parent / cli.MODEL_BASE_PATH).resolve().relative_to((FOLDER / source).resolve())
+    local = (
+        (FOLDER.parent / serve.MODEL_BASE_PATH).resolve().relative_to((FOLDER / source).resolve())
+    )
     base = served.read(FOLDER / "config" / "models.config")[local_server.MODEL_NAME].base_path
     assert base == f"{inside}/{local}" and mode == "ro"
     source, inside, mode = config.split(":")
@@ -171,7 +174,7 @@ def test_metrics_are_where_they_are_looked_for(flags):
 
 def test_a_batch_holds_a_request_of_the_client():
     batching = Batching.read(FOLDER / "config" / "batching_parameters.txt")
-    assert batching.max_batch_size >= client.ROWS
+    assert batching.max_batch_size >= sync.ROWS
     assert batching.pad_variable_length_inputs
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmclrec_tf.vocabulary import read
-from serving.c_api import SavedModelSession
-from serving.export import export
+from cmclrec_tf.data.vocabulary import read
+from serving.c_api.session import SavedModelSession
+from serving.export.saved_model import export
 from tests.serving.inputs import cold_inputs, record, warm_inputs
 
 GOLDEN = pathlib.Path(__file__).with_name("golden_signatures.json")

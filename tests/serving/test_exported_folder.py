@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import CMCLRec
-from cmclrec_tf.tables import prepare_tables
-from serving import warmup
-from serving.c_api import SavedModelSession
-from serving.export import export
+from serving.c_api.session import SavedModelSession
+from serving.export import warmup
+from serving.export.saved_model import export
 from tests.conftest import FEATURES
 from tests.serving.inputs import warm_inputs
 

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2
 from serving.server import requests, rest_json
 from serving.server.api import Api, refusals
 from serving.server.limits import Limits
-from serving.server.metrics import Metrics
+from serving.server.prometheus_metrics import Metrics
 from tests.serving.test_local_server import predict_request, warm_request
 
 Code = grpc.StatusCode

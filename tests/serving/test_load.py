@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from cmclrec_tf.errors import ReadableError
-from serving.load import made_up, measure, open_loop, report
+from serving.commands.loadtest import loadtest
+from serving.load import load_report, made_up, measure, open_loop
 from serving.load.process import ServerProcess
-from serving.load_cli import loadtest
-from serving.local_server import LocalServer
+from serving.server.local_server import LocalServer
 
 
 class Slow:
@@ -48,7 +48,7 @@ def test_errors_are_counted_by_status():
     assert result.errors == {"UNAVAILABLE": 20} and result.answered == 0
     step = measure.Step("warm", 1, None, result)
     assert not step.meets(1e9)
-    assert "| 20 | none |" in report.table([step], 20.0)
+    assert "| 20 | none |" in load_report.table([step], 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_steps_by_rest(exported, requests):
         steps = measure.steps(server, requests, plan)
     assert len(steps) == 4 * 3
     assert all(step.result.answered and not step.result.errors for step in steps)
-    assert report.table(steps, 1e-3).count("| none |") == 8
+    assert load_report.table(steps, 1e-3).count("| none |") == 8
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from cmclrec_tf.errors import InputError
-from serving.local_server import LocalServer
 from serving.server import rehearsal
+from serving.server.local_server import LocalServer
 
 
 def does_not_start(path, *texts, **options):

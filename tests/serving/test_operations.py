@@ -14,11 +14,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from cmclrec_tf.errors import InputError
-from serving.client import Client, ServingError
-from serving.local_server import LocalServer
+from serving.client.sync import Client, ServingError
 from serving.server import logs
 from serving.server.limits import Limits
-from serving.server.options import Options
+from serving.server.local_server import LocalServer
+from serving.server.server_options import Options
 from tests.serving.eventually import eventually
 from tests.serving.test_local_server import predict_request, refused, warm_request
 
@@ -219,7 +219,7 @@ def test_stopping_answers_what_is_under_way(base_path):
 def test_expired_requests_are_not_run(running):
     from serving.server import requests
     from serving.server.api import Api
-    from serving.server.metrics import Metrics
+    from serving.server.prometheus_metrics import Metrics
 
     metrics = Metrics()
     api = Api(running._catalog, metrics, Limits())

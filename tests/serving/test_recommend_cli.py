@@ -10,16 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 from cmclrec_tf.cli import Rooms
-from serving import recommend_cli
+from serving.commands import recommend as command
 
 # The root group over this room's commands, whether or not the package is installed.
 ROOT = """
 from cmclrec_tf.cli import Rooms
-from serving import recommend_cli
+from serving.commands import recommend as command
 
 class Root(Rooms):
     def get_command(self, ctx, name):
-        return {"recommend": recommend_cli.recommend}[name]
+        return {"recommend": command.recommend}[name]
 
 Root(name="cmclrec")()
 """
@@ -27,7 +27,7 @@ Root(name="cmclrec")()
 
 class Root(Rooms):
     def get_command(self, ctx, name):
-        return {"recommend": recommend_cli.recommend}[name]
+        return {"recommend": command.recommend}[name]
 
 
 def recommend(*arguments):
@@ -86,7 +86,7 @@ def test_no_server():
     """
     asked = ["warm", "--item", "a", "--target", "127.0.0.1:1"]
     done = subprocess.run(
-        [sys.executable, "-m", "serving.client", *asked],
+        [sys.executable, "-m", "serving.client.sync", *asked],
         env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
         capture_output=True,
         text=True,
@@ -127,7 +127,7 @@ LINES = [
 
 @pytest.mark.parametrize("by", ["file", "stdin"])
 def test_many(target, tmp_path, monkeypatch, by):
-    monkeypatch.setattr(recommend_cli, "_AT_ONCE", 3)
+    monkeypatch.setattr(command, "_AT_ONCE", 3)
     text = "".join(json.dumps(line) + "\n" for line in LINES)
     (tmp_path / "users.jsonl").write_text(text)
     source = ["--input", str(tmp_path / "users.jsonl")] if by == "file" else []
@@ -156,7 +156,7 @@ def test_many(target, tmp_path, monkeypatch, by):
     ],
 )
 def test_lines_that_are_none(target, monkeypatch, line, text):
-    monkeypatch.setattr(recommend_cli, "_AT_ONCE", 2)
+    monkeypatch.setattr(command, "_AT_ONCE", 2)
     done = CliRunner().invoke(
         Root(name="cmclrec"),
         ["recommend", "many", "--target", target],
@@ -210,6 +210,6 @@ except SystemExit:
 
 
 def test_flags_have_help():
-    for command in (recommend_cli.recommend, *recommend_cli.recommend.commands.values()):
-        text = command.get_help(click.Context(command))
-        assert command.help.splitlines()[0] in text
+    for each in (command.recommend, *command.recommend.commands.values()):
+        text = each.get_help(click.Context(each))
+        assert each.help.splitlines()[0] in text

@@ -11,8 +11,8 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from cmclrec_tf.errors import InputError
-from serving.local_server import LocalServer
 from serving.server import rest_json
+from serving.server.local_server import LocalServer
 
 ROW = {"history": ["a", "b"], "exclude": [""]}
 ANSWER = {"item_ids": ["c", "d", "e"], "scores": [13.0, 2.0, 1.0]}

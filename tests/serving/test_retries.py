@@ -12,8 +12,8 @@ import time
 import grpc
 import pytest
 
-from serving.client import ServingError
-from serving.local_server import LocalServer
+from serving.client.sync import ServingError
+from serving.server.local_server import LocalServer
 from tests.serving.scripted import WAYS, Script, playing
 
 Code = grpc.StatusCode
@@ -128,7 +128,7 @@ def test_a_server_that_is_killed(way, base_path):
     port = free_port()
 
     def start():
-        code = "from serving.cli import serve; serve()"
+        code = "from serving.commands.serve import serve; serve()"
         options = ["--port", str(port), "--model_base_path", str(base_path)]
         process = subprocess.Popen(
             [sys.executable, "-c", code, *options],

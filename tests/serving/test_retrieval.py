@@ -113,7 +113,7 @@ def test_a_missing_extra_is_named(monkeypatch, exported):
 
 
 def test_the_command_prints_recall_and_speed(exported):
-    code = "from serving.retrieval_cli import index; index()"
+    code = "from serving.commands.index import index; index()"
     done = _start("-c", code, exported, "-k", 5, "--random-items", 500)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "items 500" in done.stdout and "recall@5 against exact: " in done.stdout

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.client import Client
-from serving.local_server import LocalServer
+from serving.client.sync import Client
+from serving.server.local_server import LocalServer
 from tests.serving import conftest
 from tests.serving.inputs import cold_inputs, record, warm_inputs
 from tests.serving.test_local_server import predict_request, refused

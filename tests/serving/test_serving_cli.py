@@ -12,17 +12,17 @@ import pytest
 from click.testing import CliRunner
 
 from cmclrec_tf.cli import Rooms
-from serving import cli
-from serving.client import Client
+from serving.client.sync import Client
+from serving.commands import serve
 
 # The root group over this room's commands, whether or not the package is installed.
 ROOT = """
 from cmclrec_tf.cli import Rooms
-from serving import cli
+from serving.commands import serve
 
 class Root(Rooms):
     def get_command(self, ctx, name):
-        return {"serve": cli.serve}[name]
+        return {"serve": serve.serve}[name]
 
 Root(name="cmclrec")()
 """
@@ -30,7 +30,7 @@ Root(name="cmclrec")()
 
 class Root(Rooms):
     def get_command(self, ctx, name):
-        return {"serve": cli.serve}[name]
+        return {"serve": serve.serve}[name]
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def test_serve(base_path, example, number):
     from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
     from serving import tensor_protos
-    from serving.c_tensors import as_array
+    from serving.c_api.tensors import as_array
 
     with serving("--model_base_path", base_path, "--model_name", "toy") as process:
         line = process.stdout.readline()
@@ -111,5 +111,5 @@ def test_serve_refuses_a_port_in_use(server, base_path):
 
 
 def test_flags_have_help():
-    text = cli.serve.get_help(click.Context(cli.serve))
-    assert cli.serve.help.splitlines()[0] in text
+    text = serve.serve.get_help(click.Context(serve.serve))
+    assert serve.serve.help.splitlines()[0] in text

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from cmclrec_tf.cli import Rooms
 from cmclrec_tf.errors import InputError
-from serving import versions, versions_cli
+from serving import versions
+from serving.commands import versions as command
 from serving.server import served
 
 
@@ -169,7 +170,7 @@ def test_prune(base):
 
 class Root(Rooms):
     def get_command(self, ctx, name):
-        return versions_cli.versions
+        return command.versions
 
 
 def run(base, *arguments):

@@ -13,9 +13,9 @@ from cmclrec_tf.baselines.feature_mlp import (
 )
 from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.baselines.random import Random
+from cmclrec_tf.data.vocabulary import read
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate, metrics
-from cmclrec_tf.vocabulary import read
 
 RNG = np.random.default_rng(5)
 SMALL = {

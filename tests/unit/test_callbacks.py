@@ -8,8 +8,8 @@ import pytest
 from google.protobuf import text_format
 from tensorboard.plugins import projector
 
-from cmclrec_tf import vocabulary
 from cmclrec_tf.callbacks import Progress, Projector
+from cmclrec_tf.data import vocabulary
 from cmclrec_tf.models import CMCLRec, Pretrain
 from tests.conftest import FEATURES
 

@@ -14,8 +14,8 @@ import yaml
 
 from cmclrec_tf import replicas
 from cmclrec_tf.config import Config
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.tables import prepare_tables
 from cmclrec_tf.training import train
 from tests.conftest import FEATURES, TINY, cluster_users
 

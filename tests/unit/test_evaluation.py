@@ -127,7 +127,7 @@ def test_popularity_counts_train_events(dataset, records, events):
     for record in records["train"]:
         for item in [*(record["history"] if events == "all" else []), *record["target"]]:
             counts[item] = counts.get(item, 0) + 1
-    from cmclrec_tf.vocabulary import read
+    from cmclrec_tf.data.vocabulary import read
 
     items = read(dataset.vocabularies["items"])
     floor = Popularity(dataset, events)
@@ -153,7 +153,7 @@ def test_a_k_above_the_catalogue_is_cut(dataset):
 
 
 def test_every_unknown_target_is_a_miss(records, tmp_path):
-    from cmclrec_tf.tables import prepare_tables
+    from cmclrec_tf.data.in_memory import prepare_tables
     from tests.conftest import FEATURES
 
     cold = {**records["test"][-1], "history": [], "target": ["new", "newer", "i1"]}
@@ -165,7 +165,7 @@ def test_every_unknown_target_is_a_miss(records, tmp_path):
 
 
 def test_cold_users_are_judged_on_the_last_item_and_on_all(records, tmp_path):
-    from cmclrec_tf.tables import prepare_tables
+    from cmclrec_tf.data.in_memory import prepare_tables
     from tests.conftest import FEATURES
 
     cold = {**records["test"][-1], "history": []}
@@ -183,7 +183,7 @@ def test_cold_users_are_judged_on_the_last_item_and_on_all(records, tmp_path):
             wanted = ["i9", "i0", "i7", *(i for i in items if i not in ("i9", "i0", "i7"))]
             return np.tile([items.index(i) + 2 for i in wanted], (len(batch["is_cold"]), 1))[:, :k]
 
-    from cmclrec_tf.vocabulary import read
+    from cmclrec_tf.data.vocabulary import read
 
     report = evaluate(Fixed(), dataset, ks=(3,))
     assert report.is_cold.tolist() == [False, True, True]

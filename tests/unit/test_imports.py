@@ -41,8 +41,13 @@ def test_a_room_imports_only_downwards(room):
 
 @pytest.mark.parametrize(
     "module",
-    ["cmclrec_tf.cli", "serving.cli", "serving.recommend_cli", "serving.load_cli"]
-    + ["pipeline.cli", "experiments.cli"],
+    [
+        "cmclrec_tf.cli",
+        "serving.commands.serve",
+        "serving.commands.recommend",
+        "serving.commands.loadtest",
+    ]
+    + ["pipeline.commands.cli", "experiments.cli"],
 )
 def test_the_cli_starts_without_tensorflow(module):
     code = (
@@ -59,7 +64,7 @@ def test_the_cli_starts_without_tensorflow(module):
 def test_what_trains_loads_no_tfx():
     """From a prepared dataset, in a notebook as in an experiment's process."""
     code = (
-        "import sys, cmclrec_tf.training, cmclrec_tf.models, cmclrec_tf.input\n"
+        "import sys, cmclrec_tf.training, cmclrec_tf.models, cmclrec_tf.data.prepared\n"
         "import experiments.quality\n"
         f"heavy = {HEAVY!r} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"

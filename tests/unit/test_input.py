@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmclrec_tf.data.in_memory import prepare_tables
+from cmclrec_tf.data.parsing import left_pad, profile_key
+from cmclrec_tf.data.prepared import PreparedDataset
+from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup, clean, read
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.input import PreparedDataset
-from cmclrec_tf.parsing import left_pad, profile_key
 from cmclrec_tf.schema import Feature
-from cmclrec_tf.tables import prepare_tables
-from cmclrec_tf.vocabulary import Lookup, ReverseLookup, clean, read
 
 RECORDS = {
     "train": [

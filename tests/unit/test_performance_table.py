@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from benchmarks import table
-from benchmarks.table import Row
+from benchmarks import performance_table
+from benchmarks.performance_table import Row
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,10 @@ def test_a_target_is_met_or_not(value, bounds, met, target):
 
 def test_a_missed_target_is_seen_and_rows_come_back_from_their_file(tmp_path):
     rows = [Row("slow", 2.0, "s", at_most=1.0, detail="why"), Row("absent", None, "x")]
-    table.write(rows, tmp_path / "of" / "rows.json")
-    assert table.read(tmp_path / "of" / "rows.json") == rows
-    assert "| slow | 2 s | <= 1 | **no** | why |" in table.text(rows)
-    assert "| absent | not run |" in table.text(rows)
+    performance_table.write(rows, tmp_path / "of" / "rows.json")
+    assert performance_table.read(tmp_path / "of" / "rows.json") == rows
+    assert "| slow | 2 s | <= 1 | **no** | why |" in performance_table.text(rows)
+    assert "| absent | not run |" in performance_table.text(rows)
 
 
 def test_the_runner_tells_of_a_benchmark_that_does_not_exist():

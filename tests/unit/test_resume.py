@@ -11,11 +11,11 @@ import sys
 import numpy as np
 import pytest
 
-from cmclrec_tf import stream
 from cmclrec_tf.checkpoints import Checkpoints
 from cmclrec_tf.config import Config
+from cmclrec_tf.data import stream
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.tables import prepare_tables
 from cmclrec_tf.training import train
 from tests.conftest import FEATURES, TINY
 

@@ -7,7 +7,7 @@ import zlib
 import pytest
 import tensorflow as tf
 
-from cmclrec_tf import shards
+from cmclrec_tf.data import shards
 from cmclrec_tf.errors import InputError
 
 RECORDS = [bytes([n % 251]) * (n % 90) for n in range(3000)]

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from cmclrec_tf import vocabulary
+from cmclrec_tf.data import vocabulary
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import CMCLRec
 from cmclrec_tf.schema import FIRST_ID
-from cmclrec_tf.tables import prepare_tables
 from cmclrec_tf.training import train
 from cmclrec_tf.warm_start import WarmStart, save
 from tests.conftest import FEATURES

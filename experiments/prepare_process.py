@@ -1,0 +1,30 @@
+"""Prepares one dataset, as asked for in JSON on standard input: the process behind `prepared`."""
+
+import json
+import sys
+
+from cmclrec_tf.config import Config
+from cmclrec_tf.errors import ReadableError
+from pipeline.commands.prepare import prepare
+
+
+def main():
+    """Reads the request, runs the data half of the pipeline; 2 says that the input was bad."""
+    request = json.load(sys.stdin)
+    config = Config.from_dict({"data": request["data"]})
+    try:
+        prepare(
+            request["dataset"],
+            request["out"],
+            config,
+            data_dir=request["data_dir"],
+            root=request["root"],
+        )
+    except ReadableError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
