@@ -31,9 +31,12 @@ $(RECBOLE)/.ready: benchmarks/requirements-recbole.lock $(UV)
 	$(UV) pip sync --python $(RECBOLE)/bin/python --require-hashes $<
 	touch $@
 
-lint: $(READY)
+lint: $(READY)  ## style, types, spelling, words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/python tests/prose.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -15,7 +15,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
-    package_data={"cmclrec_tf": ["presets/*.yaml"], "pipeline": ["datasets/*.yaml"]},
+    package_data={
+        "cmclrec_tf": ["py.typed", "presets/*.yaml"],
+        "serving": ["py.typed"],
+        "pipeline": ["datasets/*.yaml"],
+    },
     install_requires=[
         "tensorflow>=2.16",
         "keras>=3.12",
@@ -52,11 +56,18 @@ setup(
             "matplotlib",
         ],
         # Beside `pipeline`, which prepares what is not there yet.
-        "experiments": ["pyarrow", "keras-tuner", "scikit-learn", "matplotlib"],
+        "experiments": ["pyarrow", "keras-tuner", "scikit-learn", "scipy", "matplotlib"],
         "dev": [
             "pytest",
             "pytest-xdist",
             "ruff",
+            "mypy",
+            "codespell",
+            "types-PyYAML",
+            "types-protobuf<4",
+            "types-tqdm",
+            "types-Markdown",
+            "grpc-stubs",
             "hypothesis",
             # Schemas of Kubernetes manifests and of compose files.
             "kubernetes-validate",

@@ -60,7 +60,7 @@ def _detail(size, one):
     return f"{size / one['seconds']:,.0f} rows/s, {one['mebibytes']:,.0f} MiB"
 
 
-def write_log(folder, rows, part=1_000_000):
+def write_log(folder, rows, part=1_000_000) -> None:
     """The two tables, in the order of time as a log is."""
     import numpy as np
     import pyarrow as pa

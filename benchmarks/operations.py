@@ -15,7 +15,7 @@ _USERS, _REQUESTS = 1280, 100
 _SHOWN = 20
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -53,7 +53,7 @@ def text(rows):
     return "\n".join(lines)
 
 
-def write(rows, path):
+def write(rows, path) -> None:
     """Writes rows as JSON, for `read`."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def in_a_process(module, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(measure, description, one=None):
+def main(measure, description, one=None) -> None:
     """The command of one benchmark: measures, prints the table, writes it where `--out` says.
 
     Args:

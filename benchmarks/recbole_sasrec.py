@@ -20,7 +20,7 @@ from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", help="holds benchmark/benchmark.{train,valid,test}.inter")
     parser.add_argument("settings", help="JSON of RecBole's settings")

@@ -13,7 +13,7 @@ from benchmarks import performance_table
 NAMES = ("startup", "training", "evaluation", "beam", "serving", "losses")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--quick", action="store_true", help="small sizes: proves that it runs")

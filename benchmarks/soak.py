@@ -52,32 +52,32 @@ class Faults:
         self.done[fault.__name__] += 1
         return fault.__name__
 
-    def swap(self):
+    def swap(self) -> None:
         """The other model as a new version."""
         self._push()
         for old in sorted(self._versions())[:-3]:
             shutil.rmtree(self._base / str(old))
 
-    def truncate(self):
+    def truncate(self) -> None:
         """A new version that is cut short."""
         self._push(lambda folder: os.truncate(folder / "saved_model.pb", 5000))
 
-    def lose_variables(self):
+    def lose_variables(self) -> None:
         """A new version without its weights."""
         self._push(lambda folder: shutil.rmtree(folder / "variables"))
 
-    def roll_back(self):
+    def roll_back(self) -> None:
         """The newest version is moved aside."""
         newest = self._base / str(max(self._versions()))
         newest.rename(newest.with_name(f"{newest.name}.rolled-back"))
 
-    def flood(self):
+    def flood(self) -> None:
         """Hundreds of connections that ask nothing."""
         with contextlib.ExitStack() as stack:
             for port in (self.server.port, self.server.rest_port) * 150:
                 stack.enter_context(socket.create_connection((self.server.host, port), timeout=30))
 
-    def stall(self):
+    def stall(self) -> None:
         """Clients that send half a request and then nothing."""
         begun = {
             self.server.port: b"PRI * HTTP/2.0\r\n\r\nSM",
@@ -92,12 +92,12 @@ class Faults:
                 slow.sendall(text)
             time.sleep(2)
 
-    def kill(self):
+    def kill(self) -> None:
         """SIGKILL and a new start."""
         self.server.kill()
         self._start()
 
-    def terminate(self):
+    def terminate(self) -> None:
         """SIGTERM and a new start: it answers what is under way, and leaves in order."""
         if self.server.terminate() != 0:
             raise SystemExit("the server did not end in order")
@@ -180,7 +180,7 @@ def soak(minutes, seed=0, pause=6.0, mixed_up=False, told=print):
         }
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)

@@ -47,7 +47,7 @@ class Tally:
         self.answered, self.refused = collections.Counter(), collections.Counter()
         self.versions, self.lost, self.wrong, self.seconds = set(), [], [], []
 
-    def answer(self, who, fits, seconds, version=None):
+    def answer(self, who, fits, seconds, version=None) -> None:
         """Counts an answer."""
         with self._lock:
             self.answered[who] += 1
@@ -57,12 +57,12 @@ class Tally:
             if not fits:
                 self.wrong.append(who)
 
-    def loss(self, who, reason):
+    def loss(self, who, reason) -> None:
         """Counts a request that a caller gave up."""
         with self._lock:
             self.lost.append(f"{who}: {reason}")
 
-    def refusal(self, code, expected):
+    def refusal(self, code, expected) -> None:
         """Counts a malformed request."""
         with self._lock:
             self.refused[code] += 1
@@ -90,11 +90,11 @@ class Callers:
             for number, run in enumerate(work)
         ]
 
-    def start(self):
+    def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def stop(self):
+    def stop(self) -> None:
         """Waits for the requests under way."""
         self._stop.set()
         for thread in self._threads:

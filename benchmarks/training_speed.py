@@ -159,7 +159,7 @@ def compiled(make_model, make_optimizer, dataset, changes):
     return model
 
 
-def fit(model, dataset, epochs, *callbacks):
+def fit(model, dataset, epochs, *callbacks) -> None:
     """Trains on the batches that training reads."""
     steps, stream = dataset.steps("train", BATCH), dataset.stream("train", BATCH)
     model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=callbacks)

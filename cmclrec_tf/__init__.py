@@ -1,12 +1,34 @@
-"""CMCLRec on Keras: recommendations for users with a history and for users without one.
+"""CMCLRec on Keras: one model that recommends to users with a history and to new users.
 
-The names below load on first use, so that the CLI and the pipeline's workers start without Keras.
+`import cmclrec_tf` loads Keras and registers the models, so that `keras.saving.load_model` reads
+their `.keras` files. An import of one module (`import cmclrec_tf.schema`) loads that module alone:
+the command line and the workers of a pipeline start without Keras.
+
 Source of the method: Xu et al., CMCLRec, SIGIR 2024, doi:10.1145/3626772.3657839.
+
+Example:
+    >>> import cmclrec_tf as cm
+    >>> cm.Config.preset("default").model.backbone
+    'sasrec'
 """
 
 import importlib
+import importlib.metadata
+import sys
+from typing import TYPE_CHECKING, Any
 
-_HOMES = {
+if TYPE_CHECKING:
+    from cmclrec_tf.baselines.popularity import Popularity
+    from cmclrec_tf.config import Config
+    from cmclrec_tf.data.in_memory import prepare_tables
+    from cmclrec_tf.data.prepared import PreparedDataset
+    from cmclrec_tf.errors import InputError
+    from cmclrec_tf.evaluation import evaluate, table
+    from cmclrec_tf.models import CMCLRec, CrossModalMapper, PlainRecommender, Pretrain
+    from cmclrec_tf.schema import Feature, Schema
+    from cmclrec_tf.training import train, train_plain
+
+_MODULES = {
     "CMCLRec": "cmclrec_tf.models",
     "Config": "cmclrec_tf.config",
     "CrossModalMapper": "cmclrec_tf.models",
@@ -24,15 +46,74 @@ _HOMES = {
     "train_plain": "cmclrec_tf.training",
 }
 
-__all__ = sorted([*_HOMES, "load"])
+__all__ = [
+    "CMCLRec",
+    "Config",
+    "CrossModalMapper",
+    "Feature",
+    "InputError",
+    "PlainRecommender",
+    "Popularity",
+    "PreparedDataset",
+    "Pretrain",
+    "Schema",
+    "__version__",
+    "evaluate",
+    "load",
+    "prepare_tables",
+    "table",
+    "train",
+    "train_plain",
+]
 
 
-def load(folder):
-    """Reads a prepared dataset from its folder: `PreparedDataset.load`."""
-    return __getattr__("PreparedDataset").load(folder)
+def load(folder: str) -> "PreparedDataset":
+    """Reads a prepared dataset from its folder, see `PreparedDataset.load`.
+
+    Args:
+        folder: path of the folder that `cmclrec prepare` wrote.
+
+    Raises:
+        InputError: the folder is missing, damaged or not a prepared dataset.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> cm.load("absent")
+        Traceback (most recent call last):
+        ...
+        cmclrec_tf.errors.InputError: absent: a prepared dataset holds dataset.yaml. Run ...
+    """
+    from cmclrec_tf.data.prepared import PreparedDataset
+
+    return PreparedDataset.load(folder)
 
 
-def __getattr__(name):
-    if name not in _HOMES:
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("cmclrec-tf")
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _imports_only_a_module() -> bool:
+    """Whether the import that runs this file names a module of the package, not the package."""
+    frame = sys._getframe(1)
+    while frame:
+        module = frame.f_locals.get("name", "")
+        is_importlib = frame.f_code.co_filename.startswith("<frozen importlib")
+        if is_importlib and str(module).startswith(f"{__name__}."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+# Keras finds a class by the name it is registered under, so the classes must exist before a file
+# is loaded. The import costs 0.2 s after Keras' own, and Keras is in the process already or next.
+if "keras" in sys.modules or not _imports_only_a_module():
+    importlib.import_module("cmclrec_tf.models")
+    importlib.import_module("cmclrec_tf.baselines").load_all()

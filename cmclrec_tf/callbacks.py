@@ -26,20 +26,20 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.title, self.names, self.bar = title, names, None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs=None) -> None:
         # Off a terminal one line every few seconds is enough.
         pause = 0.2 if sys.stderr.isatty() else 10
         self.bar = tqdm(
             total=self.params["epochs"], desc=self.title, unit="epoch", mininterval=pause
         )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs=None) -> None:
         shown = {n: f"{float(logs[n]):.4f}" for n in self.names if n in (logs or {})}
         self.bar.set_postfix(shown, refresh=False)
         # A resumed training does not start at the first epoch.
         self.bar.update(epoch + 1 - self.bar.n)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs=None) -> None:
         self.bar.close()
 
 
@@ -74,7 +74,7 @@ class SaveEpochs(keras.callbacks.Callback):
         self.checkpoints, self.stopping, self.resumed = checkpoints, stopping, resumed
         self.writes = writes
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs=None) -> None:
         # EarlyStopping forgets what it knew when a fit begins, so this comes after it.
         if self.stopping and self.resumed:
             facts, arrays = self.resumed
@@ -83,7 +83,7 @@ class SaveEpochs(keras.callbacks.Callback):
             best = [name for name in arrays if name.startswith("best/")]
             self.stopping.best_weights = [arrays[f"best/{i}"] for i in range(len(best))] or None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs=None) -> None:
         if not self.writes or not math.isfinite((logs or {}).get("loss", 0.0)):
             return  # a training that went wrong is not worth going on with
         stopping, arrays = {}, model_state(self.model)
@@ -119,14 +119,14 @@ class Projector(keras.callbacks.Callback):
             for name, path in vocabularies.items()
         }
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs=None) -> None:
         if self.every and (epoch + 1) % self.every == 0:
             self.write()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs=None) -> None:
         self.write()
 
-    def write(self):
+    def write(self) -> None:
         """See `write_projector`; the files bear the names of the vocabularies."""
         tables = {}
         for weight in self.model.weights:
@@ -140,7 +140,7 @@ class Projector(keras.callbacks.Callback):
         write_projector(self.folder, tables)
 
 
-def write_projector(folder, tables):
+def write_projector(folder, tables) -> None:
     """Writes `<name>.tsv`, `<name>_names.tsv` and `projector_config.pbtxt`.
 
     Args:

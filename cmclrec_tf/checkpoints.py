@@ -33,7 +33,7 @@ class Checkpoints:
         self.folder = pathlib.Path(folder)
         self.identity = {"config": _trained_by(config), "dataset": _trained_on(dataset)}
 
-    def save(self, epoch, arrays, **facts):
+    def save(self, epoch, arrays, **facts) -> None:
         """Writes the state after `epoch` epochs; with `complete=True` that of a finished stage.
 
         Args:
@@ -106,7 +106,7 @@ def model_state(model):
     return {name: ops.convert_to_numpy(v) for name, v in _variables(model).items()}
 
 
-def restore_model(model, arrays):
+def restore_model(model, arrays) -> None:
     """Puts `model_state` back into a built and compiled model.
 
     Raises:

@@ -39,7 +39,7 @@ class Rooms(ReadableGroup):
 
 @click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cmclrec-tf")
-def main():
+def main() -> None:
     """Recommendations for users with a history and for users without one.
 
     \b

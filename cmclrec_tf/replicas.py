@@ -204,7 +204,7 @@ def parted(batches):
     return strategy.distribute_datasets_from_function(of_worker)
 
 
-def check_same(name, value):
+def check_same(name, value) -> None:
     """Waits for all workers, and makes sure that they are at the same point.
 
     Args:

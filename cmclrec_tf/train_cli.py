@@ -17,7 +17,7 @@ import click
 )
 @click.option("--logs", type=click.Path(), help="Folder for TensorBoard.")
 @click.option("--checkpoints", type=click.Path(), help="Folder that all workers see.")
-def train(folder, config_path, out, logs, checkpoints):
+def train(folder, config_path, out, logs, checkpoints) -> None:
     """Train on FOLDER, a prepared dataset, and save the model.
 
     With several workers in TF_CONFIG this process is one of them, and every one is started by the

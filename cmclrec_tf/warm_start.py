@@ -16,7 +16,7 @@ WEIGHTS = "weights.npz"
 VOCABULARIES = "vocabularies"
 
 
-def save(model, dataset, folder):
+def save(model, dataset, folder) -> None:
     """Writes what `WarmStart.read` reads: plain arrays, no pickle, and the vocabularies.
 
     Args:
@@ -65,7 +65,7 @@ class WarmStart:
         tokens = {p.name: vocabulary.read(str(p)) for p in (folder / VOCABULARIES).iterdir()}
         return cls(facts, [arrays[str(i)] for i in range(len(arrays))], tokens)
 
-    def check(self, schema, config):
+    def check(self, schema, config) -> None:
         """Raises `InputError` that names the first setting in which a new model would differ.
 
         Args:
@@ -83,7 +83,7 @@ class WarmStart:
                         "Give the same, or train without finetune.warm_start once.",
                     )
 
-    def carry_to(self, model, vocabularies):
+    def carry_to(self, model, vocabularies) -> None:
         """Gives a built model the weights; rows of tokens that are new keep what they have.
 
         Args:

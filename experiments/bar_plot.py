@@ -3,7 +3,7 @@
 from pipeline.evaluation.plots import figure
 
 
-def bars(path, results, dataset):
+def bars(path, results, dataset) -> None:
     """NDCG of every row, a panel a segment: means, and standard deviations over the runs.
 
     Args:

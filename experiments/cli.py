@@ -9,7 +9,7 @@ RUNS = 5
 
 
 @click.group()
-def experiment():
+def experiment() -> None:
     """Compare models over several draws of the users.
 
     Run r draws the users with the salt r and trains with the seed r. Its dataset is prepared with
@@ -121,22 +121,22 @@ def _table(name):
 
 
 @_table("quality")
-def quality():
+def quality() -> None:
     """Floors, the plain backbone and CMCLRec by the presets `paper` and `default`."""
 
 
 @_table("table1")
-def table1():
+def table1() -> None:
     """CMCLRec beside the cold-start recommenders of other papers (the paper's Table 1)."""
 
 
 @_table("table2")
-def table2():
+def table2() -> None:
     """CMCLRec with parts of the mapper taken away (the paper's Table 2)."""
 
 
 @_table("backbones")
-def backbones():
+def backbones() -> None:
     """Each backbone alone, and with the mapper in front of it."""
 
 
@@ -153,7 +153,7 @@ def backbones():
         ),
     )
 )
-def figure2(dataset, **options):
+def figure2(dataset, **options) -> None:
     """Simulated beside real histories, before and after stage 1 (the paper's Figure 2)."""
     from experiments.figure2 import run
 
@@ -166,7 +166,7 @@ def figure2(dataset, **options):
         click.option("--model", default="default", show_default=True, help="A row of CMCLRec."),
     )
 )
-def short_histories(dataset, **options):
+def short_histories(dataset, **options) -> None:
     """Users with a few events: the warm way, the cold one, and blends of both."""
     from experiments.short_histories import run
 

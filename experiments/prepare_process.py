@@ -8,7 +8,7 @@ from cmclrec_tf.errors import ReadableError
 from pipeline.commands.prepare import prepare
 
 
-def main():
+def main() -> int:
     """Reads the request, runs the data half of the pipeline; 2 says that the input was bad."""
     request = json.load(sys.stdin)
     config = Config.from_dict({"data": request["data"]})

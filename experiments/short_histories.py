@@ -25,12 +25,12 @@ WARM, COLD, JOINED = "warm", "cold", "joined"
 _BATCH = 256
 
 
-def share_rule(share):
+def share_rule(share) -> str:
     """Name of the rule: that share of the cold state, whatever the number of events."""
     return f"share {share:g}"
 
 
-def count_rule(count):
+def count_rule(count) -> str:
     """Name of the rule: the simulated history counts as that many events."""
     return f"events {count:g}"
 

@@ -85,7 +85,7 @@ class Found:
         a, b = (np.concatenate(self.values(name, n)) for name in (rule, WARM))
         return a.mean() / max(b.mean(), 1e-12), max(paired_t(a, b)[1], sign_flip(a, b))
 
-    def cell(self, rule, n):
+    def cell(self, rule, n) -> str:
         """Recall and NDCG of test users: mean and, of NDCG, deviation over the runs."""
         means = {m: [v.mean() for v in self.values(rule, n, metric=m)] for m in (recall, ndcg)}
         text = with_deviation(np.mean(means[ndcg]), deviation(means[ndcg]), _short_number)

@@ -43,7 +43,7 @@ def digest(settings, dataset):
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(folder, report, **about):
+def write(folder, report, **about) -> None:
     """Writes a report and what is known about it.
 
     Args:

@@ -65,7 +65,7 @@ class Folders:
     dataset: str
 
     @property
-    def pipeline_name(self):
+    def pipeline_name(self) -> str:
         return f"{MODEL_NAME}-{self.dataset}"
 
     @property
@@ -88,7 +88,7 @@ class Folders:
         """Pushed versions, one integer-named folder each: a model base path of TF Serving."""
         return pathlib.Path(self.root).absolute() / "serving" / MODEL_NAME
 
-    def make(self):
+    def make(self) -> None:
         """Makes what every run writes to.
 
         Raises:

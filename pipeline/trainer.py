@@ -43,7 +43,7 @@ def custom_config(config, features, name, sources, checkpoints=None):
     }
 
 
-def run_fn(fn_args):
+def run_fn(fn_args) -> None:
     """Trains both stages and exports the model with its four signatures; keeps its weights beside.
 
     Begins with the weights of the base model if there is one that can be gone on with, else from

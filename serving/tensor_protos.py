@@ -83,7 +83,7 @@ def decode(proto):
     return array.reshape(shape)
 
 
-def encode(array, proto):
+def encode(array, proto) -> None:
     """Writes an array into an empty TensorProto, in typed fields as TensorFlow Serving does.
 
     Args:

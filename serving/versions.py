@@ -145,7 +145,7 @@ def roll_back(model_base_path, to=None):
     return to, moved
 
 
-def restore(model_base_path, version):
+def restore(model_base_path, version) -> None:
     """Takes a version back that was moved aside.
 
     Raises:

@@ -47,7 +47,7 @@ class Backbone(keras.layers.Layer):
         """
         return self(x, mask, training=training)[:, -1]
 
-    def auxiliary_loss(self, x, mask):
+    def auxiliary_loss(self, x, mask) -> float:
         """A training loss of the backbone's own, already weighted, added to the total: a scalar."""
         return 0.0
 

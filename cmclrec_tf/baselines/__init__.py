@@ -25,3 +25,9 @@ def create(name, schema, config):
     """The untrained baseline of a name out of `names()`; a `base.Baseline`."""
     module, cls = _HOMES[name]
     return getattr(importlib.import_module(f"cmclrec_tf.baselines.{module}"), cls)(schema, config)
+
+
+def load_all() -> None:
+    """Imports every baseline with weights, which registers its classes with Keras."""
+    for module in ("feature_mlp", "neighbours", *(module for module, _ in _HOMES.values())):
+        importlib.import_module(f"cmclrec_tf.baselines.{module}")

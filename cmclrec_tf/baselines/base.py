@@ -40,7 +40,7 @@ class Baseline(Recommender):
         self.seed = keras.random.SeedGenerator(config.seed)
         self.tokens = FeatureTokens(schema.features, config.model.width, name="tokens")
 
-    def prepare(self, dataset):
+    def prepare(self, dataset) -> None:
         """Learns from a `PreparedDataset` what the fit starts from; called once, before it."""
 
     def user_states(self, history, features, is_cold, training=None):
@@ -76,7 +76,7 @@ class Baseline(Recommender):
         )
         return warm, self.cold_states(batch["features"])
 
-    def build_from_config(self, config):
+    def build_from_config(self, config) -> None:
         """Makes all weights, so that saved ones find their place: by the call of one user."""
         history = ops.full((1, self.config.data.max_history), PAD, "int32")
         is_cold = ops.zeros((1,), "bool")

@@ -36,7 +36,7 @@ class PreferenceVectors(keras.layers.Layer):
         self.items, self.width, self.sweeps = items, width, sweeps
         self.regularisation, self.confidence = regularisation, confidence
 
-    def build(self, *_):
+    def build(self, *_) -> None:
         self.table = self.add_weight(
             shape=(self.items, self.width), initializer="zeros", trainable=False, name="table"
         )
@@ -45,7 +45,7 @@ class PreferenceVectors(keras.layers.Layer):
             shape=(self.width, self.width), initializer="identity", trainable=False, name="gram"
         )
 
-    def learn(self, dataset, seed=0):
+    def learn(self, dataset, seed=0) -> None:
         """Factorises the train split's events, histories and targets."""
         if not self.built:
             self.build()
@@ -111,7 +111,7 @@ class FactorBaseline(Baseline):
         v = ops.convert_to_tensor(self.preferences.table)
         return self.item_network(v) if self.item_network else v
 
-    def prepare(self, dataset):
+    def prepare(self, dataset) -> None:
         self.preferences.learn(dataset, self.config.seed)
 
     def score_loss(self, states, preference, batch):
@@ -142,7 +142,7 @@ class LearnedItemsBaseline(FactorBaseline):
     def table(self):
         return self.items.embeddings
 
-    def prepare(self, dataset):
+    def prepare(self, dataset) -> None:
         super().prepare(dataset)
         start = self.preferences.table / self.config.baseline.temperature
         self.items.embeddings.assign(start)

@@ -45,7 +45,7 @@ class MWUF(FactorBaseline):
         """Their vectors: item ids [...] -> [..., D]."""
         return ops.take(self.table, ids, axis=0)
 
-    def prepare(self, dataset):
+    def prepare(self, dataset) -> None:
         super().prepare(dataset)
         batches = dataset.batches(TRAIN, 1024, shuffle=False)
         vectors = [np.asarray(self.preferences(events(batch))) for batch in batches]

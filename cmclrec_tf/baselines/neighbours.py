@@ -41,7 +41,7 @@ class Neighbours(keras.layers.Layer):
         }
         self.built = True
 
-    def learn(self, dataset, seed=0):
+    def learn(self, dataset, seed=0) -> None:
         """Keeps train users of a `PreparedDataset`."""
         batches = list(dataset.batches(TRAIN, 1024, shuffle=False).as_numpy_iterator())
         order = np.random.default_rng(seed).permutation(sum(len(b["user_key"]) for b in batches))

@@ -50,7 +50,7 @@ class SDCRec(LearnedItemsBaseline):
         self.relation = Dense(width, use_bias=False, name="relation")
         self.relation.build((None, width))
 
-    def prepare(self, dataset):
+    def prepare(self, dataset) -> None:
         super().prepare(dataset)
         self.graph.learn(dataset, self.config.seed)
 

@@ -5,39 +5,39 @@ import dataclasses
 from cmclrec_tf.errors import InputError
 
 
-def check(condition, field, value, rule):
+def check(condition, field, value, rule) -> None:
     """Raises `InputError` unless the condition holds."""
     if not condition:
         raise InputError(f"{field}={value!r}", rule, "Correct it in the config.")
 
 
-def positive(config, *fields):
+def positive(config, *fields) -> None:
     """Each of the fields is above 0."""
     for field in fields:
         check(getattr(config, field) > 0, field, getattr(config, field), "it must be positive")
 
 
-def not_negative(config, *fields):
+def not_negative(config, *fields) -> None:
     """Each of the fields is 0 or more."""
     for field in fields:
         check(getattr(config, field) >= 0, field, getattr(config, field), "it must be 0 or more")
 
 
-def share(config, *fields):
+def share(config, *fields) -> None:
     """Each of the fields is in [0, 1)."""
     for field in fields:
         value = getattr(config, field)
         check(0 <= value < 1, field, value, "it must be in [0, 1)")
 
 
-def proportion(config, *fields):
+def proportion(config, *fields) -> None:
     """Each of the fields is in [0, 1]."""
     for field in fields:
         value = getattr(config, field)
         check(0 <= value <= 1, field, value, "it must be in [0, 1]")
 
 
-def one_of(config, field, choices):
+def one_of(config, field, choices) -> None:
     """The field is one of the choices."""
     value = getattr(config, field)
     check(value in choices, field, value, f"it must be one of {list(choices)}")

@@ -212,7 +212,7 @@ def _by_record():
     return options
 
 
-def check_replaceable(folder):
+def check_replaceable(folder) -> None:
     """Whether a prepared dataset may be written to `folder`: it is new, empty or an older one.
 
     Raises:
@@ -229,7 +229,7 @@ def check_replaceable(folder):
         )
 
 
-def write_description(folder, name, features, max_history, counts):
+def write_description(folder, name, features, max_history, counts) -> None:
     """Writes `dataset.yaml`, what `PreparedDataset.load` reads first.
 
     Args:

@@ -26,7 +26,7 @@ class Autoencoder(keras.layers.Layer):
             name="decoder",
         )
 
-    def build(self, _):
+    def build(self, _) -> None:
         # Only one half of each autoencoder serves a cold user; both exist from the start.
         self.encoder.build((None, self.tokens * self.width))
         self.decoder.build((None, self.latent))

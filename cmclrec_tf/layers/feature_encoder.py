@@ -39,7 +39,7 @@ class FeatureTokens(keras.layers.Layer):
             name=f"{feature.name}_values",
         )
 
-    def build(self, _):
+    def build(self, _) -> None:
         for feature, layer in zip(self.features, self.value_layers, strict=True):
             layer.build((None, feature.numbers))
         self.mask_vectors = self.add_weight(

@@ -30,7 +30,7 @@ class SequenceEncoder(keras.layers.Layer):
         self.blocks = [TransformerBlock(width, heads, dropout, causal) for _ in range(blocks)]
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6)
 
-    def build(self, _):
+    def build(self, _) -> None:
         self.mask_vector = self.add_weight(
             shape=(self.settings["width"],),
             initializer=keras.initializers.RandomNormal(stddev=0.02),

@@ -55,7 +55,7 @@ class Positions(keras.layers.Layer):
         super().__init__(**kwargs)
         self.length, self.width = length, width
 
-    def build(self, _):
+    def build(self, _) -> None:
         self.table = self.add_weight(
             shape=(self.length, self.width),
             initializer=keras.initializers.RandomNormal(stddev=0.02),

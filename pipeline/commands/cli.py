@@ -24,7 +24,7 @@ from pipeline.storage.folders import make_folder
     type=click.Path(),
     help="Folder of the prepared dataset; by default <root>/prepared/<dataset>.",
 )
-def prepare(dataset, data_dir, preset, config_path, root, out):
+def prepare(dataset, data_dir, preset, config_path, root, out) -> None:
     """Prepare DATASET (a name, or the path of a spec in YAML) for training.
 
     Leaves the prepared dataset: transformed records of the train, val and test split,
@@ -37,7 +37,7 @@ def prepare(dataset, data_dir, preset, config_path, root, out):
 
 
 @click.group()
-def pipeline():
+def pipeline() -> None:
     """Run the TFX pipeline, here or compiled for a cluster."""
 
 
@@ -56,7 +56,7 @@ for _command in (compile_, submit, lists, status, lineage, clean):
     help="Import path of the function that the Trainer calls.",
 )
 @tune_option
-def run(dataset, data_dir, preset, config_path, root, run_fn, trials):
+def run(dataset, data_dir, preset, config_path, root, run_fn, trials) -> None:
     """From raw files to a pushed model; what is cached is not run again.
 
     Exits with 1 when the model was not blessed, and says which bound it missed.
@@ -74,7 +74,7 @@ def run(dataset, data_dir, preset, config_path, root, run_fn, trials):
 @run_options
 @root_option
 @click.option("--port", default=0, show_default=True, help="Port on loopback; 0 takes a free one.")
-def quickstart(dataset, data_dir, preset, config_path, root, port):
+def quickstart(dataset, data_dir, preset, config_path, root, port) -> None:
     """Run the pipeline, serve the pushed model and ask it for real users.
 
     Asks `warm` for a user with a history and `cold` for two new users, prints the titles and the

@@ -42,7 +42,7 @@ from pipeline.commands.options import (
 @click.option("--trainer-accelerator", "accelerator", default="", help="As NVIDIA_TESLA_T4.")
 @click.option("--trainer-accelerators", "accelerators", type=int, help="How many of them.")
 @tune_option
-def compile_(dataset, data_dir, preset, config_path, image, out, trials, **more):
+def compile_(dataset, data_dir, preset, config_path, image, out, trials, **more) -> None:
     """Compile the pipeline for Vertex AI Pipelines or Kubeflow Pipelines.
 
     The tasks are those of `run`. Nothing is started; see `submit`.
@@ -75,7 +75,7 @@ def compile_(dataset, data_dir, preset, config_path, image, out, trials, **more)
 @click.option("--project", required=True, help="Of Google Cloud.")
 @click.option("--region", required=True, help="Of Google Cloud.")
 @click.option("--service-account", help="That the tasks run as.")
-def submit(job, project, region, service_account):
+def submit(job, project, region, service_account) -> None:
     """Start JOB, a compiled pipeline, on Vertex AI."""
     from pipeline.runners import vertex
 
@@ -86,7 +86,7 @@ def submit(job, project, region, service_account):
 @click.command()
 @dataset_option
 @root_option
-def status(dataset, root):
+def status(dataset, root) -> None:
     """What each component did last: its state, when, for how long, and where its results lie."""
     for step in _history(dataset, root).newest():
         folders = ", ".join(folder for found in step.outputs.values() for folder in found)
@@ -100,7 +100,7 @@ def status(dataset, root):
 @click.argument("version", type=click.Path(exists=True, file_okay=False))
 @dataset_option
 @root_option
-def lineage(version, dataset, root):
+def lineage(version, dataset, root) -> None:
     """What VERSION, the folder of a pushed model, was made of: back to the raw files."""
     from pipeline.metadata.lineage import changes
 
@@ -120,7 +120,7 @@ def lineage(version, dataset, root):
 @dataset_option
 @root_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def clean(dataset, root, yes):
+def clean(dataset, root, yes) -> None:
     """Remove a dataset's artifacts, metadata and logs; pushed models stay."""
     folders = _folders(dataset, root)
     found = [path for path in (folders.pipeline, folders.metadata) if path.exists()]
@@ -141,7 +141,7 @@ def clean(dataset, root, yes):
 @click.option("--version", type=click.Path(), help="Folder of a pushed model; else the newest.")
 @click.option("-k", default=20, show_default=True, help="Items of a list.")
 @click.option("--out", type=click.Path(), help="By default <root>/lists/<dataset>.")
-def lists(dataset, data_dir, root, version, k, out):
+def lists(dataset, data_dir, root, version, k, out) -> None:
     """Recommend to every user at once, warm and cold, and write Parquet files.
 
     Each row has user_id, is_cold, item_ids and scores. A user's history is all that the raw files

@@ -13,7 +13,7 @@ from serving.server.local_server import MODEL_NAME, LocalServer
 SHOWN = 10
 
 
-def ask(run, port=0):
+def ask(run, port=0) -> None:
     """Serves the pushed version on loopback and prints what `warm` and `cold` answer.
 
     Asks `warm` for one user with a history and `cold` for two new users of different profiles, or

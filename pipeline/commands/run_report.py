@@ -13,7 +13,7 @@ from cmclrec_tf.schema import COLD, OVERALL, TEST, WARM
 from pipeline.evaluation.slices import SEGMENTS, shown, told
 
 
-def segments(run):
+def segments(run) -> str:
     """The model's row beside popularity's, by segment, as text.
 
     The model's numbers are the Evaluator's; popularity is computed here, on the same users.

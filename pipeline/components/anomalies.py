@@ -57,7 +57,7 @@ class Finding:
     mend: str = ""
 
     @property
-    def place(self):
+    def place(self) -> str:
         """The split and the feature."""
         return f"split {self.split!r}" + (f", feature {self.feature!r}" if self.feature else "")
 

@@ -20,7 +20,7 @@ SCHEMA_FILE = "schema.pbtxt"
 def CuratedSchema(  # noqa: N802
     text: Parameter[str],
     schema: OutputArtifact[standard_artifacts.Schema],
-):
+) -> None:
     """Writes a schema down as SchemaGen does.
 
     Args:

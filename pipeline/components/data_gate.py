@@ -31,7 +31,7 @@ def DataGate(  # noqa: N802
     sources: Parameter[str],
     schema: Parameter[str] = "",
     before: InputArtifact[simple_artifacts.Statistics] = None,
-):
+) -> None:
     """Writes `REPORT.txt`, a line for each departure from the schema that need not stop the run.
 
     Args:

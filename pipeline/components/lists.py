@@ -39,7 +39,7 @@ def Lists(  # noqa: N802
     lists: OutputArtifact[simple_artifacts.File],
     k: Parameter[int],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
-):
+) -> None:
     """Writes Parquet files with a row a user: user_id, is_cold, item_ids, scores.
 
     Args:

@@ -40,7 +40,7 @@ def ModelCard(  # noqa: N802
     features: Parameter[str],
     sources: Parameter[str],
     tuned: InputArtifact[standard_artifacts.HyperParameters] = None,
-):
+) -> None:
     """Writes `card_text.md`, `card_text.html` and the plot of both.
 
     Args:

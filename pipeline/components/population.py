@@ -16,7 +16,7 @@ def users_by_split(counts):
     return users
 
 
-def summary(counts):
+def summary(counts) -> str:
     """One line on who was kept and who was dropped."""
     parts = [
         f"{counts.get(counters.kept(split, segment), 0)} {split} ({segment})"
@@ -47,7 +47,7 @@ def everybody(counts):
     return {segment: counts.get(counters.kept(EVERYBODY, segment), 0) for segment in (WARM, COLD)}
 
 
-def check_anybody(counts, spec):
+def check_anybody(counts, spec) -> None:
     """Raises InputError when there is no user to recommend to, or too many rows are malformed."""
     rejected = counts.get(counters.REJECTED, 0)
     if rejected > spec.max_rejects:
@@ -64,7 +64,7 @@ def check_anybody(counts, spec):
         )
 
 
-def check_population(counts, spec, data):
+def check_population(counts, spec, data) -> None:
     """Looks at who is left after filtering and splitting.
 
     Args:

@@ -18,7 +18,7 @@ class Executor(executor.Executor):
     Object stores know no rename: there TFX's own way is kept, which writes `saved_model.pb` last.
     """
 
-    def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802
+    def Do(self, input_dict, output_dict, exec_properties) -> None:  # noqa: N802
         """Pushes the model if it is blessed; see TFX's executor for what it is given."""
         base = _base_path(exec_properties)
         if is_remote(base):

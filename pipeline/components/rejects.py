@@ -30,7 +30,7 @@ def report(rejects):
     return [f"{table}: {n} rows: {rule}" for (table, rule), n in sorted(counted.items())]
 
 
-def check(rejects, most, folder):
+def check(rejects, most, folder) -> None:
     """Looks at the number of malformed rows.
 
     Raises:

@@ -36,7 +36,7 @@ def ServingValidator(  # noqa: N802
     list_length: Parameter[int],
     is_blended: Parameter[int],
     sources: Parameter[str],
-):
+) -> None:
     """Blesses an export that answers as the contract says.
 
     Loads it by the C path, asks `warm` and `cold` for real test users and compares with

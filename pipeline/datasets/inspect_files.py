@@ -6,7 +6,7 @@ from pipeline.datasets.formats import inspect
 from pipeline.storage.files import listed, open_bytes, state
 
 
-def check(spec, folder):
+def check(spec, folder) -> None:
     """Looks at the columns of each file, so that a wrong file is known before anything runs.
 
     Args:

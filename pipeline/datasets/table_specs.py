@@ -183,7 +183,7 @@ class Items:
     delimiter: str = ","
 
 
-def check_file(table):
+def check_file(table) -> None:
     """Raises InputError when a table, or None, is of BigQuery and cannot be."""
     if table is None or not is_bigquery(table.file):
         return

@@ -87,7 +87,7 @@ def markdown(facts):
     return "\n\n".join(parts) + "\n"
 
 
-def page(text, plot):
+def page(text, plot) -> str:
     """The card as one HTML file.
 
     Args:
@@ -112,7 +112,7 @@ _STYLE = (
 )
 
 
-def draw(facts, path):
+def draw(facts, path) -> None:
     """NDCG@K of every segment over K, as PNG.
 
     Args:

@@ -28,7 +28,7 @@ class Slice:
     metrics: dict
 
 
-def error_of(name):
+def error_of(name) -> str:
     """Name under which the standard error of a mean over users is reported."""
     return f"{name}_error"
 

@@ -20,7 +20,7 @@ _FILES = "files"
 _DAMAGED = ".damaged"
 
 
-def seal(metadata_path, pipeline_name, node_id):
+def seal(metadata_path, pipeline_name, node_id) -> None:
     """Notes the files of a component's artifacts, with their sizes, where that is not done yet."""
     with _artifacts(metadata_path, pipeline_name, node_id) as (store, artifacts):
         for artifact in artifacts:

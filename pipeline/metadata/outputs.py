@@ -49,7 +49,7 @@ class Outputs:
             f"{component}.{key}", "the component has no such output", "Run the pipeline again."
         )
 
-    def update(self, artifact):
+    def update(self, artifact) -> None:
         """Writes an artifact's changed properties back."""
         with metadata.Metadata(self._connection) as handle:
             handle.store.put_artifacts([artifact.mlmd_artifact])

@@ -37,7 +37,7 @@ def fetched(folder):
         yield local
 
 
-def copy(source, target):
+def copy(source, target) -> None:
     """Copies all files below a folder, from and to any file system that TensorFlow knows."""
     for place, _, names in tf.io.gfile.walk(source):
         below = place.rstrip("/")[len(source.rstrip("/")) :].strip("/")

@@ -16,12 +16,12 @@ WITHOUT_FEATURES = "users_without_features"
 REPEATED = "users_repeated"
 
 
-def kept(split, segment):
+def kept(split, segment) -> str:
     """Name of the counter of users that are kept in a split and a segment."""
     return f"users_{split}_{segment}"
 
 
-def valued(feature):
+def valued(feature) -> str:
     """Name of the counter of train users that have a value of a feature."""
     return f"valued_{feature}"
 

@@ -31,7 +31,7 @@ def layout(table, folder):
     return ParquetLayout(found) if is_parquet(found[0][0]) else TextLayout(found, table.delimiter)
 
 
-def is_text(table):
+def is_text(table) -> bool:
     """Whether a table lies in files of delimited text."""
     return not is_bigquery(table.file) and not is_parquet(table.file)
 
@@ -74,11 +74,11 @@ class TextLayout:
                 f"it must have {width} columns or more, and has {len(found)}"
             ) from error
 
-    def position(self, place):
+    def position(self, place) -> str:
         """Where a row is, at no cost: the byte that it begins at."""
         return f"byte {place[1]} of {self._paths[place[0]]}"
 
-    def row(self, place):
+    def row(self, place) -> str:
         """Where a row is, for people; the header is row 1."""
         path = self._paths[place[0]]
         return f"row {row_number(path, place[1])} of {path}"
@@ -105,7 +105,7 @@ class ParquetLayout:
         """`{column: bytes}` of a row, stripped."""
         return {name: value.strip() for name, value in zip(self._columns, values, strict=True)}
 
-    def position(self, place):
+    def position(self, place) -> str:
         """Where a row is; the first one is row 1."""
         return f"row {place[1] + 1} of {self._files[place[0]][0]}"
 
@@ -135,7 +135,7 @@ class BigQueryLayout:
         """
         return {name: read_bigquery.text(row[name], name).strip() for name in self._columns}
 
-    def position(self, place):
+    def position(self, place) -> str:
         """Which row it is, by its hash."""
         return f"hash {place[1]} of {self._name}"
 

@@ -66,17 +66,17 @@ class SavedModelSession:
             # A trainer may be using the same accelerator.
             gpu_options=config_pb2.GPUOptions(allow_growth=True),
         ).SerializeToString()
-        library = self._library
-        self._graph = library.TF_NewGraph()
+        tensorflow = self._library
+        self._graph = tensorflow.TF_NewGraph()
         with contextlib.ExitStack() as stack:
-            options = library.TF_NewSessionOptions()
-            stack.callback(library.TF_DeleteSessionOptions, options)
-            meta_graph = library.TF_NewBuffer()
-            stack.callback(library.TF_DeleteBuffer, meta_graph)
+            options = tensorflow.TF_NewSessionOptions()
+            stack.callback(tensorflow.TF_DeleteSessionOptions, options)
+            meta_graph = tensorflow.TF_NewBuffer()
+            stack.callback(tensorflow.TF_DeleteBuffer, meta_graph)
             with self._status() as status:
-                library.TF_SetConfig(options, config, len(config), status)
+                tensorflow.TF_SetConfig(options, config, len(config), status)
             with self._status() as status:
-                self._session = library.TF_LoadSessionFromSavedModel(
+                self._session = tensorflow.TF_LoadSessionFromSavedModel(
                     options,
                     None,
                     str(folder).encode(),
@@ -149,7 +149,7 @@ class SavedModelSession:
             return self._run(session, fed, known_inputs, wanted, known_outputs)
 
     def _run(self, session, fed, known_inputs, wanted, known_outputs):
-        library = self._library
+        tensorflow = self._library
         with contextlib.ExitStack() as stack:
             try:
                 values = [
@@ -160,7 +160,7 @@ class SavedModelSession:
                 raise SavedModelError(_RESOURCE_EXHAUSTED, str(error)) from error
             answers = (ctypes.c_void_p * len(wanted))()
             with self._status() as status:
-                library.TF_SessionRun(
+                tensorflow.TF_SessionRun(
                     session,
                     None,
                     (library.Output * len(fed))(*(known_inputs[name][0] for name in fed)),
@@ -175,13 +175,13 @@ class SavedModelSession:
                     status,
                 )
             for answer in answers:
-                stack.callback(library.TF_DeleteTensor, answer)
+                stack.callback(tensorflow.TF_DeleteTensor, answer)
             try:
                 return {n: tensors.read(a) for n, a in zip(wanted, answers, strict=True)}
             except TypeError as error:
                 raise SavedModelError(_UNIMPLEMENTED, f"an output: {error}") from error
 
-    def close(self):
+    def close(self) -> None:
         """Waits for the requests under way and frees the model; a second call does nothing."""
         with self._idle:
             session, self._session = self._session, None

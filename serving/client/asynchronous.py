@@ -33,7 +33,7 @@ class AsyncClient(Asking):
         self.concurrency = concurrency
         self._channel = None
 
-    async def close(self):
+    async def close(self) -> None:
         """Closes the connection."""
         if self._channel is not None:
             await self._channel.close()

@@ -26,7 +26,7 @@ class Client(Asking):
         self._channel = channels.open_channel(grpc, self.target, self._credentials)
         self._methods, self._probe = channels.methods(self._channel), channels.probe(self._channel)
 
-    def close(self):
+    def close(self) -> None:
         """Closes the connection."""
         self._channel.close()
 

@@ -3,6 +3,6 @@
 import warnings
 
 
-def quiet_imports():
+def quiet_imports() -> None:
     """What libraries say of their own support is not a command's answer."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core")

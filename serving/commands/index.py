@@ -31,7 +31,7 @@ _BATCH, _SECONDS = 64, 2.0
     type=click.IntRange(min=1),
     help="Grow the item table to this many items by noisy copies, for a trial of size.",
 )
-def index(folder, kind, k, users, queries, random_items):
+def index(folder, kind, k, users, queries, random_items) -> None:
     """Build an index over an exported version; print its recall against exact and its speed.
 
     \b

@@ -33,7 +33,7 @@ _RATES = {1: (50, 100, 200, 400, 600, 800), 32: (10, 20, 40, 80, 160)}
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(), default="var/loadtest", show_default=True)
-def loadtest(model_base_path, model_name, target, rest, seconds, p99_ms, seed, out):
+def loadtest(model_base_path, model_name, target, rest, seconds, p99_ms, seed, out) -> None:
     """Measure latency by signature, batch size and rate, with and without batching and warmup.
 
     An open loop on loopback: requests leave at random moments, whether or not earlier ones are

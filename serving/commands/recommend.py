@@ -17,7 +17,7 @@ _AT_ONCE = 2048
 
 
 @click.group(cls=ReadableGroup)
-def recommend():
+def recommend() -> None:
     """Ask a running server for recommendations."""
 
 
@@ -73,7 +73,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @_exclude
 @_json
 @_asking
-def warm(items, exclude, as_json, k, **connection):
+def warm(items, exclude, as_json, k, **connection) -> None:
     """Recommend to a user with a history.
 
     \b
@@ -88,7 +88,7 @@ def warm(items, exclude, as_json, k, **connection):
 @_exclude
 @_json
 @_asking
-def cold(features, exclude, as_json, k, **connection):
+def cold(features, exclude, as_json, k, **connection) -> None:
     """Recommend to a user without a history, from user features alone.
 
     \b
@@ -104,7 +104,7 @@ def cold(features, exclude, as_json, k, **connection):
 @_exclude
 @_json
 @_asking
-def user(items, features, exclude, as_json, k, **connection):
+def user(items, features, exclude, as_json, k, **connection) -> None:
     """Recommend to a user by all that is known: history, user features or both.
 
     \b
@@ -137,7 +137,7 @@ def user(items, features, exclude, as_json, k, **connection):
     help="Requests under way at once.",
 )
 @_asking
-def many(lines, concurrency, k, **connection):
+def many(lines, concurrency, k, **connection) -> None:
     """Recommend to many users: JSON lines in, JSON lines out, in the same order.
 
     A line holds any of "history", "exclude" and user features; its "user_id" is repeated in the

@@ -92,7 +92,7 @@ def _limits(command):
 )
 @_limits
 @click.option("--log_requests", is_flag=True, help="Every request, without its content.")
-def serve(model_name, model_base_path, host, port, **options):
+def serve(model_name, model_base_path, host, port, **options) -> None:
     """Serve the pushed versions on this machine; new ones are swapped in.
 
     Speaks TensorFlow Serving's gRPC and REST; flags are named as

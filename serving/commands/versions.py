@@ -34,13 +34,13 @@ _model = click.option("--model_name", default=MODEL_NAME, show_default=True)
 
 
 @click.group()
-def versions():
+def versions() -> None:
     """See, roll back, restore, label and remove versions; a server that watches follows."""
 
 
 @versions.command("list")
 @_base
-def list_versions(model_base_path):
+def list_versions(model_base_path) -> None:
     """Print the versions, newest first."""
     complete = folders.available(model_base_path)
     newest = max(complete, default=None)
@@ -53,7 +53,7 @@ def list_versions(model_base_path):
 @versions.command()
 @click.option("--to", type=int, help="The version wanted; the one before the newest by default.")
 @_base
-def rollback(to, model_base_path):
+def rollback(to, model_base_path) -> None:
     """Serve an earlier version: the ones above it are moved aside.
 
     \b
@@ -71,7 +71,7 @@ def rollback(to, model_base_path):
 @versions.command()
 @click.argument("version", type=int)
 @_base
-def restore(version, model_base_path):
+def restore(version, model_base_path) -> None:
     """Take a version back that was rolled back."""
     folders.restore(model_base_path, version)
     click.echo(f"Version {version} is back; the newest is {folders.latest(model_base_path)[0]}.")
@@ -82,7 +82,7 @@ def restore(version, model_base_path):
 @_base
 @_config(required=False)
 @_model
-def prune(keep, model_base_path, model_config_file, model_name):
+def prune(keep, model_base_path, model_config_file, model_name) -> None:
     """Remove old versions, but those that models.config labels or asks for by number."""
     protected = set()
     if model_config_file:
@@ -99,7 +99,7 @@ def prune(keep, model_base_path, model_config_file, model_name):
 @_base
 @_config(required=True)
 @_model
-def label(name, version, model_base_path, model_config_file, model_name):
+def label(name, version, model_base_path, model_config_file, model_name) -> None:
     """Point a label, such as stable or canary, at a version.
 
     \b
@@ -120,7 +120,7 @@ def label(name, version, model_base_path, model_config_file, model_name):
 @click.argument("name")
 @_config(required=True)
 @_model
-def unlabel(name, model_config_file, model_name):
+def unlabel(name, model_config_file, model_name) -> None:
     """Remove a label."""
     config, model = _read(model_config_file, model_name)
     if name not in model.version_labels:

@@ -14,7 +14,7 @@ from serving.server.rehearsal import FILE
 BATCH_SIZES = (1, 32)
 
 
-def write(folder, dataset):
+def write(folder, dataset) -> None:
     """Writes one request per signature and batch size, made from the vocabularies alone.
 
     Args:

@@ -64,12 +64,12 @@ class ServerProcess:
         self.port, self.rest_port = int(found[3]), int(found[4]) if found[4] else None
 
     @property
-    def target(self):
+    def target(self) -> str:
         """`host:port` of gRPC."""
         return f"{self.host}:{self.port}"
 
     @property
-    def url(self):
+    def url(self) -> str:
         """Of REST."""
         return f"http://{self.host}:{self.rest_port}"
 
@@ -105,7 +105,7 @@ class ServerProcess:
             self._log.close()
             self.process.stdout.close()
 
-    def kill(self):
+    def kill(self) -> None:
         """Ends it at once, by SIGKILL."""
         self.process.kill()
         self.process.wait()

@@ -162,7 +162,7 @@ def refusals(method):
         ) from None
 
 
-def fill(spec, name, version, signature_name=""):
+def fill(spec, name, version, signature_name="") -> None:
     """Writes into an answer's ModelSpec who answered."""
     spec.name = name
     spec.version.value = version

@@ -103,31 +103,31 @@ class Catalog:
         with self._changed:
             return sorted(name for name, versions in self._models.items() if versions)
 
-    def mark(self, name, version, state, message=""):
+    def mark(self, name, version, state, message="") -> None:
         """Notes the state of a version that does not answer."""
         with self._changed:
             self._states.setdefault(name, {})[version] = (state, message)
 
-    def forget(self, name, keep=()):
+    def forget(self, name, keep=()) -> None:
         """Drops the states of versions that are gone, but for `keep` and those that answer."""
         with self._changed:
             kept = {*keep, *self._models.get(name, ())}
             states = self._states.get(name, {})
             self._states[name] = {v: state for v, state in states.items() if v in kept}
 
-    def add(self, servable):
+    def add(self, servable) -> None:
         """Lets a version answer."""
         with self._changed:
             self._models.setdefault(servable.name, {})[servable.version] = servable
             self._states.setdefault(servable.name, {})[servable.version] = (State.AVAILABLE, "")
             self._observe(self._models)
 
-    def label(self, name, labels):
+    def label(self, name, labels) -> None:
         """Sets the labels of a model; one that names a version which does not answer is unknown."""
         with self._changed:
             self._labels[name] = dict(labels)
 
-    def retire(self, name, version):
+    def retire(self, name, version) -> None:
         """Takes a version away: no new request gets it, and it is closed once the last one ends."""
         with self._changed:
             servable = self._models[name].pop(version)
@@ -137,7 +137,7 @@ class Catalog:
         servable.session.close()
         self.mark(name, version, State.END)
 
-    def close(self):
+    def close(self) -> None:
         """Retires every version."""
         for name in self.names():
             for version in self.versions(name):

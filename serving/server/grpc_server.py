@@ -66,17 +66,17 @@ class GrpcServer:
         except RuntimeError:
             self.port = 0
 
-    def start(self):
+    def start(self) -> None:
         """Starts to answer, and to be healthy."""
         self._server.start()
         for service in ("", *_SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    def drain(self):
+    def drain(self) -> None:
         """Tells health checks that no more requests are wanted."""
         self._health.enter_graceful_shutdown()
 
-    def stop(self, grace):
+    def stop(self, grace) -> None:
         """Refuses new requests; those under way get `grace` seconds. Repeatable."""
         self.drain()
         self._server.stop(grace).wait()

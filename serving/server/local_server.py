@@ -110,7 +110,7 @@ class LocalServer:
         self._grpc.start()
         return self
 
-    def stop(self, grace=GRACE_SECONDS):
+    def stop(self, grace=GRACE_SECONDS) -> None:
         """Stops: new requests are refused, those under way get `grace` seconds. Repeatable."""
         self._ends = time.monotonic() + grace
         self._grpc.drain()
@@ -121,7 +121,7 @@ class LocalServer:
         """Seconds of grace that are left: the parts stop one after the other, and share them."""
         return GRACE_SECONDS if self._ends is None else max(0.0, self._ends - time.monotonic())
 
-    def wait(self):
+    def wait(self) -> None:
         """Waits until another thread stops the server."""
         self._stopped.wait()
 

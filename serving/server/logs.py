@@ -8,7 +8,7 @@ _FIELDS = "cmclrec_fields"
 ROOT = "serving"
 
 
-def event(logger, level, name, **fields):
+def event(logger, level, name, **fields) -> None:
     """Logs an event.
 
     Args:
@@ -37,7 +37,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def to_stderr(level=logging.INFO):
+def to_stderr(level=logging.INFO) -> None:
     """Sends what this room and gRPC's Python layer log to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())

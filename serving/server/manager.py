@@ -31,7 +31,7 @@ class Manager:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
 
-    def start(self):
+    def start(self) -> None:
         """Loads what should be served, and watches from then on.
 
         Raises:
@@ -44,13 +44,13 @@ class Manager:
         if self._poll_seconds:
             self._thread.start()
 
-    def stop(self):
+    def stop(self) -> None:
         """Ends watching; what is loaded stays."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Looks at the configuration file and the folders once."""
         for name in set(self._models) - set(self._read_models()):
             for version in self._catalog.versions(name):

@@ -75,23 +75,23 @@ class Metrics:
         """Counts a request while the block lasts."""
         return self._in_flight.track_inprogress()
 
-    def request(self, interface, model, version, signature, status, seconds, rows):
+    def request(self, interface, model, version, signature, status, seconds, rows) -> None:
         """Counts an answered request; `rows` is None where it was never read."""
         self._requests.labels(model, str(version), signature, interface, status).inc()
         self._seconds.labels(model, signature, interface).observe(seconds)
         if rows is not None:
             self._rows.labels(model, signature).observe(rows)
 
-    def batch(self, model, signature, requests, rows):
+    def batch(self, model, signature, requests, rows) -> None:
         """Counts a batch."""
         self._batch_rows.labels(model, signature).observe(rows)
         self._batch_requests.labels(model, signature).observe(requests)
 
-    def load(self, model, loaded):
+    def load(self, model, loaded) -> None:
         """Counts a version that loaded, or failed to."""
         self._loads.labels(model, "loaded" if loaded else "failed").inc()
 
-    def versions(self, available):
+    def versions(self, available) -> None:
         """Sets which versions answer, `{model: versions}`."""
         self._available.clear()
         for model, versions in available.items():

@@ -27,7 +27,7 @@ def invalid(details):
     return RequestError(grpc.StatusCode.INVALID_ARGUMENT, details)
 
 
-def check_name(spec):
+def check_name(spec) -> None:
     """Refuses a ModelSpec without a model name.
 
     Raises:

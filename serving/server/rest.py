@@ -81,7 +81,7 @@ class Rest:
     def _wait(self, work):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def stop(self, grace):
+    def stop(self, grace) -> None:
         """Refuses new connections; requests under way get `grace` seconds. Repeatable."""
         if self._loop.is_closed():
             return

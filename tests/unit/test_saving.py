@@ -1,5 +1,8 @@
 """Every public model: from a preset, through `get_config`, and through a `.keras` file."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -120,3 +123,15 @@ def test_from_preset(name, dataset):
     assert tf.nest.flatten(answer)[0].shape[-1] == preset.model.width
     with pytest.raises(InputError, match="presets are"):
         MODELS[name][0].from_preset("huge", dataset.schema)
+
+
+@pytest.mark.parametrize("imports", ["import cmclrec_tf, keras", "import keras, cmclrec_tf"])
+def test_a_new_process_loads_a_keras_file_after_the_import(
+    imports, dataset, config, batch, tmp_path
+):
+    path = tmp_path / "model.keras"
+    build("CMCLRec", dataset, config, batch).save(path)
+    code = f"{imports}; print(type(keras.saving.load_model({str(path)!r})).__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-800:]
+    assert done.stdout.split()[-1] == "cmclrec_tf.models.cmclrec"

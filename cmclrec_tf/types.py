@@ -1,0 +1,123 @@
+"""Types of the library: tensors named by their dimensions, batches, and the roles of its parts.
+
+The letters are the same in every signature, comment and shape:
+
+    B batch    L history length    M user-feature fields    D width    Z latent width
+    V items (PAD and OOV included)    K list length    N any number of positions or rows
+
+`FloatBLD` is thus a float tensor [B, L, D]. TensorFlow and Keras ship no types, so a type checker
+reads every alias as any value; the names are for people.
+
+Example:
+    >>> from cmclrec_tf.types import Batch, FloatBD
+    >>> def state_of(batch: Batch) -> FloatBD: ...
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    # A `tf.Tensor`, or the symbolic tensor that Keras traces a model with.
+    Tensor: TypeAlias = tf.Tensor
+else:
+    Tensor = Any
+
+Scalar: TypeAlias = Tensor
+
+IdsB: TypeAlias = Tensor
+"""int32 [B]: an item id for each row."""
+IdsBK: TypeAlias = Tensor
+"""int32 [B, K]: item ids of a list, best first; PAD where no item is left."""
+IdsBL: TypeAlias = Tensor
+"""int32 [B, L]: item ids of histories, oldest first, padded with PAD on the left."""
+IdsBN: TypeAlias = Tensor
+"""int32 [B, N]: item ids in any number of positions, PAD where there is none."""
+KeysB: TypeAlias = Tensor
+"""int64 [B]: hashes that are equal for equal users, or for equal profiles."""
+
+BoolB: TypeAlias = Tensor
+BoolBL: TypeAlias = Tensor
+"""bool [B, L]: the mask of histories, True where there is an item."""
+BoolBM: TypeAlias = Tensor
+BoolBN: TypeAlias = Tensor
+
+FloatB: TypeAlias = Tensor
+FloatBB: TypeAlias = Tensor
+FloatBD: TypeAlias = Tensor
+"""float [B, D]: a state for each user."""
+FloatBK: TypeAlias = Tensor
+FloatBLD: TypeAlias = Tensor
+"""float [B, L, D]: embedded or encoded histories."""
+FloatBMD: TypeAlias = Tensor
+"""float [B, M, D]: tokens, one for each user feature."""
+FloatBN: TypeAlias = Tensor
+FloatBND: TypeAlias = Tensor
+FloatBV: TypeAlias = Tensor
+"""float [B, V]: a score, or a share, for each item id."""
+FloatBZ: TypeAlias = Tensor
+"""float [B, Z]: latent codes."""
+FloatV: TypeAlias = Tensor
+FloatVD: TypeAlias = Tensor
+"""float [V, D]: the item embeddings."""
+
+Features: TypeAlias = dict[str, Tensor]
+"""User features by name: int32 ids [B, N], PAD = missing, or float32 [B, N], NaN = missing."""
+
+Losses: TypeAlias = dict[str, Scalar]
+"""Losses by name; the one that is minimised is under `loss`."""
+
+Mean: TypeAlias = Callable[[Tensor], Scalar]
+"""Mean over the rows of the whole batch, over all replicas: see `replicas.mean`."""
+
+
+class Users(TypedDict):
+    """What a model needs of users to recommend to them.
+
+    Attributes:
+        history: int32 [B, L], left-padded.
+        features: user features by name.
+        is_cold: bool [B], rows that are treated as users without a history.
+    """
+
+    history: IdsBL
+    features: Features
+    is_cold: BoolB
+
+
+class Batch(Users):
+    """A batch as `PreparedDataset.batches` yields it.
+
+    Attributes:
+        target: int32 [B, N], the items to predict; PAD where a user has fewer.
+        user_key: int64 [B], equal for equal users.
+        profile_key: int64 [B], equal for users with the same features.
+    """
+
+    target: IdsBN
+    user_key: KeysB
+    profile_key: KeysB
+
+
+class ItemRecommender(Protocol):
+    """Anything that `evaluate` accepts: it lists the K best items of each user."""
+
+    def recommend(self, batch: Batch, k: int) -> IdsBK:
+        """Returns ids [B, K], best first."""
+
+
+class SequenceEncoder(Protocol):
+    """The backbone contract R(.): see `backbones.base.Backbone`."""
+
+    causal: bool
+
+    def __call__(self, x: FloatBLD, mask: BoolBL, training: bool | None = None) -> FloatBLD:
+        """Returns the states G [B, L, D]; G at L-1 is the user's state."""
+
+    def state(self, x: FloatBLD, mask: BoolBL, training: bool | None = None) -> FloatBD:
+        """Returns G at L-1."""
+
+
+KerasConfig: TypeAlias = dict[str, Any]
+"""What `get_config` returns: plain values, as JSON holds them."""

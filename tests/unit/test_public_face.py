@@ -1,0 +1,86 @@
+"""What a person sees of the library in a notebook: names, help, version, examples that run."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+
+import pytest
+
+import cmclrec_tf as cm
+
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+# Packages whose classes are what a user of the library builds models of.
+PARTS = ("backbones", "baselines", "evaluation", "layers", "losses", "models")
+
+
+def modules():
+    found = [cm]
+    for part in pkgutil.walk_packages(cm.__path__, "cmclrec_tf."):
+        found.append(importlib.import_module(part.name))
+    return found
+
+
+def public(module):
+    """Names of the public classes and functions that a module defines."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if (inspect.isclass(value) or inspect.isfunction(value))
+        and not name.startswith("_")
+        and value.__module__ == module.__name__
+    ]
+
+
+def test_the_names_are_there_before_they_are_used():
+    code = (
+        "import cmclrec_tf as cm; names = dir(cm)\n"
+        "assert {'CMCLRec', 'Config', 'evaluate', 'load', 'train'} <= set(names), names\n"
+        "assert all(hasattr(cm, name) for name in names)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-800:]
+
+
+def test_help_shows_every_public_name():
+    import pydoc
+
+    text = pydoc.plain(pydoc.render_doc(cm))
+    for name in set(cm.__all__) - {"__version__"}:
+        assert re.search(rf"\b{name}\b", text), name
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    assert cm.__version__ == version("cmclrec-tf")
+
+
+def test_every_public_name_has_an_example():
+    lacking = [
+        name
+        for name in set(cm.__all__) - {"__version__"}
+        if ">>>" not in (inspect.getdoc(getattr(cm, name)) or "")
+    ]
+    assert not lacking
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_public_class_and_function_has_an_example(part):
+    lacking = [
+        f"{module.__name__}.{name}"
+        for module in modules()
+        if module.__name__.startswith(f"cmclrec_tf.{part}")
+        for name in public(module)
+        if ">>>" not in (getattr(module, name).__doc__ or "")
+    ]
+    assert not lacking
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_examples_run(module):
+    failures = doctest.testmod(module, optionflags=OPTIONS).failed
+    assert not failures
