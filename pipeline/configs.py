@@ -8,7 +8,7 @@ import pathlib
 
 from cmclrec_tf.errors import InputError
 from pipeline.storage.folders import make_folder
-from serving.server.local_server import MODEL_NAME
+from serving.contract import MODEL_NAME
 
 ROOT = "var"
 DATASET = "movielens-100k"

@@ -15,12 +15,12 @@ from cmclrec_tf.schema import Schema
 from pipeline.components.example_gen import CURRENT, current_users, user_counts
 from pipeline.components.lists import COMPONENT, Lists
 from pipeline.components.population import everybody
-from pipeline.evaluation.gate import SIGNATURE
 from pipeline.metadata.lineage import History
 from pipeline.metadata.outputs import Outputs
 from pipeline.runners import local
 from pipeline.storage.folders import make_folder
 from serving import versions
+from serving.contract import SERVING_DEFAULT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _pipeline(name, spec, data_dir, data, model, k, folders):
     inferrer = BulkInferrer(
         examples=users.outputs["examples"],
         model=imported.outputs["result"],
-        model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=[SIGNATURE]),
+        model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=[SERVING_DEFAULT]),
     )
     lists = Lists(inference=inferrer.outputs["inference_result"], k=k).with_id(COMPONENT)
     return pipeline.Pipeline(

@@ -80,7 +80,8 @@ def quickstart(dataset, data_dir, preset, config_path, root, port) -> None:
     Asks `warm` for a user with a history and `cold` for two new users, prints the titles and the
     segment table, and says where everything lies.
     """
-    from serving.server.local_server import HOST, free_address
+    from serving.contract import HOST
+    from serving.server.local_server import free_address
 
     free_address(HOST, port)  # better now than after the pipeline
     left = _run(dataset, data_dir, preset, config_path, root)

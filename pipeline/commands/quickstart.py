@@ -8,7 +8,8 @@ from pipeline.commands.run_report import printable, texts
 from pipeline.datasets import titles
 from pipeline.storage.records import parse, profile, read
 from serving.client.sync import Client
-from serving.server.local_server import MODEL_NAME, LocalServer
+from serving.contract import MODEL_NAME
+from serving.server.local_server import LocalServer
 
 SHOWN = 10
 

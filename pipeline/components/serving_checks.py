@@ -8,8 +8,16 @@ from cmclrec_tf import schema
 from pipeline.storage.records import parse, profile
 from serving.c_api.session import SavedModelSession
 from serving.client.inputs import cold_inputs, padded
+from serving.contract import (
+    EMBEDDING,
+    IS_COLD,
+    ITEM_IDS,
+    SCORES,
+    SERVING_DEFAULT,
+    SIGNATURES,
+    USER_EMBEDDING,
+)
 
-SIGNATURES = ("warm", "cold", "serving_default", "user_embedding")
 # Two batch shapes may round differently in the last bits.
 TOLERANCE = 1e-4
 
@@ -82,12 +90,12 @@ def _wrong_signatures(session, expected):
     for name in SIGNATURES:
         if name not in session.signatures:
             yield f"the signature {name!r} is missing"
-    lists = {"item_ids", "scores"}
+    lists = {ITEM_IDS, SCORES}
     wanted = {
         "warm": ({schema.HISTORY, schema.EXCLUDE}, lists),
         "cold": ({*(f.name for f in expected.features), schema.EXCLUDE}, lists),
-        "serving_default": ({schema.EXAMPLES}, lists | {"is_cold"}),
-        "user_embedding": ({schema.EXAMPLES}, {"embedding"}),
+        SERVING_DEFAULT: ({schema.EXAMPLES}, lists | {IS_COLD}),
+        USER_EMBEDDING: ({schema.EXAMPLES}, {EMBEDDING}),
     }
     for name in set(SIGNATURES) & set(session.signatures):
         for side, names in zip(("inputs", "outputs"), wanted[name], strict=True):
@@ -110,7 +118,7 @@ def _wrong_answers(session, records, users, rows, expected):
         blank = padded(None, schema.EXCLUDE, len(seen))
         answers[name] = session.run(name, {**inputs, schema.EXCLUDE: blank})
         yield from _wrong_lists(name, answers[name], seen, expected)
-        exclude = [[row[0], row[-1]] for row in np.asarray(answers[name]["item_ids"])]
+        exclude = [[row[0], row[-1]] for row in np.asarray(answers[name][ITEM_IDS])]
         again = session.run(name, {**inputs, schema.EXCLUDE: padded(exclude, schema.EXCLUDE)})
         seen = [[*a, *b] for a, b in zip(seen, exclude, strict=True)]
         yield from _wrong_lists(f"{name} with exclude", again, seen, expected)
@@ -124,24 +132,24 @@ def _wrong_answers(session, records, users, rows, expected):
         yield from _wrong_lists(f"{name} of an unknown user", answer, [[]], expected)
 
     examples = np.array(records, object)
-    served = session.run("serving_default", {schema.EXAMPLES: examples})
-    is_cold = np.asarray(served["is_cold"]).astype(bool).reshape(-1)
+    served = session.run(SERVING_DEFAULT, {schema.EXAMPLES: examples})
+    is_cold = np.asarray(served[IS_COLD]).astype(bool).reshape(-1)
     for name in (schema.WARM, schema.COLD):
         if (is_cold[rows[name]] != (name == schema.COLD)).any():
             yield f"serving_default: is_cold is wrong for {name} users"
-        part = {key: np.asarray(served[key])[rows[name]] for key in ("item_ids", "scores")}
+        part = {key: np.asarray(served[key])[rows[name]] for key in (ITEM_IDS, SCORES)}
         if name == schema.WARM and expected.is_blended:
             yield from _wrong_lists(f"serving_default: {name} users", part, histories, expected)
         elif not _same_lists(part, answers[name]):
             yield f"serving_default: {name} users get other lists than from {name!r}"
 
-    embedding = np.asarray(session.run("user_embedding", {schema.EXAMPLES: examples})["embedding"])
+    embedding = np.asarray(session.run(USER_EMBEDDING, {schema.EXAMPLES: examples})[EMBEDDING])
     if embedding.ndim != 2 or len(embedding) != len(users) or not np.isfinite(embedding).all():
         yield f"user_embedding: {embedding.shape}, it must be finite and [{len(users)}, D]"
 
 
 def _wrong_lists(name, answer, seen, expected):
-    ids, scores = np.asarray(answer["item_ids"]), np.asarray(answer["scores"])
+    ids, scores = np.asarray(answer[ITEM_IDS]), np.asarray(answer[SCORES])
     shape = (len(seen), expected.k)
     if ids.shape != shape or scores.shape != shape:
         yield f"{name}: lists are {ids.shape} and scores {scores.shape}, expected {shape}"
@@ -168,12 +176,12 @@ def _wrong_lists(name, answer, seen, expected):
 
 def _same_lists(a, b):
     """Equal lists, but for neighbours whose scores tie within the tolerance."""
-    scores = np.asarray(b["scores"])
-    if a["scores"].shape != scores.shape or not np.allclose(
-        a["scores"], scores, rtol=TOLERANCE, atol=TOLERANCE
+    scores = np.asarray(b[SCORES])
+    if a[SCORES].shape != scores.shape or not np.allclose(
+        a[SCORES], scores, rtol=TOLERANCE, atol=TOLERANCE
     ):
         return False
-    moved = np.asarray(a["item_ids"]) != np.asarray(b["item_ids"])
+    moved = np.asarray(a[ITEM_IDS]) != np.asarray(b[ITEM_IDS])
     gaps = np.abs(np.diff(scores, axis=1, prepend=np.inf, append=-np.inf))
     tied = np.minimum(gaps[:, :-1], gaps[:, 1:]) <= 2 * TOLERANCE * (1 + np.abs(scores))
     # The last place ties with items beyond the list, which cannot be seen here.

@@ -8,8 +8,8 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, SEGMENT, TARGET, WARM
 from pipeline.evaluation import ranking_metrics
+from serving.contract import SERVING_DEFAULT
 
-SIGNATURE = "serving_default"
 USERS = "users"
 
 
@@ -62,7 +62,9 @@ def eval_config(config: Config, features=(), sources=""):
         ]
     return tfma.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(model_type="tf_generic", signature_name=SIGNATURE, label_key=TARGET)
+            tfma.ModelSpec(
+                model_type="tf_generic", signature_name=SERVING_DEFAULT, label_key=TARGET
+            )
         ],
         slicing_specs=[
             tfma.SlicingSpec(feature_keys=[*sliced, *segment])

@@ -13,8 +13,7 @@ from tensorflow_model_analysis.metrics import metric_types
 
 from cmclrec_tf.evaluation import metrics
 from pipeline.evaluation.slices import error_of
-
-ITEM_IDS = "item_ids"
+from serving.contract import ITEM_IDS
 
 
 class RecallAtK(metric_types.Metric):

@@ -10,8 +10,7 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import EXCLUDE, HISTORY
 from serving.client import channels, inputs, messages, users
 from serving.client.answers import ServingError
-from serving.client.users import COLD, DEFAULT, WARM
-from serving.server.local_server import HOST, MODEL_NAME, PORT
+from serving.contract import COLD, HOST, MODEL_NAME, PORT, SERVING_DEFAULT, WARM
 
 
 class Asking:
@@ -221,7 +220,7 @@ class Asking:
         responses = yield requests
         found = {}
         for (signature, places), part, response in zip(parts, chosen, responses, strict=True):
-            excluded = [user.exclude if signature == DEFAULT else () for user in part]
+            excluded = [user.exclude if signature == SERVING_DEFAULT else () for user in part]
             lists = self._read(
                 signature, messages.recommendations, response, signature, k, excluded
             )

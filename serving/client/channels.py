@@ -18,7 +18,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from cmclrec_tf.errors import InputError
 from serving.client.answers import ServingError
-from serving.server.local_server import MESSAGE_BYTES
+from serving.contract import MESSAGE_BYTES
 
 # gRPC turns a longer one into a deadline in the past.
 MOST_SECONDS = 86_400

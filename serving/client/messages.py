@@ -12,9 +12,9 @@ from tensorflow_serving.apis import (
 from cmclrec_tf.errors import InputError
 from serving import tensor_protos
 from serving.client.answers import Recommendations
-from serving.client.users import COLD, DEFAULT, WARM
+from serving.contract import COLD, IS_COLD, ITEM_IDS, SCORES, SERVING_DEFAULT, WARM
 
-_LISTS = ("item_ids", "scores")
+_LISTS = (ITEM_IDS, SCORES)
 _MOST_VERSION = 2**63 - 1
 
 
@@ -69,7 +69,7 @@ class Model:
             signature: its name.
             inputs: `{name: array}`, strings as object arrays of bytes.
         """
-        wanted = [*_LISTS, "is_cold"] if signature == DEFAULT else _LISTS
+        wanted = [*_LISTS, IS_COLD] if signature == SERVING_DEFAULT else _LISTS
         request = predict_pb2.PredictRequest(output_filter=wanted)
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
@@ -110,8 +110,8 @@ def recommendations(response, signature, k, excluded):
     ids, scores = (tensor_protos.decode(response.outputs[name]).tolist() for name in _LISTS)
     known = {WARM: False, COLD: True}.get(signature)
     is_cold = [known] * len(ids)
-    if signature == DEFAULT:
-        is_cold = tensor_protos.decode(response.outputs["is_cold"]).tolist()
+    if signature == SERVING_DEFAULT:
+        is_cold = tensor_protos.decode(response.outputs[IS_COLD]).tolist()
     spec = response.model_spec
     version = spec.version.value if spec.HasField("version") else None
     return [

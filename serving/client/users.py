@@ -10,8 +10,8 @@ from tensorflow.core.example import example_pb2
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, EXAMPLES, EXCLUDE, HISTORY, MULTI
 from serving.client import inputs
+from serving.contract import COLD, SERVING_DEFAULT, WARM
 
-WARM, COLD, DEFAULT = "warm", "cold", "serving_default"
 ROWS = 256
 # Of one padded input, far below what a server takes.
 _MOST_ELEMENTS = 2**20
@@ -35,7 +35,7 @@ class User:
     @property
     def width(self):
         """Columns that the user needs in the padded inputs; users of equal widths go together."""
-        if self.signature == DEFAULT:
+        if self.signature == SERVING_DEFAULT:
             return 0, 0  # a record has no padding
         several = (len(value) for value in self.features.values() if isinstance(value, list))
         return max(len(self.history), *several, 0, 0), len(self.exclude)
@@ -89,7 +89,7 @@ def read(histories, exclude, features, known, first=0):
     rows = zip(histories, exclude, inputs.read_features(features, known, first), strict=True)
     for history, hidden, values in rows:
         given = any(map(_is_given, values.values()))
-        signature = (DEFAULT if given else WARM) if any(history) else COLD
+        signature = (SERVING_DEFAULT if given else WARM) if any(history) else COLD
         found.append(User(signature, history, hidden, values if signature != WARM else {}))
     return found
 
@@ -101,7 +101,7 @@ def parts(users):
         Pairs of a signature and the places of its users in `users`.
     """
     cut = []
-    for signature in (WARM, COLD, DEFAULT):
+    for signature in (WARM, COLD, SERVING_DEFAULT):
         places = [i for i, user in enumerate(users) if user.signature == signature]
         part = []
         for place in sorted(places, key=lambda i: users[i].width):
@@ -117,7 +117,7 @@ def parts(users):
 
 def signature_inputs(signature, users, known):
     """{input: array} of a signature for its users."""
-    if signature == DEFAULT:
+    if signature == SERVING_DEFAULT:
         return {EXAMPLES: np.array([record(user, known) for user in users], object)}
     exclude = {EXCLUDE: inputs.rectangle([user.exclude for user in users])}
     if signature == WARM:

@@ -5,6 +5,7 @@ import time
 import click
 
 from cmclrec_tf.errors import InputError
+from serving.contract import EMBEDDING, USER_EMBEDDING, WARMUP_FILE
 
 _BATCH, _SECONDS = 64, 2.0
 
@@ -67,9 +68,7 @@ def _records(folder, users, limit):
 
     import tensorflow as tf
 
-    from serving.server import rehearsal
-
-    path = pathlib.Path(users or pathlib.Path(folder) / rehearsal.FILE)
+    path = pathlib.Path(users or pathlib.Path(folder) / WARMUP_FILE)
     if not path.is_file():
         raise InputError(path, "it must be a TFRecord file", "Give one by --users.")
     try:
@@ -84,7 +83,7 @@ def _records(folder, users, limit):
         read = [
             record
             for log in logs
-            if log.model_spec.signature_name == "user_embedding"
+            if log.model_spec.signature_name == USER_EMBEDDING
             for record in tf.make_ndarray(log.inputs["examples"])
         ]
         read = list(dict.fromkeys(read))
@@ -97,8 +96,8 @@ def _embeddings(session, records):
     import numpy as np
 
     parts = [records[i : i + _BATCH] for i in range(0, len(records), _BATCH)]
-    run = lambda part: session.run("user_embedding", {"examples": np.array(part, object)})
-    return np.concatenate([run(part)["embedding"] for part in parts])
+    run = lambda part: session.run(USER_EMBEDDING, {"examples": np.array(part, object)})
+    return np.concatenate([run(part)[EMBEDDING] for part in parts])
 
 
 def _speed(searched, embeddings):

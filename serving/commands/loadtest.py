@@ -6,7 +6,7 @@ import types
 import click
 
 from serving.commands import console
-from serving.server.local_server import MODEL_NAME
+from serving.contract import MODEL_BASE_PATH, MODEL_NAME
 
 # Users a request: requests a second, one step after the other.
 _RATES = {1: (50, 100, 200, 400, 600, 800), 32: (10, 20, 40, 80, 160)}
@@ -16,7 +16,7 @@ _RATES = {1: (50, 100, 200, 400, 600, 800), 32: (10, 20, 40, 80, 160)}
 @click.option(
     "--model_base_path",
     type=click.Path(),
-    default=f"var/serving/{MODEL_NAME}",
+    default=MODEL_BASE_PATH,
     show_default=True,
     help="Folder that holds the versions; the newest one makes the requests.",
 )

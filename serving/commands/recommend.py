@@ -10,7 +10,7 @@ import click
 from cmclrec_tf.cli import ReadableGroup
 from cmclrec_tf.errors import InputError
 from serving.commands import console
-from serving.server.local_server import HOST, MODEL_NAME, PORT
+from serving.contract import HOST, MODEL_NAME, PORT
 
 # Users that `many` reads before it asks; those of similar histories among them go together.
 _AT_ONCE = 2048

@@ -8,11 +8,11 @@ import threading
 import click
 
 from serving.commands import console
+from serving.contract import HOST, MODEL_BASE_PATH, MODEL_NAME, PORT
 from serving.server import logs
 from serving.server.limits import Limits
-from serving.server.local_server import HOST, MODEL_NAME, PORT, LocalServer
+from serving.server.local_server import LocalServer
 
-MODEL_BASE_PATH = f"var/serving/{MODEL_NAME}"
 _LOG = logging.getLogger(__name__)
 _LIMITS = {
     "message_bytes": "Of a gRPC message or a JSON body.",

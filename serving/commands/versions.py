@@ -9,8 +9,7 @@ import click
 
 from cmclrec_tf.errors import InputError
 from serving import versions as folders
-from serving.commands.serve import MODEL_BASE_PATH
-from serving.server.local_server import MODEL_NAME
+from serving.contract import MODEL_BASE_PATH, MODEL_NAME
 
 _base = click.option(
     "--model_base_path",

@@ -7,8 +7,17 @@ from cmclrec_tf.data import parsing
 from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup, clean
 from cmclrec_tf.models import hybrid, ranking
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI, PAD
+from serving.contract import (
+    COLD,
+    EMBEDDING,
+    IS_COLD,
+    ITEM_IDS,
+    SCORES,
+    SERVING_DEFAULT,
+    USER_EMBEDDING,
+    WARM,
+)
 
-WARM, COLD, DEFAULT, EMBEDDING = "warm", "cold", "serving_default", "user_embedding"
 LOWEST = tf.float32.min
 
 
@@ -46,8 +55,8 @@ class Signatures(tf.Module):
         return {
             WARM: (self.warm, [strings(HISTORY), strings(EXCLUDE)]),
             COLD: (self.cold, [{**profile, EXCLUDE: strings(EXCLUDE)}]),
-            DEFAULT: (self.serving_default, examples),
-            EMBEDDING: (self.user_embedding, examples),
+            SERVING_DEFAULT: (self.serving_default, examples),
+            USER_EMBEDDING: (self.user_embedding, examples),
         }
 
     def warm(self, history, exclude):
@@ -72,12 +81,12 @@ class Signatures(tf.Module):
         """Serialized user records [B] -> item_ids, scores [B, K] and is_cold bool [B]."""
         batch, history = self._parse(examples)
         lists = self._lists(self._states(batch), history)
-        return {**lists, "is_cold": batch["is_cold"]}
+        return {**lists, IS_COLD: batch["is_cold"]}
 
     def user_embedding(self, examples):
         """Serialized user records [B] -> embedding [B, D], the state that scores items."""
         batch, _ = self._parse(examples)
-        return {"embedding": ops.cast(self._states(batch), "float32")}
+        return {EMBEDDING: ops.cast(self._states(batch), "float32")}
 
     def _states(self, batch):
         """States [B, D]: by Eq. (13), or blended by the number of known items."""
@@ -122,8 +131,8 @@ class Signatures(tf.Module):
         scores = ranking.shut_out(self.model.score(states), excluded)
         scores, ids = ranking.top_k(scores, self.k)
         return {
-            "item_ids": self.item_names(ids),
-            "scores": ops.where(ids == PAD, LOWEST, scores),
+            ITEM_IDS: self.item_names(ids),
+            SCORES: ops.where(ids == PAD, LOWEST, scores),
         }
 
 

@@ -8,8 +8,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI
-from serving.export import signatures
-from serving.server.rehearsal import FILE
+from serving.contract import COLD, SERVING_DEFAULT, USER_EMBEDDING, WARM, WARMUP_FILE
 
 BATCH_SIZES = (1, 32)
 
@@ -21,7 +20,7 @@ def write(folder, dataset) -> None:
         folder: of the SavedModel.
         dataset: `PreparedDataset`.
     """
-    path = pathlib.Path(folder) / FILE
+    path = pathlib.Path(folder) / WARMUP_FILE
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for batch_size in BATCH_SIZES:
@@ -57,10 +56,10 @@ def requests(dataset, batch_size):
     ]
     examples = {EXAMPLES: np.array([records[i % 2] for i in range(batch_size)], object)}
     return {
-        signatures.WARM: {HISTORY: history, EXCLUDE: nothing},
-        signatures.COLD: features,
-        signatures.DEFAULT: examples,
-        signatures.EMBEDDING: examples,
+        WARM: {HISTORY: history, EXCLUDE: nothing},
+        COLD: features,
+        SERVING_DEFAULT: examples,
+        USER_EMBEDDING: examples,
     }
 
 

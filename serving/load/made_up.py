@@ -10,9 +10,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY
 from serving import tensor_protos, versions
-from serving.server import rehearsal
-
-SIGNATURES = ("warm", "cold", "serving_default", "user_embedding")
+from serving.contract import SIGNATURES, WARM, WARMUP_FILE
 
 
 class Requests:
@@ -27,7 +25,7 @@ class Requests:
     def __init__(self, templates, model_name, seed=0):
         self._templates, self.model_name = templates, model_name
         self._rng = np.random.default_rng(seed)
-        known = templates["warm"][HISTORY]
+        known = templates[WARM][HISTORY]
         self._items = sorted({item for item in known.ravel() if item})
 
     @classmethod
@@ -40,7 +38,7 @@ class Requests:
         import tensorflow as tf
 
         version, folder = versions.latest(model_base_path)
-        path = pathlib.Path(folder) / rehearsal.FILE
+        path = pathlib.Path(folder) / WARMUP_FILE
         if not path.is_file():
             raise InputError(
                 path,

@@ -3,6 +3,7 @@
 import dataclasses
 
 from cmclrec_tf.errors import InputError
+from serving.contract import MESSAGE_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Limits:
         InputError: a bound below 1.
     """
 
-    message_bytes: int = 64 * 2**20
+    message_bytes: int = MESSAGE_BYTES
     rows: int = 4096
     list_length: int = 2**17
     string_bytes: int = 2**16

@@ -8,11 +8,8 @@ import time
 
 from cmclrec_tf.errors import InputError
 from serving import versions
+from serving.contract import HOST, MODEL_NAME, PORT
 
-MODEL_NAME = "cmclrec"
-HOST = "127.0.0.1"
-PORT = 8500
-MESSAGE_BYTES = 64 * 2**20
 GRACE_SECONDS = 5.0
 
 

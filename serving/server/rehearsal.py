@@ -5,11 +5,9 @@ import pathlib
 import numpy as np
 
 from cmclrec_tf.errors import InputError, ReadableError
+from serving.contract import WARMUP_FILE
 from serving.server import requests
 from serving.tensor_protos import KINDS, STRING
-
-# Where TensorFlow Serving looks for them.
-FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 def rehearse(folder, session, limits):
@@ -31,7 +29,7 @@ def rehearse(folder, session, limits):
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    path = pathlib.Path(folder) / FILE
+    path = pathlib.Path(folder) / WARMUP_FILE
     asked = 0
     try:
         for name, inputs in _recorded(path, session, limits) if path.is_file() else _empty(session):

@@ -4,6 +4,7 @@ import grpc
 
 from cmclrec_tf.schema import EXAMPLES
 from serving import tensor_protos
+from serving.contract import SERVING_DEFAULT
 
 # gRPC carries the text of an error in a header of 8 kB; a character may take 12 of them.
 _MOST_TEXT = 600
@@ -49,7 +50,7 @@ def signature(signatures, name):
     Raises:
         RequestError: FAILED_PRECONDITION when there is no such signature.
     """
-    name = name or "serving_default"
+    name = name or SERVING_DEFAULT
     if name not in signatures:
         raise RequestError(
             grpc.StatusCode.FAILED_PRECONDITION,

@@ -15,14 +15,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from serving import contract
 from serving.client import sync
 from serving.commands import serve
-from serving.server import local_server, served, text_protos
+from serving.server import served, text_protos
 from serving.server.batching import Batching
 from serving.server.local_server import LocalServer
 from serving.server.server_options import METRICS
 
-FOLDER = pathlib.Path(local_server.__file__).parents[1]
+FOLDER = pathlib.Path(contract.__file__).parent
 MANIFESTS = sorted((FOLDER / "k8s").glob("*.yaml"))
 KUBERNETES = "1.30"
 
@@ -101,15 +102,15 @@ def test_both_start_it_alike():
 
 def test_same_model_and_port(flags):
     models = served.read(FOLDER / "config" / "models.config")
-    assert list(models) == [local_server.MODEL_NAME]
-    assert models[local_server.MODEL_NAME].base_path == f"/models/{local_server.MODEL_NAME}"
-    assert models[local_server.MODEL_NAME].policy.latest == 2
-    assert int(flags["port"]) == local_server.PORT
+    assert list(models) == [contract.MODEL_NAME]
+    assert models[contract.MODEL_NAME].base_path == f"/models/{contract.MODEL_NAME}"
+    assert models[contract.MODEL_NAME].policy.latest == 2
+    assert int(flags["port"]) == contract.PORT
     options = {option.name for option in serve.serve.params}
     ours = {"port", "rest_api_port", "model_config_file", "enable_batching"}
     assert ours | {"batching_parameters_file", "monitoring_config_file"} <= set(flags) & options
     defaults = inspect.signature(sync.Client).parameters
-    assert defaults["model_name"].default == local_server.MODEL_NAME
+    assert defaults["model_name"].default == contract.MODEL_NAME
     assert defaults["target"].default == f"127.0.0.1:{flags['port']}"
 
 
@@ -125,7 +126,7 @@ def test_mounts_of_the_compose_file(flags):
     local = (
         (FOLDER.parent / serve.MODEL_BASE_PATH).resolve().relative_to((FOLDER / source).resolve())
     )
-    base = served.read(FOLDER / "config" / "models.config")[local_server.MODEL_NAME].base_path
+    base = served.read(FOLDER / "config" / "models.config")[contract.MODEL_NAME].base_path
     assert base == f"{inside}/{local}" and mode == "ro"
     source, inside, mode = config.split(":")
     assert mode == "ro"

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from cmclrec_tf.errors import InputError
-from serving.server import rehearsal
+from serving.contract import WARMUP_FILE
 from serving.server.local_server import LocalServer
 
 
@@ -52,7 +52,7 @@ def test_warmup_requests_are_asked(copied_model):
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    path = copied_model / "1" / rehearsal.FILE
+    path = copied_model / "1" / WARMUP_FILE
     path.parent.mkdir()
     log = prediction_log_pb2.PredictionLog()
     request = log.predict_log.request

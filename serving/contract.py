@@ -1,0 +1,26 @@
+"""Defines the names and defaults that the exporter, the server and the clients agree on."""
+
+# Signatures of the exported SavedModel.
+WARM = "warm"
+COLD = "cold"
+SERVING_DEFAULT = "serving_default"
+USER_EMBEDDING = "user_embedding"
+SIGNATURES = (WARM, COLD, SERVING_DEFAULT, USER_EMBEDDING)
+
+# Their outputs. The inputs are user features and the names in cmclrec_tf.schema.
+ITEM_IDS = "item_ids"
+SCORES = "scores"
+IS_COLD = "is_cold"
+EMBEDDING = "embedding"
+
+# Where a model is served by default, and where its versions are.
+HOST = "127.0.0.1"
+PORT = 8500  # gRPC
+MODEL_NAME = "cmclrec"
+MODEL_BASE_PATH = f"var/serving/{MODEL_NAME}"
+
+# Largest gRPC message or JSON body, in bytes.
+MESSAGE_BYTES = 64 * 2**20
+
+# File inside a version's folder from which TensorFlow Serving takes warmup requests.
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
