@@ -1,23 +1,32 @@
-"""What goes wrong in a way that its reader can mend, and how it reads."""
+"""User-facing errors: each names the bad value, the rule it breaks and the fix."""
 
 
 class ReadableError(Exception):
-    """An error whose text is one line for people: a command prints it without a traceback."""
+    """An error with a one-line message for users: commands print it without a traceback."""
 
 
 class InputError(ReadableError, ValueError):
-    """Bad input: says the value, the rule it breaks and how to mend it, in one line.
+    """Bad input. The message is one line: "<value>: <rule>. <fix>".
 
     Args:
-        value: what was found, already readable (a path, a column, a number).
-        rule: what is required of it.
-        mend: what the reader can do about it.
+        value: the bad value in readable form (a path, a column, a setting and its number).
+        rule: what is required of the value.
+        fix: what the user can do about it, as a whole sentence.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> cm.Feature("age", kind="number")
+        Traceback (most recent call last):
+        ...
+        cmclrec_tf.errors.InputError: user feature 'age' of kind 'number': kinds are ...
+        >>> print(cm.InputError("k=0", "it must be positive", "Correct it in the config."))
+        k=0: it must be positive. Correct it in the config.
     """
 
-    def __init__(self, value, rule, mend):
-        self.value, self.rule, self.mend = str(value), rule, mend
-        super().__init__(f"{value}: {rule}. {mend}".replace("\n", " "))
+    def __init__(self, value: object, rule: str, fix: str) -> None:
+        self.value, self.rule, self.fix = str(value), rule, fix
+        super().__init__(f"{value}: {rule}. {fix}".replace("\n", " "))
 
-    def __reduce__(self):
-        # Beam and multiprocessing carry exceptions between processes.
-        return type(self), (self.value, self.rule, self.mend)
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        # Beam and multiprocessing pickle exceptions to carry them between processes.
+        return type(self), (self.value, self.rule, self.fix)

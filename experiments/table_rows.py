@@ -134,7 +134,7 @@ class Row:
         from cmclrec_tf.baselines.feature_mlp import FeatureMLPConfig
 
         own = {"events": self._events(), "seed": self.config.seed, **self.mlp}
-        return checks.built(FeatureMLPConfig, own, self.base)
+        return checks.build(FeatureMLPConfig, own, self.base)
 
     def _events(self):
         return "last" if self.base.endswith("-last") else "all"

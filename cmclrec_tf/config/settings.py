@@ -241,7 +241,7 @@ class Config:
     @classmethod
     def from_dict(cls, values):
         """Builds a config from nested dicts; an unknown key is an `InputError`."""
-        return checks.built(cls, values or {}, "config")
+        return checks.build(cls, values or {}, "config")
 
     def changed(self, values):
         """The config with other settings, `{path: value}`, such as `{"finetune.ema": 0}`.

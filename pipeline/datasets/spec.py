@@ -7,9 +7,9 @@ import re
 
 import yaml
 
+from cmclrec_tf.config.checks import build
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Schema
-from pipeline.datasets.strict import build
 from pipeline.datasets.table_specs import Interactions, Items, Source, Users, check_file
 
 
@@ -81,7 +81,7 @@ class DatasetSpec:
         Raises:
             InputError: an unknown or missing key, or a value of the wrong type.
         """
-        return build(cls, values, "dataset spec")
+        return build(cls, values, "spec", "Correct it in the dataset spec.")
 
 
 def load_spec(name_or_path):

@@ -63,13 +63,13 @@ def test_unknown_dataset_names_those_that_exist():
 @pytest.mark.parametrize(
     ("keys", "value", "said"),
     [
-        (("interactions", "users"), "x", "'users'"),
+        (("interactions", "users"), "x", "spec.interactions.users: the keys"),
         (("users", "features", 0, "kind"), "number", "'number'"),
         (("users", "features", 0, "name"), "history", "history"),
         (("users", "features"), [], "user features"),
         (("users", "features"), {"age": "numeric"}, "must be a list"),
         (("users", "features", 0, "prefix"), "1", "of type int"),
-        (("interactions", "delimiter"), "", "'delimiter'"),
+        (("interactions", "delimiter"), "", "spec.interactions.delimiter"),
         (("interactions", "keep"), {"column": "x"}, "at_least or one_of"),
         (("interactions", "keep"), {"column": "x", "at_least": 1, "one_of": ["1"]}, "not both"),
         (("interactions", "keep"), {"column": "x", "at_least": "2"}, "of type float"),
@@ -103,7 +103,7 @@ def _write(folder, spec):
 
 def test_missing_key_and_bad_yaml(tmp_path):
     spec = {key: value for key, value in CLUSTERS_SPEC.items() if key != "users"}
-    with pytest.raises(InputError, match="'users': this key is missing"):
+    with pytest.raises(InputError, match=r"spec\.users: this key is missing"):
         load_spec(_write(tmp_path, spec))
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(InputError) as error:
