@@ -1,7 +1,8 @@
-"""`cmclrec`: collects the command groups that the rooms register; imports none of them itself."""
+"""The `cmclrec` command: collects the command groups that the packages register."""
 
 import sys
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
 
@@ -11,44 +12,48 @@ GROUP = "cmclrec.commands"
 
 
 class ReadableGroup(click.Group):
-    """A group that prints an error made for people as one line, and exits with 2."""
+    """A group that prints user-facing errors as one line and exits with status 2."""
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command and turns its user-facing errors into exit status 2."""
         try:
             return super().invoke(ctx)
         except ReadableError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
         except OSError as error:
-            # What no check foresaw: a full disk, a folder that may not be written.
+            # Errors that no check foresees, such as a full disk or a folder that is read-only.
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"error: {where}{error.strerror or error}", err=True)
             ctx.exit(2)
 
 
-class Rooms(ReadableGroup):
-    """A group whose commands are the entry points of GROUP, each loaded when it is asked for."""
+class CommandGroups(ReadableGroup):
+    """A group whose commands are the entry points of GROUP, each imported when it is called."""
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of all commands, without importing them."""
         return sorted(point.name for point in entry_points(group=GROUP))
 
-    def get_command(self, ctx, name):
-        found = [point for point in entry_points(group=GROUP) if point.name == name]
-        return found[0].load() if found else None
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Imports and returns a command; None if there is none of that name."""
+        points = [point for point in entry_points(group=GROUP) if point.name == name]
+        command: click.Command | None = points[0].load() if points else None
+        return command
 
 
-@click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroups, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cmclrec-tf")
 def main() -> None:
     """Recommendations for users with a history and for users without one.
 
     \b
-    cmclrec quickstart                 the whole way on MovieLens-100K
-    cmclrec prepare movielens-100k     raw files to a prepared dataset
-    cmclrec pipeline run               prepared, trained, gated, pushed
-    cmclrec serve                      gRPC on the pushed model
-    cmclrec recommend ...              ask a server
-    cmclrec experiment quality         models against floors, over several draws
+    cmclrec quickstart                 go from raw MovieLens-100K files to served recommendations
+    cmclrec prepare movielens-100k     turn raw files into a prepared dataset
+    cmclrec pipeline run               prepare, train, evaluate and push with TFX
+    cmclrec serve                      serve the pushed model over gRPC
+    cmclrec recommend ...              request recommendations from a server
+    cmclrec experiment quality         compare models with baselines over several splits
     """
 
 

@@ -1,4 +1,4 @@
-"""`cmclrec train`: both stages on a prepared dataset, alone or as one of several workers."""
+"""`cmclrec train`: runs both training stages on a prepared dataset and saves the model."""
 
 import pathlib
 
@@ -7,28 +7,43 @@ import click
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
-@click.option("--config", "config_path", type=click.Path(), help="A config in YAML.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(),
+    help="YAML file of settings.  [default: the preset `default`]",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=pathlib.Path),
     default="model.keras",
     show_default=True,
-    help="The trained model; the chief writes it.",
+    help="Path of the trained model; with several workers only the chief writes it.",
 )
-@click.option("--logs", type=click.Path(), help="Folder for TensorBoard.")
-@click.option("--checkpoints", type=click.Path(), help="Folder that all workers see.")
-def train(folder, config_path, out, logs, checkpoints) -> None:
+@click.option("--logs", type=click.Path(), help="Folder for TensorBoard logs.")
+@click.option(
+    "--checkpoints",
+    type=click.Path(),
+    help="Folder for checkpoints, which a restarted run resumes from; shared by all workers.",
+)
+def train(
+    folder: str,
+    config_path: str | None,
+    out: pathlib.Path,
+    logs: str | None,
+    checkpoints: str | None,
+) -> None:
     """Train on FOLDER, a prepared dataset, and save the model.
 
-    With several workers in TF_CONFIG this process is one of them, and every one is started by the
-    same command. With several GPUs and no TF_CONFIG all of them are used.
+    To train with several workers, set TF_CONFIG and start this command once per worker. Without
+    TF_CONFIG it uses all GPUs of this machine.
     """
     from cmclrec_tf import replicas
     from cmclrec_tf.errors import InputError
 
     if out.suffix != ".keras":
         raise InputError(out, "Keras saves a model to a name that ends in .keras", "Correct --out.")
-    # First of all: the workers meet here.
+    # The workers connect here, which must come before anything else that uses TensorFlow.
     strategy = replicas.strategy_here()
 
     from cmclrec_tf import Config, load, training

@@ -9,15 +9,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cmclrec_tf.cli import Rooms
+from cmclrec_tf.cli import CommandGroups
 from serving.commands import recommend as command
 
 # The root group over this room's commands, whether or not the package is installed.
 ROOT = """
-from cmclrec_tf.cli import Rooms
+from cmclrec_tf.cli import CommandGroups
 from serving.commands import recommend as command
 
-class Root(Rooms):
+class Root(CommandGroups):
     def get_command(self, ctx, name):
         return {"recommend": command.recommend}[name]
 
@@ -25,7 +25,7 @@ Root(name="cmclrec")()
 """
 
 
-class Root(Rooms):
+class Root(CommandGroups):
     def get_command(self, ctx, name):
         return {"recommend": command.recommend}[name]
 

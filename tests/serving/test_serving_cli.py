@@ -11,16 +11,16 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cmclrec_tf.cli import Rooms
+from cmclrec_tf.cli import CommandGroups
 from serving.client.sync import Client
 from serving.commands import serve
 
 # The root group over this room's commands, whether or not the package is installed.
 ROOT = """
-from cmclrec_tf.cli import Rooms
+from cmclrec_tf.cli import CommandGroups
 from serving.commands import serve
 
-class Root(Rooms):
+class Root(CommandGroups):
     def get_command(self, ctx, name):
         return {"serve": serve.serve}[name]
 
@@ -28,7 +28,7 @@ Root(name="cmclrec")()
 """
 
 
-class Root(Rooms):
+class Root(CommandGroups):
     def get_command(self, ctx, name):
         return {"serve": serve.serve}[name]
 

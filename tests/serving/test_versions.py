@@ -7,7 +7,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from cmclrec_tf.cli import Rooms
+from cmclrec_tf.cli import CommandGroups
 from cmclrec_tf.errors import InputError
 from serving import versions
 from serving.commands import versions as command
@@ -168,7 +168,7 @@ def test_prune(base):
         versions.prune(base, 0)
 
 
-class Root(Rooms):
+class Root(CommandGroups):
     def get_command(self, ctx, name):
         return command.versions
 
