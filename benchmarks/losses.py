@@ -50,7 +50,7 @@ def one(way, size):
         chunked_next_item,
         next_item,
         sampled_next_item,
-        zipf_at,
+        zipf_quantiles,
     )
     from cmclrec_tf.schema import FIRST_ID
 
@@ -72,7 +72,7 @@ def one(way, size):
             if way == "exact":
                 loss = chunked_next_item(states, items, bias, labels, weights)
             elif way == "sampled":
-                drawn = zipf_at(shares, size)
+                drawn = zipf_quantiles(shares, size)
                 loss = sampled_next_item(states, items, bias, labels, weights, *drawn)
             else:
                 scores = tf.matmul(states, items, transpose_b=True) + bias

@@ -159,10 +159,18 @@ def itself(rows, all_rows):
     return (ops.arange(rows) + before)[:, None] == ops.arange(all_rows)[None]
 
 
-def mean(values):
-    """The replica's share of the mean of `values` [b] over the whole batch."""
-    _, rows = place(ops.shape(values)[0])
-    return ops.sum(values) / ops.cast(rows, values.dtype)
+def mean(values, weights=None):
+    """Returns the replica's share of the (weighted) mean of its rows over the whole batch.
+
+    Args:
+        values: float [b].
+        weights: float [b]; None counts every row once. The mean is 0 when all weights are 0.
+    """
+    if weights is None:
+        _, rows = place(ops.shape(values)[0])
+        return ops.sum(values) / ops.cast(rows, values.dtype)
+    weights = ops.cast(weights, values.dtype)
+    return ops.sum(values * weights) / ops.maximum(total(ops.sum(weights)), 1e-9)
 
 
 def reported(value):

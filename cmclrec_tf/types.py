@@ -36,12 +36,15 @@ IdsBN: TypeAlias = Tensor
 """int32 [B, N]: item ids in any number of positions, PAD where there is none."""
 KeysB: TypeAlias = Tensor
 """int64 [B]: hashes that are equal for equal users, or for equal profiles."""
+KeysN: TypeAlias = Tensor
 
 BoolB: TypeAlias = Tensor
 BoolBL: TypeAlias = Tensor
 """bool [B, L]: the mask of histories, True where there is an item."""
 BoolBM: TypeAlias = Tensor
 BoolBN: TypeAlias = Tensor
+BoolBNN: TypeAlias = Tensor
+BoolN: TypeAlias = Tensor
 
 FloatB: TypeAlias = Tensor
 FloatBB: TypeAlias = Tensor
@@ -58,6 +61,9 @@ FloatBV: TypeAlias = Tensor
 """float [B, V]: a score, or a share, for each item id."""
 FloatBZ: TypeAlias = Tensor
 """float [B, Z]: latent codes."""
+FloatN: TypeAlias = Tensor
+FloatND: TypeAlias = Tensor
+FloatNN: TypeAlias = Tensor
 FloatV: TypeAlias = Tensor
 FloatVD: TypeAlias = Tensor
 """float [V, D]: the item embeddings."""

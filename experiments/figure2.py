@@ -138,7 +138,7 @@ def of_users(mapper, dataset):
         users over their newest positions; `own`, that of T_s' of the warm ones; `codes_s` and
         `codes_f`, p_s of the warm and p_f of the cold ones, Eq. (7).
     """
-    from cmclrec_tf.layers.attention import cut
+    from cmclrec_tf.layers.masking import newest_positions
     from cmclrec_tf.models.pretrain import masked_mean
 
     positions = mapper.config.simulated_of(mapper.length)
@@ -147,8 +147,8 @@ def of_users(mapper, dataset):
         cold = np.asarray(batch["is_cold"])
         real = batch["history"] != PAD
         t_s, t_f, simulated = mapper(batch, training=False)
-        of_simulated = np.asarray(cut(simulated, positions)).mean(axis=1)
-        of_real = np.asarray(masked_mean(cut(t_s, positions), cut(real, positions)))
+        of_simulated = np.asarray(newest_positions(simulated, positions)).mean(axis=1)
+        of_real = np.asarray(masked_mean(newest_positions(t_s, positions), newest_positions(real, positions)))
         parts["warm"].append(of_real[~cold])
         parts["own"].append(of_simulated[~cold])
         parts["cold"].append(of_simulated[cold])

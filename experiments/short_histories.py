@@ -187,11 +187,12 @@ def states_of(model, history, features, cold):
 
 
 def _ranks(scores, seen, target):
+    from cmclrec_tf.layers.masking import MASKED_SCORE
     from cmclrec_tf.models import ranking
 
     scores = np.asarray(ranking.shut_out(scores, seen))
     own = np.take_along_axis(scores, target[:, None], axis=1)
     # Ties count against the item, as everywhere.
     ranks = (~(scores < own)).sum(axis=1)
-    possible = (target >= FIRST_ID) & (own[:, 0] > ranking.LOWEST / 2)
+    possible = (target >= FIRST_ID) & (own[:, 0] > MASKED_SCORE / 2)
     return np.where(possible, ranks, 0).astype(np.int32)

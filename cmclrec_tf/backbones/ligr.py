@@ -6,8 +6,9 @@ from keras import ops
 
 from cmclrec_tf.backbones.base import blank, register
 from cmclrec_tf.backbones.sasrec import SASRec
-from cmclrec_tf.layers.attention import MultiHeadAttention, cut
+from cmclrec_tf.layers.attention import MultiHeadAttention
 from cmclrec_tf.layers.dense import Dense
+from cmclrec_tf.layers.masking import newest_positions
 
 
 @register("ligr")
@@ -46,7 +47,7 @@ class LiGRBlock(keras.layers.Layer):
         With `newest`, of the newest positions only: [B, newest, D].
         """
         y = self.attention(self.attention_norm(x), mask, training=training, newest=newest)
-        x, mask = cut(x, newest), cut(mask, newest)
+        x, mask = newest_positions(x, newest), newest_positions(mask, newest)
         x = x + self.dropout(y * self.attention_gate(x), training=training)
         gate, value = ops.split(self.inner(self.inner_norm(x)), 2, axis=-1)  # 2 x [B, L, 4 D]
         y = self.outer(ops.silu(gate) * value)

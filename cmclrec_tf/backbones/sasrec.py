@@ -3,7 +3,7 @@
 import keras
 
 from cmclrec_tf.backbones.base import Backbone, blank, register
-from cmclrec_tf.layers.attention import cut
+from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.layers.transformer_block import Positions, TransformerBlock
 
 
@@ -29,7 +29,7 @@ class SASRec(Backbone):
         for block in lower:
             x = block(x, mask, training=training)
         x = top(x, mask, training=training, newest=newest)
-        return blank(self.norm(x), cut(mask, newest))
+        return blank(self.norm(x), newest_positions(mask, newest))
 
     def state(self, x, mask, training=None):
         """As in `Backbone`; the last block makes one position only."""

@@ -5,7 +5,7 @@ from keras import ops
 
 from cmclrec_tf.backbones.base import Backbone, blank, register
 from cmclrec_tf.layers.dense import Dense
-from cmclrec_tf.layers.self_attention import attention_mask
+from cmclrec_tf.layers.masking import attention_mask
 from cmclrec_tf.layers.session_graph import GatedPropagation, SessionGraph
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf.baselines.base import Baseline, events
-from cmclrec_tf.losses.next_item import zipf
+from cmclrec_tf.losses.next_item import sample_zipf
 from cmclrec_tf.models.cross_modal import item_embedding
 from cmclrec_tf.schema import FIRST_ID, TRAIN
 
@@ -119,7 +119,7 @@ class FactorBaseline(Baseline):
 
         They are the batch's targets and others drawn by popularity, `finetune.negatives` of them.
         """
-        drawn, _ = zipf(self.config.finetune.negatives, self.schema.items, self.seed)
+        drawn, _ = sample_zipf(self.config.finetune.negatives, self.schema.items, self.seed)
         ids = ops.concatenate([batch["target"][:, 0], drawn])
         v = ops.take(self.preferences.table, ids, axis=0)
         wanted = ops.matmul(preference, ops.transpose(v))

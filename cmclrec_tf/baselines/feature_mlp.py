@@ -11,6 +11,7 @@ from cmclrec_tf.callbacks import Progress
 from cmclrec_tf.config import checks
 from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
+from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.models import ranking
 from cmclrec_tf.schema import FIRST_ID, PAD, TRAIN, VAL, Schema
 
@@ -76,7 +77,7 @@ class FeatureMLP(keras.Model):
             masked = augment.drop_fields(rows, fields, self.settings.field_dropout, self.seed)
         flat = ops.reshape(self.tokens(features, masked), (rows, fields * self.settings.width))
         scores = self.outer(self.drop(self.inner(flat), training=training))
-        return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, -1e9)
+        return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, MASKED_SCORE)
 
     def recommend(self, batch, k):
         """batch -> ids of the K best items [B, K], those of the history left out."""

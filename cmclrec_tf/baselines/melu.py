@@ -9,7 +9,7 @@ from keras import ops
 from cmclrec_tf.baselines.base import Baseline
 from cmclrec_tf.baselines.meta import adapted, log_loss, spread
 from cmclrec_tf.layers.dense import Dense
-from cmclrec_tf.losses.next_item import zipf
+from cmclrec_tf.losses.next_item import sample_zipf
 from cmclrec_tf.models.cross_modal import item_embedding
 
 
@@ -68,7 +68,7 @@ class MeLU(Baseline):
     def losses_of(self, batch, training=None):
         context, positive = self.left_out(batch, training)
         user = self.user(self.flat_tokens(batch["features"], training))
-        negatives = zipf(self.config.baseline.negatives, self.schema.items, self.seed)
+        negatives = sample_zipf(self.config.baseline.negatives, self.schema.items, self.seed)
         layers = self._adapted(user, context, negatives)
         query = self._loss(layers, user, positive[:, None], negatives, context)
         loss = ops.mean(query)

@@ -5,7 +5,8 @@ import math
 import tensorflow as tf
 from keras import ops
 
-from cmclrec_tf.losses.next_item import zipf_at
+from cmclrec_tf.layers.masking import MASKED_SCORE
+from cmclrec_tf.losses.next_item import zipf_quantiles
 from cmclrec_tf.schema import FIRST_ID
 
 
@@ -33,7 +34,7 @@ def stepped(states, items, history, negatives, settings):
 
     Args:
         states: [B, D]. items: ids [...] -> embeddings [..., D]. history: ids [B, L].
-        negatives: ids [n] and log of the chance of every item in a draw [V], see `zipf`.
+        negatives: ids [n] and log of the chance of every item in a draw [V], see `sample_zipf`.
         settings: `BaselineConfig`.
 
     Returns:
@@ -56,7 +57,7 @@ def log_loss(own, others, items, ids, log_q, seen=None):
         own: [B, m], scores of `items`.
         others: [B, n], scores of `ids`, or [B, m, n] where they depend on the item's place.
         items: int [B, m]; below FIRST_ID there is none.
-        ids, log_q: int [n], and log of the chance of every item in a draw [V], see `zipf`.
+        ids, log_q: int [n], and log of the chance of every item in a draw [V], see `sample_zipf`.
         seen: int [B, s], further items that are no rivals; see `Baseline.item_loss`.
 
     Returns:
@@ -67,7 +68,7 @@ def log_loss(own, others, items, ids, log_q, seen=None):
     no_rival = items[:, :, None] == ids  # [B, m, n]
     if seen is not None:
         no_rival = no_rival | ops.any(seen[:, :, None] == ids, axis=1)[:, None]
-    others = ops.where(no_rival, -1e9, others)
+    others = ops.where(no_rival, MASKED_SCORE, others)
     scores = ops.concatenate([own[:, :, None], others], axis=2)
     known = ops.cast(items >= FIRST_ID, "float32")
     loss = (ops.logsumexp(scores, axis=2) - own) * known
@@ -75,5 +76,5 @@ def log_loss(own, others, items, ids, log_q, seen=None):
 
 
 def spread(n, size):
-    """As `zipf`, without lots: at equal steps of the law, so the same items for everybody."""
-    return zipf_at((ops.arange(n, dtype="float32") + 0.5) / n, size)
+    """As `sample_zipf`, without lots: at equal steps of the law, so the same items for everybody."""
+    return zipf_quantiles((ops.arange(n, dtype="float32") + 0.5) / n, size)

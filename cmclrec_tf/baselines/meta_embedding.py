@@ -5,7 +5,7 @@ from keras import ops
 
 from cmclrec_tf.baselines.base import Baseline, mlp
 from cmclrec_tf.baselines.meta import spread, stepped
-from cmclrec_tf.losses.next_item import zipf
+from cmclrec_tf.losses.next_item import sample_zipf
 from cmclrec_tf.models.cross_modal import item_embedding
 
 
@@ -43,7 +43,7 @@ class MetaEmbedding(Baseline):
     def losses_of(self, batch, training=None):
         context, positive = self.left_out(batch, training)
         generated = self._generated(batch["features"], training)
-        negatives = zipf(self.config.baseline.negatives, self.schema.items, self.seed)
+        negatives = sample_zipf(self.config.baseline.negatives, self.schema.items, self.seed)
         after, before = stepped(generated, self.items, context, negatives, self.config.baseline)
         cold, warm = ops.mean(before), self.item_loss(after, positive, context)
         share = self.config.baseline.cold_loss

@@ -5,7 +5,7 @@ from keras import ops
 
 from cmclrec_tf.baselines.base import Baseline, mlp
 from cmclrec_tf.baselines.meta import adapted, log_loss, spread
-from cmclrec_tf.losses.next_item import zipf
+from cmclrec_tf.losses.next_item import sample_zipf
 from cmclrec_tf.models.cross_modal import item_embedding
 from cmclrec_tf.schema import FIRST_ID
 
@@ -53,7 +53,7 @@ class MetaTL(Baseline):
 
     def losses_of(self, batch, training=None):
         history, features = batch["history"], batch["features"]
-        negatives = zipf(self.config.baseline.negatives, self.schema.items, self.seed)
+        negatives = sample_zipf(self.config.baseline.negatives, self.schema.items, self.seed)
         warm = self._warm(history, features, negatives, training)
         both = ops.concatenate([warm, self._cold(features, training)])
         target = batch["target"][:, 0]

@@ -7,7 +7,7 @@ from cmclrec_tf import augment
 from cmclrec_tf.baselines.base import Baseline, mlp
 from cmclrec_tf.baselines.meta import spread, stepped
 from cmclrec_tf.layers.dense import Dense
-from cmclrec_tf.losses.next_item import zipf
+from cmclrec_tf.losses.next_item import sample_zipf
 from cmclrec_tf.models.cross_modal import item_embedding
 
 
@@ -50,7 +50,7 @@ class PDMA(Baseline):
         context, positive = self.left_out(batch, training)
         features = self._augmented(batch["features"]) if training else batch["features"]
         common = self._common(features, training)
-        negatives = zipf(self.config.baseline.negatives, self.schema.items, self.seed)
+        negatives = sample_zipf(self.config.baseline.negatives, self.schema.items, self.seed)
         both, _ = stepped(common, self.items, context, negatives, self.config.baseline)
         # Cold users have no novel part: both states are trained.
         states = ops.concatenate([common, both])

@@ -7,8 +7,9 @@ from cmclrec_tf.baselines.factors import LearnedItemsBaseline
 from cmclrec_tf.baselines.meta import log_loss
 from cmclrec_tf.baselines.neighbours import Neighbours
 from cmclrec_tf.layers.dense import Dense
+from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.losses.info_nce import info_nce
-from cmclrec_tf.losses.next_item import zipf
+from cmclrec_tf.losses.next_item import sample_zipf
 from cmclrec_tf.schema import FIRST_ID, PAD
 
 
@@ -81,7 +82,7 @@ class SDCRec(LearnedItemsBaseline):
         states = self.user_states(
             ops.where(hidden, PAD, context), batch["features"], None, training, batch["user_key"]
         )
-        ids, log_q = zipf(settings.negatives, self.schema.items, self.seed)
+        ids, log_q = sample_zipf(settings.negatives, self.schema.items, self.seed)
         rows = ops.shape(positive)[0]
         scores = self._scores(states, self.items(ops.concatenate([positive, ids])))
         own, others = ops.diagonal(scores[:, :rows])[:, None], scores[:, rows:]
@@ -97,5 +98,5 @@ class SDCRec(LearnedItemsBaseline):
         parts = ops.reshape(states, (ops.shape(states)[0], -1, width + 1))
         vectors, there = parts[:, :, :width], parts[:, :, width:]
         match = ops.matmul(self.relation(vectors), ops.transpose(v)) / width**0.5
-        share = ops.softmax(ops.where(there > 0, match, -1e9), axis=1)  # [B, K + 1, n]
+        share = ops.softmax(ops.where(there > 0, match, MASKED_SCORE), axis=1)  # [B, K + 1, n]
         return ops.sum(share * ops.matmul(vectors, ops.transpose(v)), axis=1)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf.layers.dense import Dense
-from cmclrec_tf.layers.self_attention import attention_mask
+from cmclrec_tf.layers.masking import MASKED_SCORE, attention_mask, newest_positions
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -33,9 +33,9 @@ class MultiHeadAttention(keras.layers.Layer):
     def call(self, x, mask, training=None, newest=None):
         """x [B, n, D], mask bool [B, n] -> [B, n, D], or [B, newest, D] of the newest positions."""
         queries, keys, values = split_heads(self.project(x), 3, self.heads)  # 3 x H x [B, n, d]
-        queries = [cut(q, newest) for q in queries]
-        allowed = cut(attention_mask(ops.shape(x)[1], mask, self.causal), newest)
-        hidden = ops.where(allowed, 0.0, -1e9)  # [B, n or newest or 1, n]
+        queries = [newest_positions(q, newest) for q in queries]
+        allowed = newest_positions(attention_mask(ops.shape(x)[1], mask, self.causal), newest)
+        hidden = ops.where(allowed, 0.0, MASKED_SCORE)  # [B, n or newest or 1, n]
         scale = (self.width // self.heads) ** -0.5
         heads = []
         for q, k, v in zip(queries, keys, values, strict=True):
@@ -48,11 +48,6 @@ class MultiHeadAttention(keras.layers.Layer):
     def get_config(self):
         own = {"width": self.width, "heads": self.heads, "dropout": self.rate}
         return {**super().get_config(), **own, "causal": self.causal}
-
-
-def cut(x, newest):
-    """The newest positions of x [B, n, ...]: [B, newest, ...], newest <= n; all when None."""
-    return x if newest is None else x[:, ops.shape(x)[1] - newest :]
 
 
 def split_heads(x, parts, heads):

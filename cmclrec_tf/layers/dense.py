@@ -14,10 +14,10 @@ class Dense(keras.layers.Dense):
 
     def call(self, inputs, training=None):
         """x [..., C] -> y [..., units]."""
-        return by_rows(super().call, inputs)
+        return map_rows(super().call, inputs)
 
 
-def by_rows(f, x):
+def map_rows(f, x):
     """f, a map of [N, C] to [N, D], over the last axis of x [..., C] -> [..., D]."""
     if len(x.shape) == 2:
         return f(x)

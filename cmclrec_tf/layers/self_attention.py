@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf.layers.dense import Dense
+from cmclrec_tf.layers.masking import MASKED_SCORE, attention_mask
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -30,17 +31,10 @@ class SelfAttention(keras.layers.Layer):
         similarity = ops.matmul(sigma1, ops.swapaxes(sigma2, 1, 2)) / self.width**0.5
         allowed = attention_mask(ops.shape(a)[1], mask, self.causal)
         # In float32: the sum of a row of float16 exponentials can overflow.
-        similarity = ops.where(allowed, ops.cast(similarity, "float32"), -1e9)
+        similarity = ops.where(allowed, ops.cast(similarity, "float32"), MASKED_SCORE)
         alpha = ops.cast(ops.softmax(similarity, axis=-1), sigma3.dtype)  # Eq. (6), [B, n, n]
         b = ops.matmul(alpha, sigma3)  # Eq. (7), [B, n, D]
         return b if mask is None else b * ops.cast(mask[:, :, None], b.dtype)
 
     def get_config(self):
         return {**super().get_config(), "width": self.width, "causal": self.causal}
-
-
-def attention_mask(length, mask=None, causal=False):
-    """Which token may see which: bool, broadcastable to [B, n, n]."""
-    slot = ops.arange(length)
-    allowed = (slot[None, :] <= slot[:, None])[None] if causal else ops.ones((1, 1, length), "bool")
-    return allowed if mask is None else ops.logical_and(allowed, mask[:, None, :])

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from cmclrec_tf.layers.attention import MultiHeadAttention, cut
+from cmclrec_tf.layers.attention import MultiHeadAttention
 from cmclrec_tf.layers.dense import Dense
+from cmclrec_tf.layers.masking import newest_positions
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -32,7 +33,7 @@ class TransformerBlock(keras.layers.Layer):
         With `newest`, of the newest positions only: [B, newest, D].
         """
         y = self.attention(self.attention_norm(x), mask, training=training, newest=newest)
-        x, mask = cut(x, newest), cut(mask, newest)
+        x, mask = newest_positions(x, newest), newest_positions(mask, newest)
         x = x + self.dropout(y, training=training)
         y = self.outer(self.inner(self.inner_norm(x)))
         x = x + self.dropout(y, training=training)

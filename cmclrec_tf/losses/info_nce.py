@@ -2,50 +2,86 @@
 
 from keras import ops
 
-from cmclrec_tf import replicas
+from cmclrec_tf.layers.masking import MASKED_SCORE
+from cmclrec_tf.losses.reduction import weighted_mean
+from cmclrec_tf.types import BoolBN, FloatB, FloatBD, FloatN, FloatND, KeysB, KeysN, Scalar
 
 
-def info_nce(view1, view2, temperature, keys=None, weights=None):
+def info_nce(
+    view1: FloatBD,
+    view2: FloatBD,
+    temperature: float,
+    keys: KeysB | None = None,
+    weights: FloatB | None = None,
+) -> Scalar:
     """Eqs. (3), (4): mean over k of -log(exp(s_kk / tau) / sum_t exp(s_kt / tau)), s = cosine.
 
-    The denominator holds all users of the batch, the positive pair included, except users with
-    the same key as k: they are the same user, or cannot be told apart, and are no negatives. The
-    users of other replicas are negatives like those of this one (see `replicas`).
+    Two views of one user should be closer to each other than to the views of other users. The sum
+    runs over all users of the batch, k included. A user with the same key as k is the same user,
+    or has the same profile, and is not a negative of k.
 
     Args:
-        view1, view2: [B, D] embeddings of the two views.
+        view1, view2: float [B, D], the two views of each user.
         temperature: tau.
-        keys: [B] integers; None: all rows differ.
-        weights: [B], 1 for rows that count and 0 for rows that are left out on both sides.
+        keys: int [B]; None means that all rows differ.
+        weights: float [B], 0 for rows that count neither as users nor as negatives.
 
     Returns:
         Scalar; 0 when no row counts.
+
+    Example:
+        >>> from keras import ops
+        >>> views = ops.eye(2)  # two users at right angles
+        >>> round(float(info_nce(views, views, temperature=1.0)), 4)  # log(1 + 1 / e)
+        0.3133
     """
-    others = replicas.gathered(_unit(view2))  # the rows of this replica are b of them
-    similarity = ops.matmul(_unit(view1), ops.transpose(others)) / temperature  # [b, B]
-    itself = replicas.itself(*ops.shape(similarity))
-    allowed = ops.ones_like(itself)
+    positive = ops.eye(ops.shape(view1)[0], dtype="bool")
+    rows = info_nce_rows(view1, view2, temperature, positive, keys, keys, weights)
+    return weighted_mean(rows, weights)
+
+
+def info_nce_rows(
+    view1: FloatBD,
+    all_view2: FloatND,
+    temperature: float,
+    positive: BoolBN,
+    keys: KeysB | None = None,
+    all_keys: KeysN | None = None,
+    all_weights: FloatN | None = None,
+) -> FloatB:
+    """Eqs. (3), (4) before the mean: the loss of each row against all N candidates.
+
+    N exceeds B where a replica compares its rows with those of all replicas.
+
+    Args:
+        view1: float [B, D].
+        all_view2: float [N, D].
+        temperature: tau.
+        positive: bool [B, N], True for the one candidate that is the row's other view.
+        keys: int [B]. all_keys: int [N]; both or neither.
+        all_weights: float [N], 0 for candidates that are not negatives.
+
+    Returns:
+        float32 [B].
+
+    Example:
+        >>> from keras import ops
+        >>> views = ops.eye(2)
+        >>> rows = info_nce_rows(views, views, 1.0, ops.eye(2, dtype="bool"))
+        >>> [round(float(loss), 4) for loss in rows]
+        [0.3133, 0.3133]
+    """
+    similarity = ops.matmul(_unit(view1), ops.transpose(_unit(all_view2))) / temperature  # [B, N]
+    negative = ops.ones_like(positive)
     if keys is not None:
-        allowed = ops.not_equal(keys[:, None], replicas.gathered(keys)[None, :])
-    if weights is not None:
-        allowed = ops.logical_and(allowed, replicas.gathered(weights)[None, :] > 0)
-    similarity = ops.where(ops.logical_or(allowed, itself), similarity, -1e9)
-    positive = ops.sum(ops.where(itself, similarity, 0.0), axis=1)
-    loss = ops.logsumexp(similarity, axis=1) - positive  # [b]
-    return weighted_mean(loss, weights)
+        negative = ops.not_equal(keys[:, None], all_keys[None, :])
+    if all_weights is not None:
+        negative = ops.logical_and(negative, all_weights[None, :] > 0)
+    similarity = ops.where(ops.logical_or(negative, positive), similarity, MASKED_SCORE)
+    own_similarity = ops.sum(ops.where(positive, similarity, 0.0), axis=1)
+    return ops.logsumexp(similarity, axis=1) - own_similarity
 
 
-def weighted_mean(values, weights=None):
-    """sum(w v) / sum(w), or the plain mean; 0 when all weights are 0. values [B] -> scalar.
-
-    The weights are summed over all replicas: of several, each returns its share.
-    """
-    if weights is None:
-        return replicas.mean(values)
-    weights = ops.cast(weights, values.dtype)
-    return ops.sum(values * weights) / ops.maximum(replicas.total(ops.sum(weights)), 1e-9)
-
-
-def _unit(x):
+def _unit(x: FloatND) -> FloatND:
     x = ops.cast(x, "float32")
     return x / ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))

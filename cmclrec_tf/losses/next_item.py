@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.schema import FIRST_ID
 
 # Scores that are held at a time, and the rows of states that they are of: small products stay in
 # the cache, and the gradient of the table is added to as seldom as memory allows.
 HELD_SCORES = 1 << 25
 LEAST_ROWS, MOST_ROWS = 32, 512
-_EXCLUDED = -1e9
 
 
 def next_item(scores, labels):
@@ -86,7 +86,7 @@ def _forward_and_gradient(states, table, bias, labels, weights, rows):
     n = tf.shape(states)[0]
     d_rows = tf.TensorArray(tf.float32, size=-(-n // rows), infer_shape=False)
     # PAD and OOV keep their rows, as cutting them off would copy the table.
-    shut = tf.where(tf.range(tf.size(bias)) >= FIRST_ID, bias, _EXCLUDED)
+    shut = tf.where(tf.range(tf.size(bias)) >= FIRST_ID, bias, MASKED_SCORE)
 
     def body(i, total, d_rows, d_table, d_bias):
         part = slice(i * rows, (i + 1) * rows)
@@ -137,12 +137,12 @@ def sampled_next_item(states, table, bias, labels, weights, negatives, log_q):
     count = ops.cast(ops.shape(negatives)[0], "float32")
     others = ops.matmul(states, ops.transpose(ops.take(table, negatives, axis=0)))  # [N, n]
     others += ops.take(bias - log_q, negatives)[None] - ops.log(count)
-    others = ops.where(negatives[None] == safe[:, None], _EXCLUDED, others)
+    others = ops.where(negatives[None] == safe[:, None], MASKED_SCORE, others)
     scores = ops.concatenate([own[:, None], others], axis=1)
     return ops.sum(weights * (ops.logsumexp(scores, axis=1) - own))
 
 
-def zipf(n, size, seed):
+def sample_zipf(n, size, seed):
     """Draws items by Zipf's law of their rank: ids are in the order of popularity.
 
     P(id) = log((r + 2) / (r + 1)) / log(R + 1) for rank r = id - FIRST_ID of R items.
@@ -153,11 +153,11 @@ def zipf(n, size, seed):
     Returns:
         int32 [n] ids, and log P [V]; PAD and OOV have none and are never drawn.
     """
-    return zipf_at(keras.random.uniform((n,), seed=seed), size)
+    return zipf_quantiles(keras.random.uniform((n,), seed=seed), size)
 
 
-def zipf_at(shares, size):
-    """`zipf` at given shares of the law, [n] in [0, 1), instead of drawn ones."""
+def zipf_quantiles(shares, size):
+    """`sample_zipf` at given shares of the law, [n] in [0, 1), instead of drawn ones."""
     items = size - FIRST_ID
     rank = ops.floor(ops.exp(shares * math.log(items + 1.0)) - 1.0)
     ids = ops.cast(ops.clip(rank, 0, items - 1), "int32") + FIRST_ID

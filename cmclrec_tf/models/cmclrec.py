@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf import augment, replicas
-from cmclrec_tf.layers.attention import cut
+from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models import ablations
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
@@ -74,7 +74,7 @@ class CMCLRec(Recommender):
 
         There is no padding among them.
         """
-        simulated = cut(simulated, self.config.model.simulated_of(simulated.shape[1]))
+        simulated = newest_positions(simulated, self.config.model.simulated_of(simulated.shape[1]))
         whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
         return self.backbone.state(simulated, whole, training=training)
 

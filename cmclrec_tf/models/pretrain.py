@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from cmclrec_tf import augment
-from cmclrec_tf.layers.attention import cut
-from cmclrec_tf.losses.info_nce import info_nce
+from cmclrec_tf import augment, replicas
+from cmclrec_tf.layers.masking import newest_positions
+from cmclrec_tf.losses.info_nce import info_nce_rows
 from cmclrec_tf.losses.mmd import mmd
-from cmclrec_tf.losses.reconstruction import reconstruction
+from cmclrec_tf.losses.reconstruction import reconstruction_rows
 from cmclrec_tf.models import ablations
 from cmclrec_tf.models.staged import StagedModel
 from cmclrec_tf.schema import PAD
@@ -72,9 +72,24 @@ def _contrast(mapper, batch, config, seed, warm, training):
     h_s = mapper.encode_history(ids, masked, training=training)
     view_s = ops.split(masked_mean(h_s, ids != PAD), 2)  # 2 x [B, D]
     return {
-        "loss/features": info_nce(*view_f, config.temperature, batch["profile_key"], warm),
-        "loss/sequences": info_nce(*view_s, config.temperature, batch["user_key"], warm),
+        "loss/features": _info_nce(*view_f, config.temperature, batch["profile_key"], warm),
+        "loss/sequences": _info_nce(*view_s, config.temperature, batch["user_key"], warm),
     }
+
+
+def _info_nce(view1, view2, temperature, keys, weights):
+    """Eqs. (3), (4) with the users of all replicas as negatives; the replica's share."""
+    all_view2 = replicas.gathered(ops.cast(view2, "float32"))  # not in half precision
+    rows = info_nce_rows(
+        view1,
+        all_view2,
+        temperature,
+        replicas.itself(ops.shape(view1)[0], ops.shape(all_view2)[0]),
+        keys,
+        replicas.gathered(keys),
+        None if weights is None else replicas.gathered(weights),
+    )
+    return replicas.mean(rows, weights)
 
 
 def _cross_modal(mapper, batch, mapped, config, warm):
@@ -83,25 +98,34 @@ def _cross_modal(mapper, batch, mapped, config, warm):
     real = batch["history"] != PAD
     p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)  # [B, Z]
     fixed = _fixed(config)
-    how = {"weights": warm, "reduction": config.reduction}
     # Decoders speak of all L positions; a batch may have been cut to its longest history.
-    decoded = cut(mapper.auto_s.decode(p_s), ops.shape(real)[1])
+    decoded = newest_positions(mapper.auto_s.decode(p_s), ops.shape(real)[1])
     decoded_f = mapper.auto_f.decode(p_f)
     return {
-        "loss/reconstruction_history": reconstruction(decoded, fixed(t_s), real, **how),
-        "loss/reconstruction_features": reconstruction(decoded_f, fixed(t_f), **how),
-        "loss/mmd": mmd(p_s, p_f, warm),
+        "loss/reconstruction_history": replicas.mean(
+            reconstruction_rows(decoded, fixed(t_s), real, config.reduction), warm
+        ),
+        "loss/reconstruction_features": replicas.mean(
+            reconstruction_rows(decoded_f, fixed(t_f), reduction=config.reduction), warm
+        ),
+        "loss/mmd": _mmd(p_s, p_f, warm),
         **_translation(batch, mapped, config, warm),
     }
+
+
+def _mmd(p_s, p_f, weights):
+    """Eq. (9), first term. It is not a sum over rows: each replica computes it on all of them."""
+    all_weights = None if weights is None else replicas.gathered(weights)
+    return replicas.shared(mmd(replicas.gathered(p_s), replicas.gathered(p_f), all_weights))
 
 
 def _translation(batch, mapped, config, warm):
     """The second half of Eq. (9): T_s' against T_s."""
     t_s, _, simulated = mapped
     real = batch["history"] != PAD
-    simulated = cut(simulated, ops.shape(real)[1])
-    how = {"weights": warm, "reduction": config.reduction}
-    return {"loss/translation": reconstruction(simulated, _fixed(config)(t_s), real, **how)}
+    simulated = newest_positions(simulated, ops.shape(real)[1])
+    errors = reconstruction_rows(simulated, _fixed(config)(t_s), real, config.reduction)
+    return {"loss/translation": replicas.mean(errors, warm)}
 
 
 def _fixed(config):

@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from cmclrec_tf import backbones, replicas
-from cmclrec_tf.layers.attention import cut
-from cmclrec_tf.layers.dense import by_rows
-from cmclrec_tf.losses.next_item import chunked_next_item, next_item, sampled_next_item, zipf
+from cmclrec_tf.layers.dense import map_rows
+from cmclrec_tf.layers.masking import MASKED_SCORE, newest_positions
+from cmclrec_tf.losses.next_item import chunked_next_item, next_item, sample_zipf, sampled_next_item
 from cmclrec_tf.models import ranking
 from cmclrec_tf.models.staged import StagedModel
 from cmclrec_tf.schema import FIRST_ID, PAD
@@ -58,14 +58,14 @@ class Recommender(StagedModel):
     def score(self, states):
         """states [..., D] -> scores of all items [..., V]; PAD and OOV are never recommended."""
         table = ops.transpose(ops.cast(self.table, states.dtype))
-        scores = ops.cast(by_rows(lambda rows: ops.matmul(rows, table), states), "float32")
+        scores = ops.cast(map_rows(lambda rows: ops.matmul(rows, table), states), "float32")
         if self.config.model.item_bias:
             scores = scores + self.item_bias
         return self.without_special(scores)
 
     def without_special(self, scores):
         """scores [..., V] with those of PAD and OOV very low."""
-        return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, -1e9)
+        return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, MASKED_SCORE)
 
     def recommend(self, batch, k):
         """batch -> ids of the K best items [B, K], those of the history left out."""
@@ -103,7 +103,7 @@ class Recommender(StagedModel):
         labels = next_labels(history, target)
         if not self._learns_every:
             labels = labels[:, -1:]
-        loss = self._mean_loss(cut(g, ops.shape(labels)[1]), labels, rows, training)
+        loss = self._mean_loss(newest_positions(g, ops.shape(labels)[1]), labels, rows, training)
         if self.config.model.positions == "every" and not self.backbone.causal:
             loss += self._cloze_loss(history, rows, training)
         return loss
@@ -137,7 +137,9 @@ class Recommender(StagedModel):
         found = (flat(states), self.table, self.bias, flat(labels), flat(known))
         if settings.softmax == "chunked":
             return chunked_next_item(*found)
-        return sampled_next_item(*found, *zipf(settings.negatives, self.schema.items, self.seed))
+        return sampled_next_item(
+            *found, *sample_zipf(settings.negatives, self.schema.items, self.seed)
+        )
 
     def test_step(self, data):
         found = super().test_step(data)

@@ -5,6 +5,7 @@ from keras import ops
 from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate, metrics, table
+from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.models import ranking
 
 
@@ -73,12 +74,12 @@ def test_lists_of_a_large_catalogue_equal_a_stable_sort(size, left):
     rng = np.random.default_rng(size)
     scores = rng.integers(1, 4, (20, size)) * (rng.random((20, size)) < 5 / size)
     kept = rng.random((20, size)) < 0.5 if left is None else np.arange(size) >= size - left
-    scores = np.where(kept, scores, ranking.LOWEST).astype("float32")
+    scores = np.where(kept, scores, MASKED_SCORE).astype("float32")
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :3]
     best = np.take_along_axis(scores, expected, axis=1)
     values, ids = ranking.top_k(ops.convert_to_tensor(scores), 3)
     np.testing.assert_array_equal(values, best)
-    np.testing.assert_array_equal(ids, np.where(best > ranking.LOWEST / 2, expected, 0))
+    np.testing.assert_array_equal(ids, np.where(best > MASKED_SCORE / 2, expected, 0))
 
 
 def test_ranking_equals_a_sort():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cmclrec_tf.layers import attention
+from cmclrec_tf.layers import masking
 from cmclrec_tf.models import hybrid
 
 
@@ -46,8 +46,8 @@ def test_simulated_vectors_stand_next_to_the_oldest_real_item(model, batch, n, t
     history = cut(history[rows], n)
     features = {name: values[rows] for name, values in batch["features"].items()}
     simulated = model.mapper.simulate(model.mapper.feature_side(features))
-    real = attention.cut(model.embed(history, training=False), n)
-    x = ops.concatenate([attention.cut(simulated, taken), real], axis=1)
+    real = masking.newest_positions(model.embed(history, training=False), n)
+    x = ops.concatenate([masking.newest_positions(simulated, taken), real], axis=1)
     expected = model.backbone(x, np.ones(x.shape[:2], bool), training=False)[:, -1]
     found = hybrid.joined_states(model, history, features)
     np.testing.assert_allclose(found, expected, atol=1e-5)

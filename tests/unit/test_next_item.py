@@ -6,9 +6,9 @@ import tensorflow as tf
 from cmclrec_tf.losses.next_item import (
     chunked_next_item,
     next_item,
+    sample_zipf,
     sampled_next_item,
     soft_next_item,
-    zipf,
 )
 
 RNG = np.random.default_rng(0)
@@ -94,7 +94,7 @@ def test_chunked_compiles_with_an_unknown_number_of_positions():
 def test_sampled_agrees_with_exact_when_the_sample_is_large():
     """With the log-Q correction the sampled mass is an unbiased estimate of the whole one."""
     floats, labels, weights = problem()
-    negatives, log_q = zipf(200_000, 13, keras.random.SeedGenerator(0))
+    negatives, log_q = sample_zipf(200_000, 13, keras.random.SeedGenerator(0))
     got = sampled_next_item(*floats, labels, weights, negatives, log_q)
     np.testing.assert_allclose(got, exact(*floats, labels, weights), rtol=0.02)
     uncorrected = sampled_next_item(*floats, labels, weights, negatives, tf.zeros_like(log_q))
@@ -110,7 +110,7 @@ def test_sampled_leaves_out_negatives_that_are_the_label():
 
 
 def test_zipf_draws_as_it_says():
-    ids, log_p = zipf(100_000, 9, keras.random.SeedGenerator(0))
+    ids, log_p = sample_zipf(100_000, 9, keras.random.SeedGenerator(0))
     share = np.bincount(ids, minlength=9) / 100_000
     assert share[:2].sum() == 0
     rank = np.arange(7)
