@@ -1,20 +1,12 @@
-"""The package `cmclrec_tf`, with its pipeline, serving and experiments rooms as extras."""
-
-import pathlib
+"""Packages, dependencies and commands. Name, description and licence are in pyproject.toml."""
 
 from setuptools import find_packages, setup
 
-ROOMS = ["cmclrec_tf", "pipeline", "serving", "experiments"]
+PACKAGES = ["cmclrec_tf", "pipeline", "serving", "experiments"]
 
 setup(
-    name="cmclrec-tf",
-    version="0.1.0",
-    description="Recommendations for users without history: CMCLRec on Keras, TFX and TF Serving",
-    long_description=pathlib.Path(__file__).with_name("README.md").read_text(),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    python_requires=">=3.10",
-    packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
+    version="0.2.0",
+    packages=find_packages(include=[name for top in PACKAGES for name in (top, f"{top}.*")]),
     package_data={
         "cmclrec_tf": ["py.typed", "presets/*.yaml"],
         "serving": ["py.typed"],
@@ -36,13 +28,13 @@ setup(
             "tensorflow-serving-api>=2.16",
             "aiohttp",
             "prometheus-client",
-            # For the plot of a load test.
+            # Draws the plot of a load test.
             "matplotlib",
         ],
-        # Indexes for offline retrieval; the newest ScaNN that goes with TensorFlow 2.16.
+        # Indexes for offline retrieval. ScaNN 1.3 is the newest that loads with TensorFlow 2.16.
         "retrieval": ["tensorflow-recommenders", "scann>=1.3,<1.4", "tf-keras>=2.16,<2.17"],
-        # TFX 1.16 is the newest whose wheels install on glibc 2.36; TFT needs dill and
-        # pkg_resources, which Beam and newer setuptools no longer bring.
+        # TFX 1.16 is the newest whose wheels install on glibc 2.36. TFT needs dill and
+        # pkg_resources, which newer Beam and setuptools do not bring.
         "pipeline": [
             "tfx[kfp]==1.16.0",
             "apache-beam[gcp]>=2.74,<2.75",
@@ -51,11 +43,11 @@ setup(
             "pip",
             "tf-keras>=2.16,<2.17",
             "keras-tuner",
-            # For the model card.
+            # Write the model card.
             "markdown",
             "matplotlib",
         ],
-        # Beside `pipeline`, which prepares what is not there yet.
+        # Needs `pipeline` too, which prepares missing datasets.
         "experiments": ["pyarrow", "keras-tuner", "scikit-learn", "scipy", "matplotlib"],
         "dev": [
             "pytest",
@@ -76,7 +68,7 @@ setup(
     },
     entry_points={
         "console_scripts": ["cmclrec=cmclrec_tf.cli:main"],
-        # Each room registers its command groups here; the CLI imports a room only when it is asked.
+        # Each package registers its commands here; the command line imports one when it is called.
         "cmclrec.commands": [
             "train=cmclrec_tf.train_cli:train",
             "serve=serving.commands.serve:serve",
