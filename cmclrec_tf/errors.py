@@ -30,3 +30,7 @@ class InputError(ReadableError, ValueError):
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
         # Beam and multiprocessing pickle exceptions to carry them between processes.
         return type(self), (self.value, self.rule, self.fix)
+
+
+class TrainingError(ReadableError):
+    """The training failed for a reason that another config can fix."""
