@@ -24,7 +24,7 @@ from benchmarks import soak_models
 from benchmarks.soak_callers import Callers, letter_of
 from serving.load.process import ServerProcess
 
-_FLAGS = ["--enable_batching", "--file_system_poll_wait_seconds=0.5"]
+_FLAGS = ["--file_system_poll_wait_seconds=0.5"]
 
 
 class Faults:

@@ -1,8 +1,8 @@
-"""What this room's commands share."""
+"""Silences import warnings of libraries for the commands of this package."""
 
 import warnings
 
 
 def quiet_imports() -> None:
-    """What libraries say of their own support is not a command's answer."""
+    """Hides google.api_core's warnings about the Python version, which are not for the user."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core")

@@ -69,8 +69,6 @@ def _limits(command):
     show_default=True,
     help="Between two looks for new versions; 0 looks once.",
 )
-@click.option("--enable_batching", is_flag=True, help="Requests that wait together run as one.")
-@click.option("--batching_parameters_file", type=click.Path())
 @click.option("--monitoring_config_file", type=click.Path(), help="Moves or stops the metrics.")
 @click.option("--enable_model_warmup", type=bool, default=True, show_default=True)
 @click.option(

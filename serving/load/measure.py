@@ -1,29 +1,35 @@
-"""Latency of a server by signature, batch size and rate, with and without batching and warmup."""
+"""Measures the latency of a server by signature, number of users per request and request rate."""
 
 import asyncio
 import dataclasses
+import os
 import time
+from collections.abc import Callable, Mapping, Sequence
 
-from serving.load import made_up, open_loop
+from tensorflow_serving.apis import predict_pb2
+
+from serving.load import open_loop, synthetic_requests
 from serving.load.process import ServerProcess
 
+# Different requests that one rate is measured with.
 _MESSAGES = 64
-_ENOUGH = 0.9
+# A rate counts as sustained if this share of it is answered.
+_SUSTAINED = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Rates to measure, and when to stop raising them.
 
     Attributes:
-        rates: requests a second by batch size, `{rows: rates}`, each list rising.
-        seconds: of a step.
-        p99_ms: a step whose 99th percentile is higher is the last of its series.
+        rates: `{users per request: requests per second}`, each list in rising order.
+        seconds: duration of one step.
+        p99_ms: a series ends with the first step whose 99th percentile is higher.
         interface: "grpc" or "rest".
-        seed: of the requests and of the gaps between them.
+        seed: seeds the gaps between requests.
     """
 
-    rates: dict
+    rates: Mapping[int, Sequence[float]]
     seconds: float = 2.0
     p99_ms: float = 20.0
     interface: str = "grpc"
@@ -32,86 +38,89 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One rate of one series.
+    """The measurement of one rate; steps with equal signature and rows form a series.
 
     Attributes:
-        signature, rows, batching: the series; batching is None for a server that was running.
+        signature: signature of the requests.
+        rows: users per request.
         result: `open_loop.Result`.
     """
 
     signature: str
     rows: int
-    batching: bool | None
     result: open_loop.Result
 
-    def meets(self, p99_ms):
-        """Whether every request was answered in time, as fast as they were sent."""
+    def meets(self, p99_ms: float) -> bool:
+        """Whether the rate was sustained without errors and with this 99th percentile."""
         result = self.result
-        fast = result.achieved >= _ENOUGH * result.offered
-        return not result.errors and result.p99 <= p99_ms and fast
+        sustained = result.achieved >= _SUSTAINED * result.offered
+        return not result.errors and result.p99 <= p99_ms and sustained
 
 
-def steps(server, requests, plan, batching=None, told=lambda _: None):
-    """Every series of a plan against one server.
+def measure(
+    address: str,
+    requests: synthetic_requests.RequestMaker,
+    plan: Plan,
+    report: Callable[[Step], None] = lambda step: None,
+) -> list[Step]:
+    """Runs every series of a plan against one server, of this project or TensorFlow Serving.
 
     Args:
-        server: has `target` and `url`.
-        requests: `made_up.Requests`.
+        address: `host:port` for gRPC, `http://host:port` for REST.
+        requests: makes the requests.
         plan: `Plan`.
-        batching: of the server, for the result.
-        told: is given every `Step` as it ends.
+        report: called with every `Step` as soon as it ends.
 
     Returns:
-        [`Step`].
+        The steps, in the order of the plan.
     """
-    rest = plan.interface == "rest"
-    sender = lambda: (
-        open_loop.RestSender(f"{server.url}/v1/models/{requests.model_name}")
-        if rest
-        else open_loop.GrpcSender(server.target)
-    )
-    encode = made_up.as_json if rest else _serialized
-    found = []
+    steps = []
     for rows, rates in plan.rates.items():
         for signature in requests.signatures:
-            messages = [requests.make(signature, rows) for _ in range(_MESSAGES)]
-            messages = [encode(message) for message in messages]
+            messages = [
+                _encode(requests.make(signature, rows), plan.interface) for _ in range(_MESSAGES)
+            ]
             for rate in rates:
-                result = asyncio.run(_offer(sender(), messages, rate, plan))
-                found.append(Step(signature, rows, batching, result))
-                told(found[-1])
-                if not found[-1].meets(plan.p99_ms):
+                sender = _sender(address, requests.model_name, plan.interface)
+                result = asyncio.run(_offer(sender, messages, rate, plan))
+                step = Step(signature, rows, result)
+                steps.append(step)
+                report(step)
+                if not step.meets(plan.p99_ms):
                     break
-    return found
+    return steps
 
 
-def _serialized(message):
-    return message.SerializeToString()
+def _sender(
+    address: str, model_name: str, interface: str
+) -> open_loop.GrpcSender | open_loop.RestSender:
+    if interface == "rest":
+        return open_loop.RestSender(f"{address}/v1/models/{model_name}")
+    return open_loop.GrpcSender(address)
 
 
-async def _offer(opened, messages, rate, plan):
-    async with opened as sender:
-        # The connection is not part of what is measured.
+def _encode(request: predict_pb2.PredictRequest, interface: str) -> bytes:
+    if interface == "rest":
+        return synthetic_requests.as_json(request)
+    return request.SerializeToString()
+
+
+async def _offer(
+    connection: open_loop.GrpcSender | open_loop.RestSender,
+    messages: list[bytes],
+    rate: float,
+    plan: Plan,
+) -> open_loop.Result:
+    async with connection as sender:
+        # This request opens the connection, which is not part of the measurement.
         await sender.send(messages[0], 10.0)
         return await open_loop.offer(sender, messages, rate, plan.seconds, seed=plan.seed)
 
 
-def batched_and_not(model_base_path, requests, plan, told=lambda _: None):
-    """The plan against a server of its own, without and with batching.
-
-    Returns:
-        [`Step`].
-    """
-    found = []
-    for batching in (False, True):
-        flags = ["--enable_batching"] if batching else []
-        with ServerProcess(model_base_path, flags) as server:
-            found += steps(server, requests, plan, batching, told)
-    return found
-
-
-def first_answers(model_base_path, requests):
-    """Milliseconds of the first answer of each signature, without and with warmup.
+def first_answers(
+    model_base_path: str | os.PathLike[str], requests: synthetic_requests.RequestMaker
+) -> dict[bool, dict[str, float]]:
+    """Times the first answer of each signature by new local servers without and with warmup.
 
     Returns:
         `{warmup: {signature: milliseconds}}`.
@@ -121,15 +130,19 @@ def first_answers(model_base_path, requests):
     }
 
 
-async def _first(model_base_path, requests, warmup):
-    found = {}
+async def _first(
+    model_base_path: str | os.PathLike[str],
+    requests: synthetic_requests.RequestMaker,
+    warmup: bool,
+) -> dict[str, float]:
+    milliseconds = {}
     with ServerProcess(model_base_path, [f"--enable_model_warmup={warmup}"]) as server:
         async with open_loop.GrpcSender(server.target) as sender:
-            # A request for a model that is not there opens the connection and runs nothing.
+            # An empty request names no model: it opens the connection and runs nothing.
             await sender.send(b"", 10.0)
             for signature in requests.signatures:
-                message = _serialized(requests.make(signature, 1))
+                message = _encode(requests.make(signature, 1), "grpc")
                 start = time.perf_counter()
                 await sender.send(message, 60.0)
-                found[signature] = 1e3 * (time.perf_counter() - start)
-    return found
+                milliseconds[signature] = 1e3 * (time.perf_counter() - start)
+    return milliseconds

@@ -1,14 +1,19 @@
-"""An open loop: requests leave when their time has come, whether or not earlier ones are answered.
+"""Sends requests on a schedule, whether or not earlier ones have been answered (an open loop).
 
-A closed loop waits for a slow server and so asks it less; its latencies flatter ("coordinated
-omission"). Here a latency counts from the moment at which the request should have left.
+A closed loop waits for each answer before it sends the next request, so it sends less to a slow
+server and its latencies look too good ("coordinated omission"). Here a latency is measured from the
+scheduled time of its request.
 """
+
+from __future__ import annotations
 
 import asyncio
 import collections
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 import aiohttp
 import grpc
@@ -20,16 +25,17 @@ _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_l
 
 @dataclasses.dataclass
 class Result:
-    """What one run measured; times in milliseconds.
+    """Measurements of one run; times are in milliseconds.
 
     Attributes:
-        offered: requests a second that were scheduled.
-        achieved: requests a second that were answered, until the last answer.
-        p50, p90, p99, most: latency of the answered requests from their scheduled time; NaN
-            without an answer.
-        lag_p99: how late the generator itself sent; latencies hold it.
-        sent, answered: how many requests.
-        errors: `{status: how many}`, all but OK.
+        offered: scheduled requests per second.
+        achieved: answered requests per second, up to the last answer.
+        p50, p90, p99, most: percentiles and maximum of the latency of answered requests, measured
+            from their scheduled time; NaN if none was answered.
+        lag_p99: 99th percentile of how late the generator itself sent a request; latencies include
+            this delay.
+        sent, answered: numbers of requests.
+        errors: `{status: number of requests}` for every status but OK.
     """
 
     offered: float
@@ -41,29 +47,36 @@ class Result:
     lag_p99: float
     sent: int
     answered: int
-    errors: dict
+    errors: dict[str, int]
+
+
+class Sender(Protocol):
+    """Sends one encoded request and waits for the answer."""
+
+    async def send(self, message: bytes, timeout: float) -> str:
+        """Returns "OK" or the name of the error."""
 
 
 class GrpcSender:
-    """Sends serialized PredictRequests; an async context manager.
+    """Sends serialized PredictRequests by gRPC; an async context manager.
 
     Args:
         target: `host:port`.
     """
 
-    def __init__(self, target):
+    def __init__(self, target: str):
         self._target = target
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> GrpcSender:
         self._channel = grpc.aio.insecure_channel(self._target, options=_UNLIMITED)
-        self._call = self._channel.unary_unary(_PREDICT)
+        self._call = self._channel.unary_unary(_PREDICT, None, None)
         return self
 
-    async def __aexit__(self, *exception):
-        await self._channel.close()
+    async def __aexit__(self, *exception: object) -> None:
+        await self._channel.close(None)
 
-    async def send(self, message, timeout):
-        """The name of the status."""
+    async def send(self, message: bytes, timeout: float) -> str:
+        """Returns the name of the gRPC status."""
         try:
             await self._call(message, timeout=timeout)
         except grpc.RpcError as error:
@@ -72,24 +85,24 @@ class GrpcSender:
 
 
 class RestSender:
-    """Posts JSON bodies; an async context manager.
+    """Posts JSON bodies by HTTP; an async context manager.
 
     Args:
-        url: of the model, without `:predict`.
+        url: URL of the model, without `:predict`.
     """
 
-    def __init__(self, url):
+    def __init__(self, url: str):
         self._url = f"{url}:predict"
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> RestSender:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         return self
 
-    async def __aexit__(self, *exception):
+    async def __aexit__(self, *exception: object) -> None:
         await self._session.close()
 
-    async def send(self, message, timeout):
-        """OK, or the HTTP status or the name of what went wrong."""
+    async def send(self, message: bytes, timeout: float) -> str:
+        """Returns "OK", the HTTP status, or the name of the exception."""
         try:
             limit = aiohttp.ClientTimeout(total=timeout)
             async with self._session.post(self._url, data=message, timeout=limit) as answer:
@@ -101,28 +114,37 @@ class RestSender:
             return type(error).__name__
 
 
-async def offer(sender, messages, rate, seconds, timeout=2.0, seed=0):
-    """Sends messages at a rate, the gaps between them drawn as a Poisson process has them.
+async def offer(
+    sender: Sender,
+    messages: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    timeout: float = 2.0,
+    seed: int = 0,
+) -> Result:
+    """Sends messages at a given mean rate, with the random gaps of a Poisson process.
 
     Args:
-        sender: has an async `send(message, timeout) -> status`.
-        messages: taken in turn.
-        rate: a second.
-        seconds: that it goes on; answers are waited for afterwards.
+        sender: `GrpcSender`, `RestSender` or another `Sender`.
+        messages: encoded requests, sent one after the other, from the first again after the last.
+        rate: mean number of requests per second.
+        seconds: how long to send; afterwards the remaining answers are awaited.
         timeout: seconds that one answer may take.
-        seed: of the gaps.
+        seed: seeds the gaps.
 
     Returns:
         `Result`.
     """
     rng = np.random.default_rng(seed)
     count = max(1, round(rate * seconds))
-    due = np.cumsum(rng.exponential(1 / rate, count))
-    latencies, lags, statuses = [], [], collections.Counter()
+    schedule = np.cumsum(rng.exponential(1 / rate, count))
+    latencies: list[float] = []
+    lags: list[float] = []
+    statuses: collections.Counter[str] = collections.Counter()
     start = time.perf_counter()
     last = start
 
-    async def one(moment, message):
+    async def send_one(moment: float, message: bytes) -> None:
         nonlocal last
         status = await sender.send(message, timeout)
         last = time.perf_counter()
@@ -130,14 +152,14 @@ async def offer(sender, messages, rate, seconds, timeout=2.0, seed=0):
         if status == "OK":
             latencies.append(last - moment)
 
-    running = set()
-    for number, after in enumerate(due):
+    running: set[asyncio.Task[None]] = set()
+    for number, after in enumerate(schedule):
         moment = start + after
         wait = moment - time.perf_counter()
-        # With nothing to wait for, answers still get their turn.
+        # Even a late sender yields here, so that answers are received.
         await asyncio.sleep(max(wait, 0))
         lags.append(time.perf_counter() - moment)
-        task = asyncio.ensure_future(one(moment, messages[number % len(messages)]))
+        task = asyncio.ensure_future(send_one(moment, messages[number % len(messages)]))
         running.add(task)
         task.add_done_callback(running.discard)
     while running:
@@ -145,8 +167,8 @@ async def offer(sender, messages, rate, seconds, timeout=2.0, seed=0):
     answered = statuses.pop("OK", 0)
     p50, p90, p99 = percentiles(latencies, (50, 90, 99))
     return Result(
-        offered=count / due[-1],
-        achieved=answered / max(last - start, due[-1]),
+        offered=count / schedule[-1],
+        achieved=answered / max(last - start, schedule[-1]),
         p50=p50,
         p90=p90,
         p99=p99,
@@ -158,8 +180,8 @@ async def offer(sender, messages, rate, seconds, timeout=2.0, seed=0):
     )
 
 
-def percentiles(seconds, which):
-    """In milliseconds; NaN of nothing."""
+def percentiles(seconds: Sequence[float], percents: Sequence[float]) -> list[float]:
+    """Returns percentiles in milliseconds; NaN if there are no values."""
     if not len(seconds):
-        return [float("nan")] * len(which)
-    return [float(value) for value in 1e3 * np.percentile(seconds, which)]
+        return [float("nan")] * len(percents)
+    return [float(value) for value in 1e3 * np.percentile(seconds, percents)]

@@ -1,4 +1,6 @@
-"""`cmclrec serve` in a process of its own, for what loads it, kills it or restarts it."""
+"""Runs `cmclrec serve` as a child process that a test or benchmark can load, kill and restart."""
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -9,33 +11,44 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 
 from cmclrec_tf.errors import ReadableError
 
-# The command itself, whether or not the package is installed.
+# Runs the command even if the package is not installed.
 _COMMAND = "from serving.commands.serve import serve; serve(prog_name='cmclrec serve')"
 _SERVING = re.compile(r"Serving .* version (\d+) on (\S+):(\d+) \(gRPC\)(?:, \S+:(\d+) \(REST\))?")
 
 
 class ServerProcess:
-    """A server over a model base path; a context manager.
+    """A local server in a child process; a context manager.
 
     Args:
-        model_base_path: folder of versions; None with --model_config_file among `flags`.
-        flags: further flags of `cmclrec serve`, as `["--enable_batching"]`.
-        port, rest_port: 0 takes free ones; a `rest_port` of None serves no REST.
-        seconds: that the start may take.
+        model_base_path: folder of versions; None if `flags` has --model_config_file.
+        flags: further flags of `cmclrec serve`, such as `["--log_requests"]`.
+        port: gRPC port; 0 takes a free one.
+        rest_port: REST port; 0 takes a free one, None serves no REST.
+        seconds: how long the start may take.
 
     Attributes:
-        port, rest_port: where it listens.
-        log: what it wrote on standard error, a file.
+        version: version that the server started with.
+        host, port, rest_port: addresses that the server listens on.
+        process: the child process.
+        log: path of the file with its standard error.
 
     Raises:
-        ReadableError: it does not start.
+        ReadableError: the server does not start.
     """
 
-    def __init__(self, model_base_path=None, flags=(), port=0, rest_port=0, seconds=120):
-        arguments = ["--port", port, *flags]
+    def __init__(
+        self,
+        model_base_path: str | os.PathLike[str] | None = None,
+        flags: Iterable[object] = (),
+        port: int = 0,
+        rest_port: int | None = 0,
+        seconds: float = 120,
+    ):
+        arguments: list[object] = ["--port", port, *flags]
         if model_base_path is not None:
             arguments += ["--model_base_path", model_base_path]
         if rest_port is not None:
@@ -47,35 +60,36 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            # Ctrl-C is for the one who asks; the server is stopped by it.
+            # Ctrl-C reaches only this process, which then stops the server.
             start_new_session=True,
         )
         timer = threading.Timer(seconds, self.process.kill)
         timer.start()
+        assert self.process.stdout is not None  # it is a pipe
         line = self.process.stdout.readline()
         timer.cancel()
-        found = _SERVING.search(line)
-        if not found:
+        match = _SERVING.search(line)
+        if not match:
             self.kill()
-            said = self.log.read_text(errors="replace").strip().splitlines() or ["no message"]
+            errors = self.log.read_text(errors="replace").strip().splitlines() or ["no message"]
             self.log.unlink()
-            raise ReadableError(f"cmclrec serve did not start: {said[-1]}")
-        self.version, self.host = int(found[1]), found[2]
-        self.port, self.rest_port = int(found[3]), int(found[4]) if found[4] else None
+            raise ReadableError(f"cmclrec serve did not start: {errors[-1]}")
+        self.version, self.host = int(match[1]), match[2]
+        self.port, self.rest_port = int(match[3]), int(match[4]) if match[4] else None
 
     @property
     def target(self) -> str:
-        """`host:port` of gRPC."""
+        """gRPC address, `host:port`."""
         return f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Of REST."""
+        """REST address, `http://host:port`."""
         return f"http://{self.host}:{self.rest_port}"
 
     @property
-    def megabytes(self):
-        """Resident memory; None once it has ended or where /proc does not tell."""
+    def megabytes(self) -> int | None:
+        """Resident memory; None after the process has ended or on a system without /proc."""
         with contextlib.suppress(OSError, StopIteration):
             lines = pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
             line = next(line for line in lines if line.startswith("VmRSS:"))
@@ -83,17 +97,22 @@ class ServerProcess:
         return None
 
     @property
-    def processor_seconds(self):
-        """Processor time of all its threads so far; None where /proc does not tell."""
+    def processor_seconds(self) -> float | None:
+        """Processor time of all threads since the start; None on a system without /proc."""
         with contextlib.suppress(OSError):
             text = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
-            # The name in parentheses may hold anything; user and system time are fields 14 and 15.
+            # The second field is the name in parentheses, which may contain spaces and parentheses;
+            # user and system time are fields 14 and 15.
             fields = text.rpartition(")")[2].split()
             return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
         return None
 
-    def terminate(self, seconds=30):
-        """Stops it as a supervisor does, by SIGTERM; its exit code."""
+    def terminate(self, seconds: float = 30) -> int:
+        """Stops the server with SIGTERM, as a supervisor does, and returns its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it was still running after `seconds` and was killed.
+        """
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -102,20 +121,23 @@ class ServerProcess:
             self.kill()
             raise
         finally:
-            self._log.close()
-            self.process.stdout.close()
+            self._close()
 
     def kill(self) -> None:
-        """Ends it at once, by SIGKILL."""
+        """Ends the server at once with SIGKILL."""
         self.process.kill()
         self.process.wait()
-        self._log.close()
-        self.process.stdout.close()
+        self._close()
 
-    def __enter__(self):
+    def _close(self) -> None:
+        self._log.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def __enter__(self) -> ServerProcess:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         try:
             self.terminate()
         finally:

@@ -80,7 +80,7 @@ class Api:
                     grpc.StatusCode.DEADLINE_EXCEEDED,
                     "The deadline passed before the request was run. Allow more time.",
                 )
-            answer.outputs = servable.runner.run(name, inputs, wanted, deadline)
+            answer.outputs = servable.session.run(name, inputs, wanted)
         return answer
 
     @contextlib.contextmanager

@@ -27,14 +27,12 @@ class Servable:
     Attributes:
         name, version: of the model.
         session: `SavedModelSession`.
-        runner: what answers: its `run(signature, inputs, outputs, deadline)`.
         leases: requests that use it now.
     """
 
     name: str
     version: int
     session: object
-    runner: object
     leases: int = 0
 
     @property

@@ -3,7 +3,6 @@
 from cmclrec_tf.errors import InputError
 from serving.c_api.session import SavedModelError, SavedModelSession
 from serving.server import rehearsal
-from serving.server.batching import Batcher, Batching, Direct
 from serving.server.catalog import Servable
 
 
@@ -13,17 +12,10 @@ class Loader:
     Args:
         options: `Options`.
         metrics: `Metrics`.
-
-    Raises:
-        InputError: batching parameters that cannot be read.
     """
 
     def __init__(self, options, metrics):
         self._options, self._metrics = options, metrics
-        self._batching = None
-        if options.enable_batching:
-            path = options.batching_parameters_file
-            self._batching = Batching.read(path) if path else Batching()
 
     def __call__(self, name, version, folder):
         """The `Servable` of a folder, once it has answered its warmup requests.
@@ -57,8 +49,4 @@ class Loader:
         except BaseException:
             session.close()
             raise
-        runner = Direct(session)
-        if self._batching:
-            told = lambda signature, *counts: self._metrics.batch(name, signature, *counts)
-            runner = Batcher(session, self._batching, told)
-        return Servable(name, version, session, runner)
+        return Servable(name, version, session)

@@ -37,20 +37,6 @@ class Metrics:
             buckets=_SIZES,
             registry=registry,
         )
-        self._batch_rows = prometheus.Histogram(
-            f"{_PREFIX}_batch_rows",
-            "Users in a batch that the model ran.",
-            ["model", "signature"],
-            buckets=_SIZES,
-            registry=registry,
-        )
-        self._batch_requests = prometheus.Histogram(
-            f"{_PREFIX}_batch_requests",
-            "Requests in a batch that the model ran.",
-            ["model", "signature"],
-            buckets=_SIZES,
-            registry=registry,
-        )
         self._loads = prometheus.Counter(
             f"{_PREFIX}_loads",
             "Versions that loaded or failed to.",
@@ -81,11 +67,6 @@ class Metrics:
         self._seconds.labels(model, signature, interface).observe(seconds)
         if rows is not None:
             self._rows.labels(model, signature).observe(rows)
-
-    def batch(self, model, signature, requests, rows) -> None:
-        """Counts a batch."""
-        self._batch_rows.labels(model, signature).observe(rows)
-        self._batch_requests.labels(model, signature).observe(requests)
 
     def load(self, model, loaded) -> None:
         """Counts a version that loaded, or failed to."""

@@ -23,8 +23,6 @@ class Options:
             model.
         file_system_poll_wait_seconds: between two looks for versions and at the configuration
             file; 0 looks once.
-        enable_batching: whether requests that wait together run as one.
-        batching_parameters_file: BatchingParameters.
         monitoring_config_file: MonitoringConfig, which may move or switch off the metrics.
         enable_model_warmup: whether a version answers its warmup requests before it is used.
         grpc_max_threads: requests answered at once; 16 a processor when None.
@@ -34,15 +32,13 @@ class Options:
         log_requests: whether every request is logged, without its content.
 
     Raises:
-        InputError: a number out of bounds, or batching parameters without batching.
+        InputError: a number out of bounds.
     """
 
     rest_api_port: int | None = None
     rest_api_timeout_in_ms: int = 30_000
     model_config_file: str | None = None
     file_system_poll_wait_seconds: float = 1.0
-    enable_batching: bool = False
-    batching_parameters_file: str | None = None
     monitoring_config_file: str | None = None
     enable_model_warmup: bool = True
     grpc_max_threads: int | None = None
@@ -62,12 +58,6 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name}={value}", "it is at least 1", "Give a larger number.")
-        if self.batching_parameters_file and not self.enable_batching:
-            raise InputError(
-                f"batching_parameters_file={self.batching_parameters_file}",
-                "it is read with --enable_batching alone",
-                "Add --enable_batching or leave the file out.",
-            )
 
     @property
     def threads(self):

@@ -1,66 +1,48 @@
-"""TensorFlow Serving's configuration files, read as TensorFlow Serving reads them."""
+"""Reads TensorFlow Serving's configuration files, which are protocol buffers in text format."""
 
 import functools
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf.message import Message
 
 from cmclrec_tf.errors import InputError
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
-_NUMBER, _FLAG, _TEXT = _FIELD.TYPE_INT64, _FIELD.TYPE_BOOL, _FIELD.TYPE_STRING
-# Two of the messages are in no Python package: message: {field: type}. A text file needs the names
-# alone, so the numbers are given in order.
-_MESSAGES = {
-    "Int64Value": {"value": _NUMBER},
-    "StringValue": {"value": _TEXT},
-    "BoolValue": {"value": _FLAG},
-    "BatchingParameters": {
-        "max_batch_size": "Int64Value",
-        "batch_timeout_micros": "Int64Value",
-        "max_enqueued_batches": "Int64Value",
-        "num_batch_threads": "Int64Value",
-        "thread_pool_name": "StringValue",
-        "allowed_batch_sizes": (_NUMBER,),
-        "pad_variable_length_inputs": _FLAG,
-        "max_execution_batch_size": "Int64Value",
-        "enable_large_batch_splitting": "BoolValue",
-    },
-    "PrometheusConfig": {"enable": _FLAG, "path": _TEXT},
-    "MonitoringConfig": {"prometheus_config": "PrometheusConfig"},
-}
+NUMBER, FLAG, TEXT = _FIELD.TYPE_INT64, _FIELD.TYPE_BOOL, _FIELD.TYPE_STRING
+_PACKAGE = "cmclrec.serving"
+_MessageT = TypeVar("_MessageT", bound=Message)
 
 
-def batching_parameters(path):
-    """The BatchingParameters of a text file.
+def monitoring_config(path: str | os.PathLike[str]) -> Any:
+    """Returns the MonitoringConfig of a text file.
 
     Raises:
-        InputError: the file cannot be read or is none.
+        InputError: the file cannot be read or holds no MonitoringConfig.
     """
-    return _read(path, _types()["BatchingParameters"]())
+    return read(path, _monitoring_types()["MonitoringConfig"]())
 
 
-def monitoring_config(path):
-    """The MonitoringConfig of a text file.
-
-    Raises:
-        InputError: the file cannot be read or is none.
-    """
-    return _read(path, _types()["MonitoringConfig"]())
-
-
-def model_server_config(path):
-    """The ModelServerConfig of a text file.
+def model_server_config(path: str | os.PathLike[str]) -> Any:
+    """Returns the ModelServerConfig of a text file.
 
     Raises:
-        InputError: the file cannot be read or is none.
+        InputError: the file cannot be read or holds no ModelServerConfig.
     """
     from tensorflow_serving.config import model_server_config_pb2
 
-    return _read(path, model_server_config_pb2.ModelServerConfig())
+    return read(path, model_server_config_pb2.ModelServerConfig())
 
 
-def _read(path, message):
+def read(path: str | os.PathLike[str], message: _MessageT) -> _MessageT:
+    """Fills a message from a text file and returns it.
+
+    Raises:
+        InputError: the file cannot be read or does not hold such a message.
+    """
     kind = message.DESCRIPTOR.name
     try:
         return text_format.Parse(pathlib.Path(path).read_text("utf-8"), message)
@@ -75,27 +57,46 @@ def _read(path, message):
 
 
 @functools.cache
-def _types():
-    """{message name: class}."""
-    package = "cmclrec.serving"
-    file = descriptor_pb2.FileDescriptorProto(
-        name="cmclrec/serving.proto", package=package, syntax="proto3"
+def _monitoring_types() -> dict[str, Any]:
+    # No Python package contains this message.
+    return message_types(
+        {
+            "PrometheusConfig": {"enable": FLAG, "path": TEXT},
+            "MonitoringConfig": {"prometheus_config": "PrometheusConfig"},
+        }
     )
-    for name, fields in _MESSAGES.items():
+
+
+def message_types(messages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Builds message classes from the names and types of their fields.
+
+    They read and write text format only: the field numbers are not TensorFlow Serving's.
+
+    Args:
+        messages: `{message: {field: type}}`; a type is NUMBER, FLAG, TEXT or the name of a
+            message, and a tuple of one type is a repeated field.
+
+    Returns:
+        `{message: class}`.
+    """
+    file = descriptor_pb2.FileDescriptorProto(
+        name="cmclrec/serving.proto", package=_PACKAGE, syntax="proto3"
+    )
+    for name, fields in messages.items():
         message = file.message_type.add(name=name)
         for number, (field, kind) in enumerate(fields.items(), 1):
             repeated = isinstance(kind, tuple)
             kind = kind[0] if repeated else kind
             label = _FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label)
+            declaration = message.field.add(name=field, number=number, label=label)
             if isinstance(kind, str):
-                added.type, added.type_name = _FIELD.TYPE_MESSAGE, f".{package}.{kind}"
+                declaration.type, declaration.type_name = _FIELD.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
             else:
-                added.type = kind
+                declaration.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    found = {name: pool.FindMessageTypeByName(f"{package}.{name}") for name in _MESSAGES}
-    if hasattr(message_factory, "GetMessageClass"):
-        return {name: message_factory.GetMessageClass(kind) for name, kind in found.items()}
+    descriptors = {name: pool.FindMessageTypeByName(f"{_PACKAGE}.{name}") for name in messages}
+    if hasattr(message_factory, "GetMessageClass"):  # protobuf 4 and later
+        return {name: message_factory.GetMessageClass(kind) for name, kind in descriptors.items()}
     factory = message_factory.MessageFactory(pool)
-    return {name: factory.GetPrototype(kind) for name, kind in found.items()}
+    return {name: factory.GetPrototype(kind) for name, kind in descriptors.items()}

@@ -19,13 +19,29 @@ from serving import contract
 from serving.client import sync
 from serving.commands import serve
 from serving.server import served, text_protos
-from serving.server.batching import Batching
 from serving.server.local_server import LocalServer
 from serving.server.server_options import METRICS
 
 FOLDER = pathlib.Path(contract.__file__).parent
 MANIFESTS = sorted((FOLDER / "k8s").glob("*.yaml"))
 KUBERNETES = "1.30"
+# TensorFlow Serving's message, which no Python package contains.
+BATCHING_PARAMETERS = {
+    "Int64Value": {"value": text_protos.NUMBER},
+    "StringValue": {"value": text_protos.TEXT},
+    "BoolValue": {"value": text_protos.FLAG},
+    "BatchingParameters": {
+        "max_batch_size": "Int64Value",
+        "batch_timeout_micros": "Int64Value",
+        "max_enqueued_batches": "Int64Value",
+        "num_batch_threads": "Int64Value",
+        "thread_pool_name": "StringValue",
+        "allowed_batch_sizes": (text_protos.NUMBER,),
+        "pad_variable_length_inputs": text_protos.FLAG,
+        "max_execution_batch_size": "Int64Value",
+        "enable_large_batch_splitting": "BoolValue",
+    },
+}
 
 
 def manifest(name):
@@ -107,8 +123,8 @@ def test_same_model_and_port(flags):
     assert models[contract.MODEL_NAME].policy.latest == 2
     assert int(flags["port"]) == contract.PORT
     options = {option.name for option in serve.serve.params}
-    ours = {"port", "rest_api_port", "model_config_file", "enable_batching"}
-    assert ours | {"batching_parameters_file", "monitoring_config_file"} <= set(flags) & options
+    shared = {"port", "rest_api_port", "model_config_file", "monitoring_config_file"}
+    assert shared <= set(flags) & options
     defaults = inspect.signature(sync.Client).parameters
     assert defaults["model_name"].default == contract.MODEL_NAME
     assert defaults["target"].default == f"127.0.0.1:{flags['port']}"
@@ -174,9 +190,13 @@ def test_metrics_are_where_they_are_looked_for(flags):
 
 
 def test_a_batch_holds_a_request_of_the_client():
-    batching = Batching.read(FOLDER / "config" / "batching_parameters.txt")
-    assert batching.max_batch_size >= sync.ROWS
+    types = text_protos.message_types(BATCHING_PARAMETERS)
+    path = FOLDER / "config" / "batching_parameters.txt"
+    batching = text_protos.read(path, types["BatchingParameters"]())
+    assert batching.max_batch_size.value >= sync.ROWS
     assert batching.pad_variable_length_inputs
+    for field in ("batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"):
+        assert getattr(batching, field).value >= 1
 
 
 def test_the_local_server_starts_by_these_files(base_path, tmp_path):
@@ -190,8 +210,6 @@ def test_the_local_server_starts_by_these_files(base_path, tmp_path):
         model_config_file=str(path),
         port=0,
         rest_api_port=0,
-        enable_batching=True,
-        batching_parameters_file=str(FOLDER / "config" / "batching_parameters.txt"),
         monitoring_config_file=str(FOLDER / "config" / "monitoring.config"),
     ) as server:
         url = f"http://{server.host}:{server.rest_port}"

@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from cmclrec_tf.errors import ReadableError
+from serving import contract
 from serving.commands.loadtest import loadtest
-from serving.load import load_report, made_up, measure, open_loop
+from serving.load import load_report, measure, open_loop
 from serving.load.process import ServerProcess
+from serving.load.synthetic_requests import RequestMaker
 from serving.server.local_server import LocalServer
 
 
@@ -46,14 +48,14 @@ def test_a_fast_server():
 def test_errors_are_counted_by_status():
     result = asyncio.run(open_loop.offer(Slow(0.0, "UNAVAILABLE"), [b""], 200, 0.1))
     assert result.errors == {"UNAVAILABLE": 20} and result.answered == 0
-    step = measure.Step("warm", 1, None, result)
+    step = measure.Step("warm", 1, result)
     assert not step.meets(1e9)
     assert "| 20 | none |" in load_report.table([step], 20.0)
 
 
 @pytest.fixture(scope="module")
 def requests(exported):
-    return made_up.Requests.of_warmup(exported.parent, "cmclrec")
+    return RequestMaker.from_warmup(exported.parent, "cmclrec")
 
 
 def test_requests_are_of_all_kinds(requests):
@@ -61,16 +63,15 @@ def test_requests_are_of_all_kinds(requests):
     warm = requests.make("warm", 32)
     assert warm.inputs["history"].tensor_shape.dim[0].size == 32
     assert len(set(warm.inputs["history"].string_val)) > 3
-    again = made_up.Requests(requests._templates, "cmclrec")
-    other = made_up.Requests(requests._templates, "cmclrec", seed=1)
+    again = RequestMaker(requests._templates, "cmclrec")
+    other = RequestMaker(requests._templates, "cmclrec", seed=1)
     assert again.make("warm", 4) != other.make("warm", 4)
 
 
 def test_steps_by_rest(exported, requests):
     plan = measure.Plan({1: (20, 40), 32: (5,)}, seconds=0.3, p99_ms=1e4, interface="rest")
     with LocalServer(exported.parent, port=0, rest_api_port=0) as server:
-        server.url = f"http://{server.host}:{server.rest_port}"
-        steps = measure.steps(server, requests, plan)
+        steps = measure.measure(f"http://{server.host}:{server.rest_port}", requests, plan)
     assert len(steps) == 4 * 3
     assert all(step.result.answered and not step.result.errors for step in steps)
     assert load_report.table(steps, 1e-3).count("| none |") == 8
@@ -81,18 +82,18 @@ def test_loadtest(exported, tmp_path):
     """The whole command: every signature is answered without an error."""
     done = CliRunner().invoke(
         loadtest,
-        ["--model_base_path", str(exported.parent), "--seconds", "0.2", "--p99_ms", "0.1"]
+        ["--model-base-path", str(exported.parent), "--seconds", "0.2", "--p99-ms", "0.1"]
         + ["--out", str(tmp_path)],
     )
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "loadtest.json").read_text())
-    series = {(s["signature"], s["rows"], s["batching"]) for s in found["steps"]}
-    assert len(series) == 4 * 2 * 2
+    series = {(s["signature"], s["rows"]) for s in found["steps"]}
+    assert len(series) == 4 * 2
     assert not any(step["result"]["errors"] for step in found["steps"])
     assert all(step["result"]["answered"] for step in found["steps"])
-    assert set(found["first_answers"]["true"]) == set(made_up.SIGNATURES)
+    assert set(found["first_answers"]["true"]) == set(contract.SIGNATURES)
     assert (tmp_path / "loadtest.png").stat().st_size > 1000
-    assert "| `warm` | 1 | off |" in (tmp_path / "loadtest.md").read_text()
+    assert "| `warm` | 1 |" in (tmp_path / "loadtest.md").read_text()
 
 
 def test_a_server_that_does_not_start(tmp_path):

@@ -28,7 +28,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @pytest.fixture(scope="module")
 def running(base_path):
-    with LocalServer(base_path, port=0, rest_api_port=0, enable_batching=True) as server:
+    with LocalServer(base_path, port=0, rest_api_port=0) as server:
         yield server
 
 
@@ -87,7 +87,6 @@ def test_metrics(running):
     assert metric(running, requests, **counted) == before + 1
     assert metric(running, requests, status="NOT_FOUND", model="") == 1
     assert metric(running, "cmclrec_serving_request_rows_sum", signature="warm") >= 2
-    assert metric(running, "cmclrec_serving_batch_rows_sum", signature="warm") >= 2
     assert metric(running, "cmclrec_serving_request_seconds_count", interface="grpc") >= 2
     assert metric(running, "cmclrec_serving_version_available", version="12") == 1
     assert metric(running, "cmclrec_serving_loads_total", result="loaded") == 1
@@ -172,7 +171,6 @@ def test_message_limit(base_path):
     [
         ({"file_system_poll_wait_seconds": -1}, "file_system_poll_wait_seconds=-1"),
         ({"grpc_max_threads": 0}, "grpc_max_threads=0"),
-        ({"batching_parameters_file": "a"}, "--enable_batching"),
     ],
 )
 def test_options_that_cannot_be(options, said):
@@ -187,14 +185,14 @@ def test_stopping_answers_what_is_under_way(base_path):
     server = LocalServer(base_path, port=0).start()
     entered, release, outcomes = threading.Event(), threading.Event(), []
     with server._catalog.lease(warm_request().model_spec) as servable:
-        real = servable.runner.run
+        real = servable.session.run
 
     def held(*arguments):
         entered.set()
         assert release.wait(30)
         return real(*arguments)
 
-    servable.runner.run = held
+    servable.session.run = held
     with channel_of(server) as channel, Client(f"{server.host}:{server.port}", timeout=30.0) as own:
         check = health_pb2_grpc.HealthStub(channel).Check
         assert check(health_pb2.HealthCheckRequest()).status == SERVING

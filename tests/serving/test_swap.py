@@ -214,8 +214,7 @@ def test_configuration_that_cannot_be(push, tmp_path, text, said):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("batching", [False, True])
-def test_swaps_under_load(push, tmp_path, batching):
+def test_swaps_under_load(push, tmp_path):
     """No request fails, and every answer is that of the version that gave it."""
     base = tmp_path / "cmclrec"
     push(base, 1)
@@ -232,7 +231,7 @@ def test_swaps_under_load(push, tmp_path, batching):
                 if best != "ea"[version % 2]:
                     wrong.append((version, best))
 
-    with serving(base, enable_batching=batching) as server:
+    with serving(base) as server:
         threads = [threading.Thread(target=ask, args=[server]) for _ in range(6)]
         for thread in threads:
             thread.start()
