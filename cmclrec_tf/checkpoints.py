@@ -6,6 +6,7 @@ import os
 import pathlib
 import warnings
 import zipfile
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -15,6 +16,19 @@ from cmclrec_tf.errors import InputError
 DONE = "done.npz"
 CHECKSUM = ".sha256"
 KEPT = 2
+
+
+class Checkpoint(NamedTuple):
+    """The state of a training after an epoch.
+
+    Attributes:
+        facts: JSON values: `epoch`, the number of epochs so far; `complete`, when the stage has
+            ended; `stopped`, when early stopping ended it; `stopping`, the state of early stopping.
+        arrays: `model_state`, and under `best/` the weights of the best epoch.
+    """
+
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
 
 
 class Checkpoints:
@@ -80,7 +94,7 @@ class Checkpoints:
                 )
                 continue
             self._check(facts)
-            return facts, arrays
+            return Checkpoint(facts, arrays)
         if paths:
             warnings.warn(
                 f"{self.folder} holds no sound checkpoint: the stage starts anew", stacklevel=2

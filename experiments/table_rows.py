@@ -109,9 +109,10 @@ class Row:
         if self.kind == "floor":
             return self._floor(dataset.with_history(self.config.data.max_history))
         from cmclrec_tf import training
+        from cmclrec_tf.baselines.training import train_baseline
 
         if self.kind == "baseline":
-            fit = functools.partial(training.train_baseline, self.base)
+            fit = functools.partial(train_baseline, self.base)
         else:
             fit = training.train if self.is_cmclrec else training.train_plain
         return fit(dataset, self.config, log_dir=log_dir, checkpoint_dir=checkpoint_dir)

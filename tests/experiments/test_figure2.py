@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from cmclrec_tf import training
+from cmclrec_tf.checkpoints import Checkpoints
 from cmclrec_tf.config import Config
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
@@ -169,14 +170,14 @@ def test_a_killed_stage_1_is_gone_on_with(setting, shown, tmp_path, monkeypatch)
         saved.append(epoch)
         return save(self, epoch, arrays, **facts)
 
-    save = training.Checkpoints.save
-    monkeypatch.setattr(training.Checkpoints, "save", killed)
+    save = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", killed)
     options = _options(setting, out=tmp_path, runs=1)
     with pytest.raises(KeyboardInterrupt):
         figure2.run("toy", **options)
     monkeypatch.undo()
     monkeypatch.setattr(
-        training.Checkpoints, "save", lambda self, epoch, *a, **f: saved.append(epoch)
+        Checkpoints, "save", lambda self, epoch, *a, **f: saved.append(epoch)
     )
     figure2.run("toy", **options)
     assert saved == [*range(1, 7), *range(7, 13), 12]

@@ -10,10 +10,10 @@ from cmclrec_tf import baselines
 from cmclrec_tf.baselines.factors import PreferenceVectors
 from cmclrec_tf.baselines.heater import MixtureOfExperts
 from cmclrec_tf.baselines.popularity import Popularity
+from cmclrec_tf.baselines.training import train_baseline
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate
-from cmclrec_tf.training import train_baseline
 from tests.conftest import TINY
 
 RNG = np.random.default_rng(11)

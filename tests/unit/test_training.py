@@ -8,10 +8,10 @@ import pytest
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.data.in_memory import prepare_tables
-from cmclrec_tf.errors import InputError
+from cmclrec_tf.errors import InputError, TrainingError
 from cmclrec_tf.evaluation import evaluate
 from cmclrec_tf.models import CMCLRec
-from cmclrec_tf.training import TrainingError, train
+from cmclrec_tf.training import train
 from tests.conftest import FEATURES, TINY, cluster_users
 
 

@@ -1,0 +1,62 @@
+"""Trains the baselines of other papers by the same fit as CMCLRec."""
+
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from cmclrec_tf import baselines
+from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
+from cmclrec_tf.fitting import Folder, Stage, fit_stage
+from cmclrec_tf.training import BEST, averaged_adam, checked
+
+if TYPE_CHECKING:
+    from cmclrec_tf.baselines.base import Baseline
+    from cmclrec_tf.data.prepared import PreparedDataset
+
+
+def train_baseline(
+    name: str,
+    dataset: "PreparedDataset",
+    config: Config | None = None,
+    log_dir: Folder | None = None,
+    checkpoint_dir: Folder | None = None,
+) -> "Baseline":
+    """Fits a baseline of another paper, with the settings of `finetune` and `baseline`.
+
+    The weights of the best validation NDCG over both segments are kept. It runs on one replica.
+
+    Args:
+        name: one of `baselines.names()`.
+        dataset, config, log_dir, checkpoint_dir: see `cmclrec_tf.train`.
+
+    Returns:
+        The trained `Baseline`.
+
+    Raises:
+        InputError: as in `cmclrec_tf.train`; or a strategy with several replicas is in scope.
+
+    Example:
+        >>> import tempfile
+        >>> import cmclrec_tf as cm
+        >>> user = {"user_id": "ann", "history": ["tea"], "target": ["milk"], "city": "Graz"}
+        >>> tables = {"train": [user], "val": [user]}
+        >>> data = cm.prepare_tables(tables, [cm.Feature("city")], tempfile.mkdtemp())
+        >>> config = cm.Config.preset("tiny").changed({"finetune.epochs": 1})
+        >>> type(train_baseline("clcrec", data, config)).__name__
+        'CLCRec'
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        raise InputError(
+            f"baseline {name!r}",
+            "its losses are those of one replica",
+            "Train it outside of the strategy's scope.",
+        )
+    config, dataset = checked(dataset, config)
+    keras.utils.set_random_seed(config.seed)
+    model = baselines.create(name, dataset.schema, config)
+    model.prepare(dataset)
+    stage = Stage(name, "finetune", averaged_adam, monitor=BEST)
+    fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir)
+    return model
