@@ -148,7 +148,9 @@ def of_users(mapper, dataset):
         real = batch["history"] != PAD
         t_s, t_f, simulated = mapper(batch, training=False)
         of_simulated = np.asarray(newest_positions(simulated, positions)).mean(axis=1)
-        of_real = np.asarray(masked_mean(newest_positions(t_s, positions), newest_positions(real, positions)))
+        of_real = np.asarray(
+            masked_mean(newest_positions(t_s, positions), newest_positions(real, positions))
+        )
         parts["warm"].append(of_real[~cold])
         parts["own"].append(of_simulated[~cold])
         parts["cold"].append(of_simulated[cold])

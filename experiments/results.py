@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from cmclrec_tf.evaluation.significance import paired_t, sign_flip
 from cmclrec_tf.schema import COLD, OVERALL, WARM
+from experiments.significance import paired_t, sign_flip
 from experiments.store import VALUES
 
 
@@ -68,11 +68,6 @@ class Comparison:
     ratio: float
     p_t: float
     p_flip: float
-
-    @property
-    def p(self):
-        """The less favourable of the two."""
-        return max(self.p_t, self.p_flip)
 
 
 def deviation(values):

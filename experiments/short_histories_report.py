@@ -5,7 +5,6 @@ import pathlib
 
 import numpy as np
 
-from cmclrec_tf.evaluation.significance import paired_t, sign_flip
 from cmclrec_tf.schema import TEST, VAL
 from experiments.results import deviation
 from experiments.short_histories import (
@@ -20,6 +19,7 @@ from experiments.short_histories import (
     count_rule,
     share_rule,
 )
+from experiments.significance import paired_t, sign_flip
 from experiments.write_tables import Written, made_by, markdown_table, with_deviation
 
 K = 20

@@ -8,7 +8,6 @@ import pathlib
 from experiments import bar_plot, store
 from experiments.paper_numbers import COLUMNS, NOTE
 from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Results
-from experiments.targets import checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,6 @@ def _text(kind, results, dataset, runs, command):
         _values(results, LISTS, _plain),
         *_compared(results.comparisons(), AGAINST_BEST),
         *_compared(results.paired(kind.pairs), PAIRS),
-        *_checked(checks(results, dataset)),
         "## Budgets",
         _budgets(results),
         *_tuning(results),
@@ -127,12 +125,6 @@ def _compared(comparisons, words):
         for c in comparisons
     ]
     yield markdown_table(heads, lines)
-
-
-def _checked(found):
-    if found:
-        yield "## Targets of `default`"
-        yield "\n".join(f"- {'met' if met else 'missed'}: {text}" for text, met in found)
 
 
 def _budgets(results):

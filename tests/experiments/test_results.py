@@ -1,4 +1,4 @@
-"""Means, comparisons and targets, on numbers typed out."""
+"""Means, deviations and comparisons of a table, on numbers typed out."""
 
 import math
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Results
-from experiments.targets import checks
+from experiments.results import LISTS, QUALITY, Results
 
 COLUMN = {(column.label, column.metric): column for column in (*QUALITY, *LISTS)}
 IS_COLD = np.arange(400) % 2 == 0
@@ -60,71 +59,26 @@ def test_comparison_with_the_strongest_of_the_others():
     ]
     assert len(pooled[0]) == 600
     assert found.p_t == pytest.approx(scipy.stats.ttest_rel(*pooled).pvalue)
-    assert found.p == max(found.p_t, found.p_flip)
+    assert found.p_t < found.p_flip < 0.001
     assert len(results.comparisons()) == 2 * len(QUALITY)
 
 
-def test_nobody_to_compare_with():
+def test_no_row_to_compare_with():
     assert _results(default=0.5).comparisons() == []
-    assert checks(_results(default=0.5), "kuairand-pure") == []
-    assert checks(_results(popularity=0.5, default=0.5), "my-data") == []
 
 
-def test_targets_that_are_met():
-    results = _results(popularity=0.1, sasrec=0.4, NoDA=0.45, default=0.5)
-    found = checks(results, "kuairand-pure")
-    assert len(found) == 8 and all(met for _, met in found)
-    assert found[0][0].startswith("cold last NDCG@20 at least 1.15 times sasrec: 1.2")
-    assert found[-1] == ("cold lists: coverage above 3 times popularity's: 5.0", True)
-    assert len(checks(results, "movielens-1m")) == 6
-
-
-@pytest.mark.parametrize(
-    ("levels", "missed"),
-    [
-        ({"popularity": 0.1, "sasrec": 0.45, "default": 0.5}, ("cold last", "times sasrec: 1.1")),
-        ({"popularity": 0.1, "sasrec": 0.52, "default": 0.5}, ("warm", "times sasrec: 0.9")),
-        (
-            {"popularity": 0.1, "paper": 0.6, "default": 0.5},
-            ("overall", "best of the table: paper"),
-        ),
-        ({"popularity": 0.1, "NoDA": 0.51, "default": 0.5}, ("NDCG@20", "above NoDA")),
-        ({"popularity": 0.1, "default": 0.2}, ("cold lists", "jaccard below 0.7: 0.8")),
-        ({"popularity": 0.2, "default": 0.5}, ("cold lists", "popularity's: 2.5")),
-    ],
-)
-def test_targets_that_are_missed(levels, missed):
-    begins, holds = missed
-    texts = [text for text, met in checks(_results(**levels), "kuairand-pure") if not met]
-    assert any(text.startswith(begins) and holds in text for text in texts), texts
-
-
-def test_a_ratio_by_luck_is_missed():
-    """Far above on average, and no two users alike: p decides."""
+def test_a_ratio_by_luck_is_not_significant():
+    """Two users make the mean far higher, the others do not differ: p values stay large."""
     results = _results(popularity=0.1, default=0.5)
-    for users in results.users["default"]:
-        users["ndcg@20"] = results.users["popularity"][0]["ndcg@20"] + np.where(
-            np.arange(400) < 2, 50, 0
-        )
-    (first, *_) = checks(results, "kuairand-pure")
-    assert "p < 0.01" in first[0] and not first[1]
+    rows = zip(results.users["default"], results.users["popularity"], strict=True)
+    for i, (ours, others) in enumerate(rows):
+        lucky = np.where((np.arange(400) < 2) & (i == 0), 50, 0)
+        ours["ndcg@20"] = others["ndcg@20"] + lucky
+    found = results.against("default", "popularity", COLUMN["cold last", "NDCG@20"])
+    assert min(found.p_t, found.p_flip) > 0.01
 
 
 def test_one_run_has_no_deviation():
     results = _results(popularity=0.1)
     results.metrics["popularity"] = results.metrics["popularity"][:1]
     assert math.isnan(results.deviation("popularity", COLUMN["warm", "NDCG@20"]))
-
-
-def _alone(ndcg):
-    warm = {"recall@10": 0.3, "ndcg@10": ndcg, "recall@20": 0.4, "ndcg@20": 0.2}
-    return Results({"sasrec": [{"segments": {"warm": warm}}]}, {}, set(), LEAVE_ONE_OUT)
-
-
-def test_a_backbone_alone_is_held_against_published_numbers():
-    met = [met for _, met in checks(_alone(0.171), "movielens-1m-leave-one-out")]
-    assert met == [True, True]
-    assert dict(checks(_alone(0.169), "movielens-1m-leave-one-out")) == {
-        "sasrec: Recall@10 at least 0.30: 0.3000": True,
-        "sasrec: NDCG@10 at least 0.17: 0.1690": False,
-    }

@@ -1,4 +1,4 @@
-"""Both tests against other ways to the same numbers."""
+"""Both significance tests against other computations of the same numbers."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.evaluation.significance import paired_t, sign_flip
+from experiments.significance import paired_t, sign_flip
 
 RNG = np.random.default_rng(7)
 
@@ -37,18 +37,18 @@ def test_sign_flip_against_every_sign():
     )
 
 
-def test_users_who_do_not_differ_do_not_matter_to_the_signs():
+def test_users_without_a_difference_change_no_sign_flip():
     a, b = np.array([1.0, 0, 1, 1, 0, 1]), np.array([0.0, 0, 0, 1, 0, 0])
-    # Three differences of 1: all of one sign in 2 of 8 draws.
+    # Three differences of 1: in 2 of 8 rounds all have one sign.
     assert sign_flip(a, b, 40_000) == pytest.approx(0.25, abs=0.01)
 
 
-def test_no_difference_and_a_constant_one():
+def test_no_difference_and_a_constant_difference():
     a = RNG.normal(size=9)
     assert paired_t(a, a) == (0, 1) and sign_flip(a, a, 100) == 1
     t, p = paired_t(np.ones(4), np.zeros(4))
     assert t == np.inf and p == 0
-    # Never 0: a draw may always be the one that was found.
+    # Never 0: the actual signs count as one more round.
     assert sign_flip(np.ones(40), np.zeros(40), 99) == 1 / 100
 
 
@@ -60,7 +60,7 @@ def test_chance_is_rarely_called_significant():
     assert (np.mean(np.array(ps) < 0.05, axis=0) < 0.1).all()
 
 
-def test_other_users_are_refused():
+def test_different_users_are_rejected():
     for a, b in (([1, 2], [1, 2, 3]), ([1], [1]), ([[1, 2]], [[1, 2]])):
         with pytest.raises(InputError, match="the same users"):
             paired_t(a, b)
