@@ -34,6 +34,7 @@ IdsBL: TypeAlias = Tensor
 """int32 [B, L]: item ids of histories, oldest first, padded with PAD on the left."""
 IdsBN: TypeAlias = Tensor
 """int32 [B, N]: item ids in any number of positions, PAD where there is none."""
+IdsN: TypeAlias = Tensor
 KeysB: TypeAlias = Tensor
 """int64 [B]: hashes that are equal for equal users, or for equal profiles."""
 KeysN: TypeAlias = Tensor
@@ -57,6 +58,7 @@ FloatBMD: TypeAlias = Tensor
 """float [B, M, D]: tokens, one for each user feature."""
 FloatBN: TypeAlias = Tensor
 FloatBND: TypeAlias = Tensor
+FloatBNN: TypeAlias = Tensor
 FloatBV: TypeAlias = Tensor
 """float [B, V]: a score, or a share, for each item id."""
 FloatBZ: TypeAlias = Tensor

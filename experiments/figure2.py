@@ -141,7 +141,7 @@ def of_users(mapper, dataset):
     from cmclrec_tf.layers.masking import newest_positions
     from cmclrec_tf.models.pretrain import masked_mean
 
-    positions = mapper.config.simulated_of(mapper.length)
+    positions = mapper.config.simulated_positions(mapper.length)
     parts = {name: [] for name in ("warm", "cold", "own", "codes_s", "codes_f")}
     for batch in dataset.batches(TEST, _BATCH):
         cold = np.asarray(batch["is_cold"])

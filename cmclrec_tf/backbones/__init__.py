@@ -1,4 +1,4 @@
-"""Sequential recommenders behind one contract. Importing a module registers its backbone."""
+"""Sequential recommenders behind one contract; importing a module registers its backbone."""
 
 from cmclrec_tf.backbones import (  # noqa: F401
     bert4rec,

@@ -1,100 +1,180 @@
-"""The backbone contract: any sequential recommender R(.) between embedded and encoded histories."""
+"""Defines the backbone contract R(.) of Eq. (14), and the registry of backbones."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from cmclrec_tf.config import ModelConfig
 from cmclrec_tf.errors import InputError
-
-_REGISTRY = {}
+from cmclrec_tf.types import (
+    BoolBL,
+    BoolBN,
+    FloatBD,
+    FloatBLD,
+    FloatBND,
+    KerasConfig,
+    Scalar,
+    Tensor,
+)
 
 
 class Backbone(keras.layers.Layer):
     """R(.) of Eq. (14): `call(x [B, L, D], mask [B, L], training) -> G [B, L, D]`.
 
-    x holds embedded histories, left-padded; mask is True where an item is real. Position L-1 is
-    the user's state, and the next item is scored by its product with the item embeddings. A
-    backbone is indifferent to left padding, comes out as zeros where mask is False, is never NaN
-    (an all-padding row included) and serialisable. Subclasses take `(length, model_config)` and
-    use `width`, `blocks`, `heads` and `dropout` of it.
+    A backbone maps embedded histories to states. x is padded on the left; mask is True where an
+    item is real. G at position L-1 is the user's state, and the next item is scored by the product
+    of that state with the item embeddings. The contract:
 
-    `causal` says whether G at t depends on x at or before t only, so that every position can be
-    trained on its next item. A backbone that is not causal has in addition
+    - padding changes no real position, and G is zero where mask is False,
+    - G is never NaN, not even for a row that is all padding,
+    - the layer is serialisable: it is built from `(length, model_config)` alone, and uses the
+      config's `width`, `blocks`, `heads` and `dropout`.
 
-    - `mask_vector`, a weight [D] that is there from the start: it stands for a hidden item,
+    `causal` says whether G at t depends only on x at or before t, so that every position can be
+    trained on its next item. A backbone that is not causal also has
+
+    - `mask_vector`, a weight [D] created in `__init__`: it stands for a hidden item,
     - `cloze(x, mask, training) -> H [B, L, D]`: the states of the input positions themselves,
       aligned with x, each seeing both sides. The caller writes `mask_vector` into x where an item
       is hidden (mask stays True there) and trains H at those positions on the hidden items.
 
-    Its `call` appends a mask vector to the history and answers with the states one slot further
-    on: G at t is the state of the slot of item t+1, G at L-1 that of the mask vector.
+    The `call` of such a backbone appends a mask vector to the history and returns the states one
+    position later: G at t is the state at the position of item t+1, G at L-1 that of the mask
+    vector.
+
+    Args:
+        length: L, the longest history.
+        config: the `ModelConfig`, or the dict that `get_config` makes of it.
+
+    Example:
+        >>> from cmclrec_tf.config import ModelConfig
+        >>> from keras import ops
+        >>> backbone = create("sasrec", 5, ModelConfig(width=8, heads=2))
+        >>> x, mask = ops.ones((3, 5, 8)), ops.ones((3, 5), dtype="bool")
+        >>> ops.shape(backbone(x, mask)), ops.shape(backbone.state(x, mask))
+        ((3, 5, 8), (3, 8))
     """
 
-    causal = True
-    mask_vector = None
+    causal: ClassVar[bool] = True
+    mask_vector: Tensor | None = None
 
-    def __init__(self, length, config, **kwargs):
+    def __init__(self, length: int, config: ModelConfig | KerasConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.length = length
         self.config = ModelConfig(**config) if isinstance(config, dict) else config
 
-    def state(self, x, mask, training=None):
-        """The users' states, G at L-1, as `call` gives them: [B, D].
+    def state(self, x: FloatBLD, mask: BoolBL, training: bool | None = None) -> FloatBD:
+        """Returns the users' states [B, D], which are G at L-1.
 
-        To be overridden where one position costs less than all.
+        Override it where one position costs less than all.
         """
         return self(x, mask, training=training)[:, -1]
 
-    def auxiliary_loss(self, x, mask) -> float:
-        """A training loss of the backbone's own, already weighted, added to the total: a scalar."""
+    def auxiliary_loss(self, x: FloatBLD, mask: BoolBL) -> Scalar:
+        """Returns a training loss specific to the backbone, already weighted; 0 by default.
+
+        The model adds it to the total. Under several replicas it is this replica's share.
+        """
         return 0.0
 
-    def get_config(self):
-        own = {"length": self.length, "config": dataclasses.asdict(self.config)}
-        return {**super().get_config(), **own}
+    def get_config(self) -> KerasConfig:
+        config = dataclasses.asdict(self.config)
+        return {**super().get_config(), "length": self.length, "config": config}
 
 
-def blank(x, mask):
-    """Zeros in x [B, n, C] where mask [B, n] is False, whatever stood there, NaN included."""
+_REGISTRY: dict[str, type[Backbone]] = {}
+
+
+def blank(x: FloatBND, mask: BoolBN) -> FloatBND:
+    """Sets masked positions to zero, whatever they hold, NaN included.
+
+    Args:
+        x: float [B, N, D].
+        mask: bool [B, N].
+
+    Returns:
+        float [B, N, D], zeros where mask is False.
+
+    Example:
+        >>> from keras import ops
+        >>> blank(ops.array([[[7.0], [5.0]]]), ops.array([[False, True]])).numpy().tolist()
+        [[[0.0], [5.0]]]
+    """
     return ops.where(mask[:, :, None], x, ops.zeros_like(x))
 
 
-def register(name):
-    """Class decorator: makes a backbone available to the config word `model.backbone`."""
+def register(name: str) -> Callable[[type[Backbone]], type[Backbone]]:
+    """Class decorator that makes a backbone available as `model.backbone` in a config.
 
-    def add(cls):
+    Args:
+        name: the name in the config.
+
+    Example:
+        >>> @register("last_item")
+        ... class LastItem(Backbone):
+        ...     def call(self, x, mask, training=None):
+        ...         return blank(x, mask)
+        >>> "last_item" in names()
+        True
+        >>> del _REGISTRY["last_item"]  # this example leaves nothing behind
+    """
+
+    def add(cls: type[Backbone]) -> type[Backbone]:
         _REGISTRY[name] = keras.saving.register_keras_serializable("cmclrec_tf")(cls)
         return cls
 
     return add
 
 
-def names():
-    """The registered names, sorted."""
+def names() -> list[str]:
+    """Returns the names of the registered backbones, sorted.
+
+    Example:
+        >>> "sasrec" in names()
+        True
+    """
     return sorted(_REGISTRY)
 
 
-def is_causal(name):
-    """Whether the backbone `name` can be trained on every position; see `Backbone.causal`.
+def is_causal(name: str) -> bool:
+    """Returns whether a backbone can be trained on every position; see `Backbone.causal`.
+
+    Args:
+        name: a registered name.
 
     Raises:
-        InputError: no backbone of that name.
+        InputError: there is no backbone of that name.
+
+    Example:
+        >>> is_causal("sasrec"), is_causal("bert4rec")
+        (True, False)
     """
     return _registered(name).causal
 
 
-def create(name, length, config):
-    """Builds the backbone `name` for histories of `length` items.
+def create(name: str, length: int, config: ModelConfig) -> Backbone:
+    """Creates a backbone by its name.
+
+    Args:
+        name: a registered name.
+        length: L, the longest history.
+        config: the `ModelConfig`.
 
     Raises:
-        InputError: no backbone of that name.
+        InputError: there is no backbone of that name.
+
+    Example:
+        >>> from cmclrec_tf.config import ModelConfig
+        >>> create("gru4rec", 5, ModelConfig(width=8)).name
+        'backbone'
     """
     return _registered(name)(length, config, name="backbone")
 
 
-def _registered(name):
+def _registered(name: str) -> type[Backbone]:
     if name not in _REGISTRY:
         raise InputError(
             f"model.backbone={name!r}", f"backbones are {names()}", "Choose one of them."

@@ -1,5 +1,7 @@
-"""LiGR blocks on SASRec, as in eSASRec: Tikhonovich et al., RecSys 2025; LiGR: Borisyuk et al.,
-From Features to Transformers, 2025."""
+"""Implements SASRec with LiGR blocks, as in eSASRec: Tikhonovich et al., RecSys 2025; LiGR:
+Borisyuk et al., From Features to Transformers, 2025."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,27 +11,44 @@ from cmclrec_tf.backbones.sasrec import SASRec
 from cmclrec_tf.layers.attention import MultiHeadAttention
 from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.masking import newest_positions
+from cmclrec_tf.types import BoolBL, FloatBLD, KerasConfig
 
 
 @register("ligr")
 class LiGR(SASRec):
-    """SASRec whose residual branches are gated and whose feed-forward layers are SwiGLU."""
+    """SASRec with gated residual branches and SwiGLU feed-forward layers.
 
-    def new_block(self):
+    Example:
+        >>> from cmclrec_tf.config import ModelConfig
+        >>> from keras import ops
+        >>> backbone = LiGR(5, ModelConfig(width=8, heads=2))
+        >>> ops.shape(backbone(ops.ones((3, 5, 8)), ops.ones((3, 5), dtype="bool")))
+        (3, 5, 8)
+    """
+
+    def new_block(self) -> keras.layers.Layer:
         return LiGRBlock(self.config.width, self.config.heads, self.config.dropout)
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class LiGRBlock(keras.layers.Layer):
-    """x + F(norm(x)) * sigmoid(x W), for F = attention and then F = SwiGLU.
+    """x <- x + F(norm(x)) * sigmoid(x W + b), for F = attention and then F = SwiGLU.
 
     SwiGLU(x) = W_o (silu(W_g x) * W_i x), 4 D wide as in eSASRec.
 
     Args:
-        width: D. heads: attention heads; they divide D. dropout: of both halves.
+        width: D.
+        heads: attention heads, a divisor of D.
+        dropout: dropout rate of the attention weights and of both branches.
+
+    Example:
+        >>> from keras import ops
+        >>> block = LiGRBlock(width=8, heads=2)
+        >>> ops.shape(block(ops.ones((3, 5, 8)), ops.ones((3, 5), dtype="bool")))
+        (3, 5, 8)
     """
 
-    def __init__(self, width, heads, dropout=0.0, **kwargs):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width, self.heads, self.rate = width, heads, dropout
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6)
@@ -41,10 +60,20 @@ class LiGRBlock(keras.layers.Layer):
         self.inner_gate = Dense(width, activation="sigmoid", name="inner_gate")
         self.dropout = keras.layers.Dropout(dropout)
 
-    def call(self, x, mask, training=None, newest=None):
-        """x [B, L, D], mask bool [B, L] -> [B, L, D]; padded positions come out as zeros.
+    def call(
+        self,
+        x: FloatBLD,
+        mask: BoolBL,
+        training: bool | None = None,
+        newest: int | None = None,
+    ) -> FloatBLD:
+        """Returns the block's output [B, L, D], zeros at padding.
 
-        With `newest`, of the newest positions only: [B, newest, D].
+        Args:
+            x: float [B, L, D].
+            mask: bool [B, L], True where there is an item.
+            training: whether dropout is on.
+            newest: computes only this many newest positions, [B, newest, D].
         """
         y = self.attention(self.attention_norm(x), mask, training=training, newest=newest)
         x, mask = newest_positions(x, newest), newest_positions(mask, newest)
@@ -54,6 +83,10 @@ class LiGRBlock(keras.layers.Layer):
         x = x + self.dropout(y * self.inner_gate(x), training=training)
         return blank(x, mask)
 
-    def get_config(self):
-        own = {"width": self.width, "heads": self.heads, "dropout": self.rate}
-        return {**super().get_config(), **own}
+    def get_config(self) -> KerasConfig:
+        return {
+            **super().get_config(),
+            "width": self.width,
+            "heads": self.heads,
+            "dropout": self.rate,
+        }

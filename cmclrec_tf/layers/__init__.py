@@ -1,0 +1,1 @@
+"""Keras layers of the mapper and of the backbones."""

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from cmclrec_tf.types import BoolBL, BoolBNN, Tensor
+from cmclrec_tf.types import BoolBN, BoolBNN, Tensor
 
 # The score of what must not be chosen: a masked position, an excluded item, PAD and OOV. Not
 # minus infinity: a few such scores may be added, subtracted or multiplied by 0 and stay finite,
@@ -11,7 +11,7 @@ from cmclrec_tf.types import BoolBL, BoolBNN, Tensor
 MASKED_SCORE = -1e9
 
 
-def attention_mask(length: int, mask: BoolBL | None = None, causal: bool = False) -> BoolBNN:
+def attention_mask(length: int, mask: BoolBN | None = None, causal: bool = False) -> BoolBNN:
     """Returns which position may attend to which.
 
     Args:

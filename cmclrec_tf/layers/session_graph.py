@@ -1,31 +1,41 @@
-"""A history as a graph of its items, and gated propagation on it, causal per position."""
+"""The layers of SR-GNN: a history as a graph of its items, and gated propagation on it."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from cmclrec_tf.layers.dense import Dense
+from cmclrec_tf.types import BoolBN, BoolBNN, FloatBND, FloatBNN, KerasConfig
 
-# The sharpness that a graph starts with: vectors at right angles count as e^-20 of one item.
+# Initial k of `SessionGraph`: vectors at right angles count as the same item to the degree e^-20.
 SHARPNESS = 20.0
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class SessionGraph(keras.layers.Layer):
-    """Who follows whom in a history, as known at each position: x -> A_in, A_out [B, n, n].
+    """Builds the adjacency matrices of each position's graph: x -> A_in, A_out [B, N, N].
 
-    Row i belongs to the item at position i, in the graph of the positions up to i. Positions i
-    and j hold the same item to the degree s_ij = exp(k (cos(x_i, x_j) - 1)), k > 0 learned.
-    For every edge, that is for every pair of neighbouring real positions,
+    Row i describes the item at position i, in the graph of the positions up to i. A backbone sees
+    vectors and no ids, so positions i and j hold the same item to the degree
+    s_ij = exp(k (cos(x_i, x_j) - 1)), with k > 0 learned. Every pair of neighbouring real
+    positions is an edge, so
 
-        A_in[i, j] = s_{i, j+1} / N,   A_out[i, j] = s_{i, j-1} / N,   real j <= i,
+        A_in[i, j] = s_{i, j+1} / N_i,   A_out[i, j] = s_{i, j-1} / N_i,   real j <= i,
 
-    with N the sum of the row, at least 1. Where equal items have equal vectors and different ones
-    lie far apart, these are the normalised counts of incoming and outgoing edges.
+    with N_i the sum of the row, at least 1. Where equal items have equal vectors and different
+    items lie far apart, these are the normalised counts of incoming and outgoing edges.
+
+    Example:
+        >>> from keras import ops
+        >>> x = ops.array([[[1.0, 0.0], [0.0, 1.0]]])  # two different items
+        >>> a_in, a_out = SessionGraph()(x, ops.ones((1, 2), dtype="bool"))
+        >>> ops.round(a_in).numpy().tolist()  # the second item follows the first
+        [[[0.0, 0.0], [1.0, 0.0]]]
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sharpness = self.add_weight(
             shape=(),
@@ -33,24 +43,29 @@ class SessionGraph(keras.layers.Layer):
             name="sharpness",
         )
 
-    def call(self, x, mask):
-        """x [B, n, D], mask bool [B, n] -> A_in, A_out [B, n, n] in the dtype of x."""
+    def call(self, x: FloatBND, mask: BoolBN) -> tuple[FloatBNN, FloatBNN]:
+        """Returns A_in and A_out [B, N, N], in the dtype of x.
+
+        Args:
+            x: float [B, N, D].
+            mask: bool [B, N], True where there is an item.
+        """
         n = ops.shape(x)[1]
         slot = ops.arange(n)
-        unit = ops.cast(x, "float32")  # cosines of float16 cannot tell near from equal
+        unit = ops.cast(x, "float32")  # cosines in float16 cannot separate near from equal
         unit = unit / ops.sqrt(ops.maximum(ops.sum(unit * unit, -1, keepdims=True), 1e-12))
-        cosine = ops.matmul(unit, ops.transpose(unit, (0, 2, 1)))  # [B, n, n]
+        cosine = ops.matmul(unit, ops.transpose(unit, (0, 2, 1)))  # [B, N, N]
         same = ops.exp(ops.exp(ops.cast(self.sharpness, "float32")) * (cosine - 1.0))
         same = ops.where(slot[:, None] == slot[None, :], 1.0, same)
-        known = ops.logical_and(slot[None, :] <= slot[:, None], mask[:, None, :])  # [B, n, n]
+        known = ops.logical_and(slot[None, :] <= slot[:, None], mask[:, None, :])  # [B, N, N]
         same = ops.where(known, same, 0.0)
         before = ops.pad(same, [[0, 0], [0, 0], [0, 1]])[:, :, 1:]  # s_{i, j+1}
         after = ops.pad(same, [[0, 0], [0, 0], [1, 0]])[:, :, :-1]  # s_{i, j-1}
-        return tuple(self._rows(edges, known, x.dtype) for edges in (before, after))
+        return self._normalised(before, known, x.dtype), self._normalised(after, known, x.dtype)
 
-    def _rows(self, edges, known, dtype):
+    def _normalised(self, edges: FloatBNN, known: BoolBNN, dtype: str) -> FloatBNN:
         edges = ops.where(known, edges, 0.0)
-        # Not below 1: what only resembles an item must not pass for all of its edges.
+        # At least 1: an item that only resembles another must not claim all of its edges.
         return ops.cast(edges / ops.maximum(ops.sum(edges, -1, keepdims=True), 1.0), dtype)
 
 
@@ -59,15 +74,22 @@ class GatedPropagation(keras.layers.Layer):
     """Eqs. (1)-(5) of SR-GNN: one step of a gated graph network, h <- (1 - z) h + z h~.
 
     a = [A_in (h W_1 + b_1), A_out (h W_2 + b_2)]; z, r = sigmoid([a, h] W_zr + b_zr);
-    h~ = tanh([a, r h] W_o + b_o).
+    h~ = tanh([a, r h] W_o + b_o). Each node collects the states of its neighbours, and gates
+    decide how much of them replaces its state.
 
     Args:
         width: D.
 
     Source: Wu et al., Session-based Recommendation with Graph Neural Networks, AAAI 2019.
+
+    Example:
+        >>> from keras import ops
+        >>> h, edges = ops.ones((2, 3, 8)), ops.ones((2, 3, 3))
+        >>> ops.shape(GatedPropagation(width=8)(h, edges, edges))
+        (2, 3, 8)
     """
 
-    def __init__(self, width, **kwargs):
+    def __init__(self, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
         self.incoming = Dense(width, name="incoming")
@@ -75,14 +97,14 @@ class GatedPropagation(keras.layers.Layer):
         self.gates = Dense(2 * width, activation="sigmoid", name="gates")
         self.candidate = Dense(width, activation="tanh", name="candidate")
 
-    def call(self, h, a_in, a_out):
-        """h [B, n, D], a_in and a_out [B, n, n] -> [B, n, D]."""
-        came = ops.matmul(a_in, self.incoming(h))
-        went = ops.matmul(a_out, self.outgoing(h))
-        a = ops.concatenate([came, went], axis=-1)  # [B, n, 2 D]
+    def call(self, h: FloatBND, a_in: FloatBNN, a_out: FloatBNN) -> FloatBND:
+        """Returns the next states [B, N, D] for states h [B, N, D] and edges [B, N, N]."""
+        from_before = ops.matmul(a_in, self.incoming(h))
+        from_after = ops.matmul(a_out, self.outgoing(h))
+        a = ops.concatenate([from_before, from_after], axis=-1)  # [B, N, 2 D]
         z, r = ops.split(self.gates(ops.concatenate([a, h], axis=-1)), 2, axis=-1)
         candidate = self.candidate(ops.concatenate([a, r * h], axis=-1))
         return (1 - z) * h + z * candidate
 
-    def get_config(self):
+    def get_config(self) -> KerasConfig:
         return {**super().get_config(), "width": self.width}

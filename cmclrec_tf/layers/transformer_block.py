@@ -1,4 +1,6 @@
-"""One pre-norm transformer block and the positions that go in front of it."""
+"""A pre-norm transformer block, and the positions that are added before the first block."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -6,18 +8,29 @@ from keras import ops
 from cmclrec_tf.layers.attention import MultiHeadAttention
 from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.masking import newest_positions
+from cmclrec_tf.types import BoolBL, FloatBLD, KerasConfig
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class TransformerBlock(keras.layers.Layer):
-    """Multi-head attention and a feed-forward layer, each behind a LayerNorm and a residual.
+    """x <- x + attention(norm(x)); x <- x + MLP(norm(x)).
 
     Args:
-        width: D. heads: attention heads; they divide D. dropout: of both halves.
+        width: D.
+        heads: attention heads, a divisor of D.
+        dropout: dropout rate of the attention weights and of both branches.
         causal: whether a position sees only itself and older ones.
+
+    Example:
+        >>> from keras import ops
+        >>> block = TransformerBlock(width=8, heads=2)
+        >>> ops.shape(block(ops.ones((3, 5, 8)), ops.ones((3, 5), dtype="bool")))
+        (3, 5, 8)
     """
 
-    def __init__(self, width, heads, dropout=0.0, causal=True, **kwargs):
+    def __init__(
+        self, width: int, heads: int, dropout: float = 0.0, causal: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.width, self.heads, self.rate, self.causal = width, heads, dropout, causal
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6)
@@ -27,10 +40,20 @@ class TransformerBlock(keras.layers.Layer):
         self.outer = Dense(width)
         self.dropout = keras.layers.Dropout(dropout)
 
-    def call(self, x, mask, training=None, newest=None):
-        """x [B, L, D], mask bool [B, L] -> [B, L, D]; padded positions come out as zeros.
+    def call(
+        self,
+        x: FloatBLD,
+        mask: BoolBL,
+        training: bool | None = None,
+        newest: int | None = None,
+    ) -> FloatBLD:
+        """Returns the block's output [B, L, D], zeros at padding.
 
-        With `newest`, of the newest positions only: [B, newest, D].
+        Args:
+            x: float [B, L, D].
+            mask: bool [B, L], True where there is an item.
+            training: whether dropout is on.
+            newest: computes only this many newest positions, [B, newest, D].
         """
         y = self.attention(self.attention_norm(x), mask, training=training, newest=newest)
         x, mask = newest_positions(x, newest), newest_positions(mask, newest)
@@ -39,33 +62,44 @@ class TransformerBlock(keras.layers.Layer):
         x = x + self.dropout(y, training=training)
         return x * ops.cast(mask[:, :, None], x.dtype)
 
-    def get_config(self):
-        own = {"width": self.width, "heads": self.heads, "dropout": self.rate}
-        return {**super().get_config(), **own, "causal": self.causal}
+    def get_config(self) -> KerasConfig:
+        return {
+            **super().get_config(),
+            "width": self.width,
+            "heads": self.heads,
+            "dropout": self.rate,
+            "causal": self.causal,
+        }
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class Positions(keras.layers.Layer):
-    """Learned positions, counted from the newest item: padding on the left changes nothing.
+    """Adds learned positions, counted from the newest item, so padding on the left is harmless.
 
     Args:
-        length: most positions, L. width: D.
+        length: L, the largest number of positions.
+        width: D.
+
+    Example:
+        >>> from keras import ops
+        >>> ops.shape(Positions(length=5, width=8)(ops.ones((3, 4, 8))))
+        (3, 4, 8)
     """
 
-    def __init__(self, length, width, **kwargs):
+    def __init__(self, length: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.length, self.width = length, width
 
-    def build(self, _) -> None:
+    def build(self, _: object) -> None:
         self.table = self.add_weight(
             shape=(self.length, self.width),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
         )
 
-    def call(self, x):
-        """x [B, n, D], n <= L -> x + positions."""
+    def call(self, x: FloatBLD) -> FloatBLD:
+        """Returns x [B, N, D] plus the vectors of its positions; N <= L."""
         n = ops.shape(x)[1]
         return x + ops.cast(self.table, x.dtype)[None, self.length - n :]
 
-    def get_config(self):
+    def get_config(self) -> KerasConfig:
         return {**super().get_config(), "length": self.length, "width": self.width}

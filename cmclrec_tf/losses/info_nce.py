@@ -73,13 +73,13 @@ def info_nce_rows(
     """
     similarity = ops.matmul(_unit(view1), ops.transpose(_unit(all_view2))) / temperature  # [B, N]
     negative = ops.ones_like(positive)
-    if keys is not None:
+    if keys is not None and all_keys is not None:
         negative = ops.not_equal(keys[:, None], all_keys[None, :])
     if all_weights is not None:
         negative = ops.logical_and(negative, all_weights[None, :] > 0)
     similarity = ops.where(ops.logical_or(negative, positive), similarity, MASKED_SCORE)
-    own_similarity = ops.sum(ops.where(positive, similarity, 0.0), axis=1)
-    return ops.logsumexp(similarity, axis=1) - own_similarity
+    positive_similarity = ops.sum(ops.where(positive, similarity, 0.0), axis=1)
+    return ops.logsumexp(similarity, axis=1) - positive_similarity
 
 
 def _unit(x: FloatND) -> FloatND:

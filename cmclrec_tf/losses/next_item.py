@@ -1,6 +1,7 @@
-"""Eq. (14): the recommendation loss over the whole catalogue."""
+"""Eq. (14): the recommendation loss over the whole catalogue, or over sampled items."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -9,105 +10,141 @@ from keras import ops
 
 from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.schema import FIRST_ID
+from cmclrec_tf.types import FloatB, FloatBV, FloatN, FloatND, FloatV, FloatVD, IdsN, Scalar, Tensor
 
-# Scores that are held at a time, and the rows of states that they are of: small products stay in
-# the cache, and the gradient of the table is added to as seldom as memory allows.
-HELD_SCORES = 1 << 25
-LEAST_ROWS, MOST_ROWS = 32, 512
+# `chunked_next_item` holds at most so many scores at a time, for so many positions. Small products
+# stay in the cache; large ones mean fewer additions to the gradient of the table.
+MAX_SCORES = 1 << 25
+MIN_ROWS, MAX_ROWS = 32, 512
 
 
-def next_item(scores, labels):
+def next_item(scores: Tensor, labels: Tensor) -> Tensor:
     """Eq. (14): -(score of the label - log sum of exp(scores over all items)).
 
-    The printed softmax inside the softmax is read as the plain softmax cross-entropy.
+    The paper prints a softmax inside a softmax; this is the plain softmax cross-entropy.
 
     Args:
-        scores: [..., V], PAD and OOV already at -inf or very low.
+        scores: float [..., V], with `MASKED_SCORE` for PAD and OOV.
         labels: int [...]; ids below FIRST_ID (padding, unknown item) give 0.
 
     Returns:
         float32 [...], the loss of each position.
+
+    Example:
+        >>> from keras import ops
+        >>> scores = ops.array([[-1e9, -1e9, 0.0, 0.0]])  # PAD, OOV and two items
+        >>> round(float(next_item(scores, ops.array([2]))[0]), 4)  # log 2
+        0.6931
     """
     scores = ops.cast(scores, "float32")
     safe = ops.maximum(labels, FIRST_ID)
-    chosen = ops.squeeze(ops.take_along_axis(scores, safe[..., None], axis=-1), axis=-1)
-    return ops.where(labels >= FIRST_ID, ops.logsumexp(scores, axis=-1) - chosen, 0.0)
+    label_score = ops.squeeze(ops.take_along_axis(scores, safe[..., None], axis=-1), axis=-1)
+    return ops.where(labels >= FIRST_ID, ops.logsumexp(scores, axis=-1) - label_score, 0.0)
 
 
-def soft_next_item(scores, shares):
+def soft_next_item(scores: FloatBV, shares: FloatBV) -> FloatB:
     """Eq. (14) with several right answers: -sum_i shares_i log softmax(scores)_i.
 
     Args:
-        scores: [B, V]. shares: [B, V], each row sums to 1, or to 0 where there is no answer.
+        scores: float [B, V].
+        shares: float [B, V]; each row sums to 1, or to 0 where no answer is known.
 
     Returns:
         float32 [B].
+
+    Example:
+        >>> from keras import ops
+        >>> scores, shares = ops.zeros((1, 2)), ops.array([[0.5, 0.5]])
+        >>> round(float(soft_next_item(scores, shares)[0]), 4)  # log 2
+        0.6931
     """
     scores = ops.cast(scores, "float32")
     mass = ops.sum(shares, axis=1)
-    # Items that cannot be recommended have a share of 0; their score must not become NaN.
+    # Masked items have a share of 0; written like this their score cannot become NaN.
     return mass * ops.logsumexp(scores, axis=1) - ops.sum(shares * scores, axis=1)
 
 
-def chunked_next_item(states, table, bias, labels, weights, rows=None):
+def chunked_next_item(
+    states: FloatND,
+    table: FloatVD,
+    bias: FloatV,
+    labels: IdsN,
+    weights: FloatN,
+    rows: int | None = None,
+) -> Scalar:
     """sum_i w_i times Eq. (14) of position i, exact, without ever holding [N, V] scores.
 
-    The gradient is made in the same pass, `rows` positions at a time, so time is that of three
-    matrix products and memory that of [rows, V] and of the gradients themselves.
+    The same pass computes the gradient, `rows` positions at a time. The time is that of three
+    matrix products; the memory is that of [rows, V] scores and of the gradients.
 
     Args:
-        states: [N, D]. table: [V, D], the item embeddings. bias: [V].
+        states: float [N, D].
+        table: float [V, D], the item embeddings.
+        bias: float [V].
         labels: int [N]; ids below FIRST_ID give 0.
-        weights: [N], constants; no gradient goes to them.
-        rows: positions at a time; by default as many as `HELD_SCORES` allow.
+        weights: float [N]; no gradient flows to them.
+        rows: positions at a time; by default as many as MAX_SCORES allows.
 
     Returns:
         float32 scalar.
+
+    Example:
+        >>> from keras import ops
+        >>> states, table = ops.zeros((3, 8)), ops.zeros((4, 8))  # two items tie everywhere
+        >>> loss = chunked_next_item(states, table, ops.zeros(4), ops.array([2, 3, 0]), ops.ones(3))
+        >>> round(float(loss), 4)  # 2 log 2; the last label is padding
+        1.3863
     """
     weights = tf.where(labels >= FIRST_ID, tf.cast(weights, tf.float32), 0.0)
     labels = tf.maximum(labels, FIRST_ID)
-    rows = rows or int(np.clip(HELD_SCORES // table.shape[0], LEAST_ROWS, MOST_ROWS))
+    rows = rows or int(np.clip(MAX_SCORES // table.shape[0], MIN_ROWS, MAX_ROWS))
 
     @tf.custom_gradient
-    def weighted_sum(states, table, bias):
+    def weighted_sum(
+        states: FloatND, table: FloatVD, bias: FloatV
+    ) -> tuple[Scalar, Callable[[Scalar], list[Tensor]]]:
         total, *gradients = _forward_and_gradient(states, table, bias, labels, weights, rows)
         return total, lambda upstream: [upstream * gradient for gradient in gradients]
 
     return weighted_sum(*(tf.cast(x, tf.float32) for x in (states, table, bias)))
 
 
-def _forward_and_gradient(states, table, bias, labels, weights, rows):
-    """The weighted sum, and its gradients by states [N, D], table [V, D] and bias [V].
+def _forward_and_gradient(
+    states: FloatND, table: FloatVD, bias: FloatV, labels: IdsN, weights: FloatN, rows: int
+) -> tuple[Scalar, FloatND, FloatVD, FloatV]:
+    """Returns the weighted sum, and its gradients by states [N, D], table [V, D] and bias [V].
 
-    Passes over the scores are what costs beside the products: one operation makes the softmax in
-    the place of the scores, and log sum exp = highest score - log highest probability, which is
-    at least 1 / V and so never 0.
+    Besides the products, passes over the scores dominate the time, so there are few of them. One
+    operation overwrites the scores by their softmax. Then log sum exp = highest score - log
+    highest probability, which is at least 1 / V and so never 0.
     """
     n = tf.shape(states)[0]
     d_rows = tf.TensorArray(tf.float32, size=-(-n // rows), infer_shape=False)
-    # PAD and OOV keep their rows, as cutting them off would copy the table.
-    shut = tf.where(tf.range(tf.size(bias)) >= FIRST_ID, bias, MASKED_SCORE)
+    # PAD and OOV keep their rows: cutting them off would copy the table.
+    masked_bias = tf.where(tf.range(tf.size(bias)) >= FIRST_ID, bias, MASKED_SCORE)
 
-    def body(i, total, d_rows, d_table, d_bias):
+    def body(
+        i: Tensor, total: Scalar, d_rows: tf.TensorArray, d_table: Tensor, d_bias: FloatV
+    ) -> tuple[Tensor, Scalar, tf.TensorArray, Tensor, FloatV]:
         part = slice(i * rows, (i + 1) * rows)
         g, weight, label = states[part], weights[part, None], labels[part]
-        answer = tf.gather(table, label)
-        chosen = tf.reduce_sum(g * answer, axis=1) + tf.gather(bias, label)
-        scores = tf.matmul(g, table, transpose_b=True) + shut
+        target = tf.gather(table, label)
+        label_score = tf.reduce_sum(g * target, axis=1) + tf.gather(bias, label)
+        scores = tf.matmul(g, table, transpose_b=True) + masked_bias
         highest = tf.reduce_max(scores, axis=1)
-        # The softmax takes the place of the scores only once nothing else waits for them.
+        # TensorFlow reuses the memory of the scores only if nothing else still needs them.
         with tf.control_dependencies([highest]):
-            chances = tf.nn.softmax(scores)
-        log_sum = highest - tf.math.log(tf.reduce_max(chances, axis=1))
-        loss = tf.reduce_sum(weights[part] * (log_sum - chosen))
-        d_state = weight * (tf.matmul(chances, table) - answer)
-        # [D, V], as this product is quicker than that of the chances turned.
-        d_table += tf.matmul(weight * g, chances, transpose_a=True)
-        d_bias += tf.matmul(weight, chances, transpose_a=True)[0]
+            probabilities = tf.nn.softmax(scores)
+        log_sum = highest - tf.math.log(tf.reduce_max(probabilities, axis=1))
+        loss = tf.reduce_sum(weights[part] * (log_sum - label_score))
+        d_state = weight * (tf.matmul(probabilities, table) - target)
+        # As [D, V]: this product is faster than the one that gives [V, D].
+        d_table += tf.matmul(weight * g, probabilities, transpose_a=True)
+        d_bias += tf.matmul(weight, probabilities, transpose_a=True)[0]
         return i + 1, total + loss, d_rows.write(i, d_state), d_table, d_bias
 
-    nothing = tf.zeros([table.shape[1], tf.shape(table)[0]])
-    start = (0, 0.0, d_rows, nothing, tf.zeros_like(bias))
+    d_table = tf.zeros([table.shape[1], tf.shape(table)[0]])
+    start = (0, 0.0, d_rows, d_table, tf.zeros_like(bias))
     _, total, d_rows, d_table, d_bias = tf.while_loop(
         lambda i, *_: i * rows < n, body, start, parallel_iterations=1
     )
@@ -118,46 +155,88 @@ def _forward_and_gradient(states, table, bias, labels, weights, rows):
     return total, d_states, d_table, d_bias
 
 
-def sampled_next_item(states, table, bias, labels, weights, negatives, log_q):
+def sampled_next_item(
+    states: FloatND,
+    table: FloatVD,
+    bias: FloatV,
+    labels: IdsN,
+    weights: FloatN,
+    negatives: IdsN,
+    log_q: FloatV,
+) -> Scalar:
     """sum_i w_i times Eq. (14) over the label and shared sampled items, with log-Q correction.
+
+    Frequently sampled items would be punished too often; their scores are lowered by the log of
+    their chance to be sampled. The score of the label is not corrected, and a negative that
+    equals the label does not count.
 
     Args:
         states, table, bias, labels, weights: see `chunked_next_item`.
-        negatives: int [n] ids, drawn with replacement from the distribution q.
-        log_q: [V], log of the chance of each item in one draw.
+        negatives: int [n] ids, sampled with replacement from the distribution q.
+        log_q: float [V], the log probability of each item in one draw.
 
     Returns:
-        float32 scalar. Source of the correction: Bengio and Senécal, IEEE TNN 19(4), 2008; the
-        label's own score is not corrected, and a negative equal to the label does not count.
+        float32 scalar.
+
+    Source: Bengio and Senécal, IEEE TNN 19(4), 2008.
+
+    Example:
+        >>> from keras import ops
+        >>> states, table, log_q = ops.zeros((1, 8)), ops.zeros((4, 8)), ops.zeros(4)
+        >>> one = (states, table, ops.zeros(4), ops.array([2]), ops.ones(1))
+        >>> round(float(sampled_next_item(*one, ops.array([3]), log_q)), 4)  # log 2
+        0.6931
     """
     states, table = ops.cast(states, "float32"), ops.cast(table, "float32")
     weights = ops.where(labels >= FIRST_ID, ops.cast(weights, "float32"), 0.0)
     safe = ops.cast(ops.maximum(labels, FIRST_ID), "int32")
-    own = ops.sum(states * ops.take(table, safe, axis=0), axis=1) + ops.take(bias, safe)
+    label_score = ops.sum(states * ops.take(table, safe, axis=0), axis=1) + ops.take(bias, safe)
     count = ops.cast(ops.shape(negatives)[0], "float32")
-    others = ops.matmul(states, ops.transpose(ops.take(table, negatives, axis=0)))  # [N, n]
-    others += ops.take(bias - log_q, negatives)[None] - ops.log(count)
-    others = ops.where(negatives[None] == safe[:, None], MASKED_SCORE, others)
-    scores = ops.concatenate([own[:, None], others], axis=1)
-    return ops.sum(weights * (ops.logsumexp(scores, axis=1) - own))
+    negative_scores = ops.matmul(states, ops.transpose(ops.take(table, negatives, axis=0)))
+    negative_scores += ops.take(bias - log_q, negatives)[None] - ops.log(count)  # [N, n]
+    negative_scores = ops.where(negatives[None] == safe[:, None], MASKED_SCORE, negative_scores)
+    scores = ops.concatenate([label_score[:, None], negative_scores], axis=1)
+    return ops.sum(weights * (ops.logsumexp(scores, axis=1) - label_score))
 
 
-def sample_zipf(n, size, seed):
-    """Draws items by Zipf's law of their rank: ids are in the order of popularity.
+def sample_zipf(n: int, size: int, seed: keras.random.SeedGenerator) -> tuple[IdsN, FloatV]:
+    """Samples items by Zipf's law of their rank; ids are in the order of popularity.
 
     P(id) = log((r + 2) / (r + 1)) / log(R + 1) for rank r = id - FIRST_ID of R items.
 
     Args:
-        n: how many, with replacement. size: V. seed: a `keras.random.SeedGenerator`.
+        n: the number of samples, with replacement.
+        size: V.
+        seed: a `keras.random.SeedGenerator`.
 
     Returns:
-        int32 [n] ids, and log P [V]; PAD and OOV have none and are never drawn.
+        int32 [n] ids, and float32 [V], log P; PAD and OOV are never sampled and have 0.
+
+    Example:
+        >>> import keras
+        >>> ids, log_p = sample_zipf(1000, 10, keras.random.SeedGenerator(0))
+        >>> ids.shape, log_p.shape, int(min(ids)), int(max(ids))
+        (TensorShape([1000]), TensorShape([10]), 2, 9)
     """
     return zipf_quantiles(keras.random.uniform((n,), seed=seed), size)
 
 
-def zipf_quantiles(shares, size):
-    """`sample_zipf` at given shares of the law, [n] in [0, 1), instead of drawn ones."""
+def zipf_quantiles(shares: FloatN, size: int) -> tuple[IdsN, FloatV]:
+    """Returns the quantiles of the law of `sample_zipf`.
+
+    Args:
+        shares: float [n] in [0, 1), the cumulative probabilities.
+        size: V.
+
+    Returns:
+        See `sample_zipf`.
+
+    Example:
+        >>> from keras import ops
+        >>> ids, _ = zipf_quantiles(ops.array([0.0, 0.5, 0.99]), 10)
+        >>> ids.numpy().tolist()
+        [2, 4, 9]
+    """
     items = size - FIRST_ID
     rank = ops.floor(ops.exp(shares * math.log(items + 1.0)) - 1.0)
     ids = ops.cast(ops.clip(rank, 0, items - 1), "int32") + FIRST_ID
