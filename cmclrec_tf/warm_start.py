@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 
-from cmclrec_tf.config import DRAW
+from cmclrec_tf.config import SPLIT_SETTINGS
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, ITEMS
@@ -111,7 +111,7 @@ def _facts(schema, config):
     values = config.to_dict()
     return {
         "model": values["model"],
-        "data": {name: values["data"][name] for name in ("max_history", *DRAW)},
+        "data": {name: values["data"][name] for name in ("max_history", *SPLIT_SETTINGS)},
         "features": {f.name: f"{f.kind}, prefix {f.prefix}, {f.numbers}" for f in schema.features},
     }
 
@@ -119,8 +119,6 @@ def _facts(schema, config):
 def _by_token(model):
     """`{id of a variable with a row a token: name of the vocabulary}`."""
     found = {id(model.items.embeddings): ITEMS}
-    if model.config.model.item_bias:
-        found[id(model.item_bias)] = ITEMS
     tokens = model.mapper.tokens
     for feature, layer in zip(tokens.features, tokens.value_layers, strict=True):
         if not feature.is_numeric:

@@ -104,7 +104,7 @@ def _parts(dataset, row, users, values):
         [name, *(_cell([run[name] for run in runs_of_state]) for runs_of_state in values.values())]
         for name in names
     ]
-    positions = row.config.model.simulated_of(row.config.data.max_history)
+    positions = row.config.model.simulated_positions(row.config.data.max_history)
     least, most = min(users), max(users)
     shown = f"{least}" if least == most else f"{least} to {most}"
     return [

@@ -1,11 +1,11 @@
-"""Every setting of a run, as frozen dataclasses that check themselves; see `Config`."""
+"""All settings of a run, as frozen dataclasses that check their values; see `Config`."""
 
 from cmclrec_tf.config.baseline import BaselineConfig
+from cmclrec_tf.config.config import Config
 from cmclrec_tf.config.evaluate import EvaluateConfig
-from cmclrec_tf.config.settings import (
+from cmclrec_tf.config.sections import (
     ABLATIONS,
-    DRAW,
-    Config,
+    SPLIT_SETTINGS,
     DataConfig,
     FinetuneConfig,
     ModelConfig,
@@ -15,7 +15,7 @@ from cmclrec_tf.config.settings import (
 
 __all__ = [
     "ABLATIONS",
-    "DRAW",
+    "SPLIT_SETTINGS",
     "BaselineConfig",
     "Config",
     "DataConfig",

@@ -1,4 +1,4 @@
-"""What the baselines of other papers have beside `model.width` and `finetune`."""
+"""Settings of the baselines, in addition to `model.width` and `finetune`."""
 
 import dataclasses
 
@@ -7,29 +7,36 @@ from cmclrec_tf.config import checks
 
 @dataclasses.dataclass(frozen=True)
 class BaselineConfig:
-    """Settings of the baselines; each reads those that name it.
+    """Settings of the baselines; the names in brackets say which baseline reads which.
+
+    "Factorisation" means all baselines that start from a matrix factorisation
+    (`factors.PreferenceVectors`): CLCRec, DeepMusic, DropoutNet, Heater, MWUF and SDCRec.
 
     Attributes:
-        regularisation, confidence, sweeps: of the matrix factorisation that CLCRec, DeepMusic,
-            DropoutNet, Heater, MWUF and SDCRec start from, see `factors.PreferenceVectors`.
-        hidden: width of hidden layers.
-        withheld: share of the train users whose preference vector is withheld in a batch
-            (DropoutNet), or replaced by what features say (Heater, CLCRec, SDCRec) or by the mean
-            one (MWUF).
-        experts: how many transformations of the features are mixed (Heater).
-        similarity: weight of the distance of transformed features to the preference vector
-            (Heater).
-        contrast: weight of the contrast of features and history (CLCRec), or of two items of a
-            user (SDCRec).
-        temperature: tau of that contrast, and of the factors' scores in a softmax (MWUF too).
-        inner_steps, inner_rate: gradient steps to a user's own events (MeLU, MetaEmbedding,
-            MetaTL, PDMA).
-        negatives: sampled items that those steps compare with, and SDCRec's loss.
-        cold_loss: weight of the loss before the steps, against that after them (MetaEmbedding).
-        patterns: number of common preferences (PDMA).
-        exchanged: share of a train user's fields that are another user's (PDMA).
-        graph_users, neighbours: train users that are kept to look for neighbours among, and how
-            many of them a user has (SDCRec).
+        regularisation: weight of the L2 penalty (factorisation).
+        confidence: additional weight of an observed event over an unobserved one (factorisation).
+        sweeps: number of alternating rounds over all users and all items (factorisation).
+        hidden: width of hidden layers (all with a network).
+        withheld: share of the train users of a batch that are trained like cold users, without
+            their preference vector, in [0, 1] (DropoutNet, Heater, CLCRec, SDCRec, MWUF).
+        experts: number of experts that transform the user features (Heater).
+        similarity: weight of the squared distance between the transformed features and the
+            preference vector (Heater).
+        contrast: share of the contrastive loss in the total, in [0, 1]: of features against history
+            (CLCRec), or of two items of a user (SDCRec).
+        temperature: temperature of the contrastive loss (CLCRec, SDCRec) and of softmaxes over the
+            scores of the factorisation (CLCRec, SDCRec, MWUF), above 0.
+        inner_steps: number of gradient steps that adapt the model to a user's events (MeLU,
+            MetaEmbedding, MetaTL, PDMA).
+        inner_rate: step size of these steps.
+        negatives: number of sampled items in the loss of these steps, and in that of SDCRec.
+        cold_loss: share of the loss before the gradient steps in the total; the rest is the loss
+            after them, in [0, 1] (MetaEmbedding).
+        patterns: number of preference patterns that users share (PDMA).
+        exchanged: share of a train user's features that are replaced by another user's, in [0, 1]
+            (PDMA).
+        graph_users: number of train users among which neighbours are searched (SDCRec).
+        neighbours: number of neighbours per user; at most `graph_users` (SDCRec).
     """
 
     regularisation: float = 1.0
@@ -50,7 +57,7 @@ class BaselineConfig:
     graph_users: int = 4096
     neighbours: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         checks.positive(self, "regularisation", "sweeps", "hidden", "experts", "temperature")
         checks.positive(self, "inner_steps", "inner_rate", "negatives", "patterns")
         checks.positive(self, "graph_users", "neighbours")

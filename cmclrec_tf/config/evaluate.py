@@ -1,4 +1,4 @@
-"""What is reported of a model, and what it must reach to be blessed."""
+"""Settings of the evaluation, and of the gate that decides whether a model is pushed."""
 
 import dataclasses
 
@@ -7,19 +7,20 @@ from cmclrec_tf.config import checks
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """Evaluation by segment, and the gate.
+    """Reported metrics, and bounds that a model must reach to be blessed.
 
     Attributes:
-        k: the K of Recall@K and NDCG@K that is gated on.
-        ks: every K that is reported.
-        slices: names of user features; the pipeline also reports the users of each of their values,
-            warm, cold and together. Not numeric ones, nor such with a prefix.
-        min_warm_ndcg, min_cold_ndcg: a model below either is not blessed.
-        min_cold_coverage: number of distinct items that the cold users' top K must reach together;
-            one list for everybody reaches only K.
-        max_drop: share of the last blessed model's NDCG@K that a model may lose, among warm users
-            and among cold ones, and still be blessed; with 1 they are not compared. Chance alone
-            moves equally good models apart, by 13 % among 900 cold users (docs/pipeline.md).
+        k: K of the Recall@K, NDCG@K and coverage@K that the gate and early stopping look at.
+        ks: all values of K that are reported; `k` is one of them.
+        slices: names of user features. The pipeline also reports the users of each value of these,
+            warm, cold and together. Numeric features and those with a prefix cannot be sliced.
+        min_warm_ndcg: lower bound of NDCG@K of the warm segment.
+        min_cold_ndcg: lower bound of NDCG@K of the cold segment.
+        min_cold_coverage: lower bound of the number of distinct items in the top K of all cold
+            users together; one list for all users reaches only K.
+        max_drop: share of the last blessed model's NDCG@K that a model may lose in each segment, in
+            [0, 1]; 1 turns the comparison off. Chance alone separates equally good models, by 13 %
+            among 900 cold users (docs/pipeline.md).
     """
 
     k: int = 20
@@ -30,7 +31,7 @@ class EvaluateConfig:
     min_cold_coverage: int = 40
     max_drop: float = 0.3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("ks", "slices"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         checks.positive(self, "k")
@@ -40,6 +41,6 @@ class EvaluateConfig:
         names = all(type(name) is str for name in self.slices)
         checks.check(names, "slices", self.slices, "slices are names of user features")
         once = len(set(self.slices)) == len(self.slices)
-        checks.check(once, "slices", self.slices, "a name is given once")
+        checks.check(once, "slices", self.slices, "a name must appear once")
         checks.not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
         checks.proportion(self, "max_drop")

@@ -65,7 +65,7 @@ class CMCLRec(Recommender):
         missing = length - ops.shape(t_s)[1]
         t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
         real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
-        used = ops.arange(length) >= length - self.config.model.simulated_of(length)
+        used = ops.arange(length) >= length - self.config.model.simulated_positions(length)
         mask = choose(is_cold, ops.broadcast_to(used[None], ops.shape(real)), real)
         return choose(is_cold, simulated, t_s), mask
 
@@ -74,7 +74,7 @@ class CMCLRec(Recommender):
 
         There is no padding among them.
         """
-        simulated = newest_positions(simulated, self.config.model.simulated_of(simulated.shape[1]))
+        simulated = newest_positions(simulated, self.config.model.simulated_positions(simulated.shape[1]))
         whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
         return self.backbone.state(simulated, whole, training=training)
 

@@ -39,7 +39,7 @@ def joined_states(model, history, features):
     simulated = model.mapper.simulate(model.mapper.feature_side(features))
     t_s, real = model.embed(history, training=False), history != PAD
     length = simulated.shape[1]
-    count = model.config.model.simulated_of(length)
+    count = model.config.model.simulated_positions(length)
     # Place p of a row holds the simulated vector that is as far from the end of all L of them as
     # p is from the row's oldest item.
     place = ops.arange(length)[None] + known(history)[:, None]

@@ -11,8 +11,8 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 )
 from tfx.types import Channel, standard_artifacts
 
-from cmclrec_tf.config import DRAW
-from pipeline.components.serving_validator import BLESSED_PROPERTY
+from cmclrec_tf.config import SPLIT_SETTINGS
+from pipeline.evaluation.serving_verdict import is_blessed
 
 COMPONENT, START = "Baseline", "WarmStart"
 _MODEL, _CANDIDATE, _BLESSING, _INFRA = "model", "candidate", "model_blessing", "infra_blessing"
@@ -129,7 +129,7 @@ def differences(ours, theirs, longest):
     found += [
         f"data.{name}={given.get(name)!r} instead of {drawn[name]!r}"
         # With another draw it was trained on some of the test users.
-        for name in DRAW
+        for name in SPLIT_SETTINGS
         if drawn[name] != given.get(name)
     ]
     length = theirs["config"]["serve"]["list_length"]
@@ -140,7 +140,7 @@ def differences(ours, theirs, longest):
 
 def _validated(store, blessings):
     """Ids of the models behind those of ServingValidator's blessings that are positive."""
-    passed = [b.id for b in blessings if b.get_int_custom_property(BLESSED_PROPERTY)]
+    passed = [b.id for b in blessings if is_blessed(b)]
     events = store.get_events_by_artifact_ids(passed) if passed else []
     makers = {e.execution_id for e in events if e.type == metadata_store_pb2.Event.OUTPUT}
     read = store.get_events_by_execution_ids(makers) if makers else []

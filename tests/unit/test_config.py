@@ -44,7 +44,7 @@ def test_the_paper_preset_holds_the_papers_numbers():
         ({"evaluate": {"ks": ["a", 20]}}, r"evaluate\.ks\[0\]='a': it must be of type int"),
         ({"evaluate": {"ks": [0, 20]}}, "cuts are positive integers"),
         ({"evaluate": {"slices": [3]}}, r"evaluate\.slices\[0\]=3: it must be of type str"),
-        ({"evaluate": {"slices": ["a", "a"]}}, "a name is given once"),
+        ({"evaluate": {"slices": ["a", "a"]}}, "a name must appear once"),
         ({"evaluate": {"max_drop": 1.5}}, r"max_drop=1.5: it must be in \[0, 1\]"),
         ({"data": {"min_events": 1}}, "min_events=1"),
         ({"data": []}, r"data=\[\]: it must be a mapping"),

@@ -1,0 +1,224 @@
+"""Settings of the data, the model, both training stages and the export."""
+
+import dataclasses
+
+from cmclrec_tf.config import checks
+
+# Values of `model.mapper` that remove parts of the mapper: section 4.4 of the paper.
+ABLATIONS = ("NoDA", "NoCL", "None")
+# The settings of `data` that decide which split a user is in.
+SPLIT_SETTINGS = ("split", "salt", "test_share", "val_share")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """How user records are made from a log of interactions, and how users are split.
+
+    Attributes:
+        max_history: L, the number of a user's newest items that are kept as the history.
+        min_events: users with fewer events than this are dropped; at least 2.
+        split: `users` holds out whole users, half of the test users as cold. `leave-one-out` holds
+            out the last two items of every user and makes no user cold, for comparisons with
+            published tables of sequential recommenders.
+        target: items that a cold user is evaluated on: the `last` one, or `all` that were removed.
+        salt: key of the hash that assigns users to splits; another salt gives other splits.
+        test_share: share of the users held out for test, in (0, 1); half of these are cold.
+        val_share: share of the remaining users held out for validation, in (0, 1).
+    """
+
+    max_history: int = 50
+    min_events: int = 5
+    split: str = "users"
+    target: str = "last"
+    salt: str = "0"
+    test_share: float = 0.3
+    val_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        checks.positive(self, "max_history", "test_share", "val_share")
+        checks.check(
+            self.min_events >= 2, "min_events", self.min_events, "a history and a target need 2"
+        )
+        checks.share(self, "test_share", "val_share")
+        checks.one_of(self, "split", ("users", "leave-one-out"))
+        checks.check(
+            self.split == "users" or self.min_events >= 4,
+            "min_events",
+            self.min_events,
+            "leave-one-out holds out 2 items, and a history and a target need 2",
+        )
+        checks.one_of(self, "target", ("last", "all"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and variants of the mapper and the backbone.
+
+    Attributes:
+        backbone: name of the backbone R(.), one of those that are registered, such as `sasrec`.
+        width: D, the width of embeddings and states; a multiple of `heads`.
+        latent: Z, the width of the autoencoders' codes (Eq. 8).
+        blocks: number of blocks of the backbone.
+        heads: number of attention heads of the backbone.
+        dropout: dropout rate of the backbone, in [0, 1).
+        encoder_blocks: number of transformer blocks of the history encoder Psi_s (Eq. 2).
+        mapper: `full`, or an ablation of section 4.4: `NoDA` has no augmentation, `NoCL` no
+            cross-modal module, `None` neither.
+        positions: which positions of a history the backbone learns from (Eq. 14): `last`, or
+            `every` one. `every` makes the history side of the mapper causal, so that no position
+            sees its own label.
+        history_path: what the backbone reads as T_s (Eq. 13): the mapper's output (`mapped`), or
+            the sum of that and the item embeddings (`residual`).
+        simulated: how many vectors of a simulated history the backbone reads, newest first; 0, or
+            a number above L, means all L.
+    """
+
+    backbone: str = "sasrec"
+    width: int = 64
+    latent: int = 64
+    blocks: int = 2
+    heads: int = 2
+    dropout: float = 0.2
+    encoder_blocks: int = 1
+    mapper: str = "full"
+    positions: str = "every"
+    history_path: str = "residual"
+    simulated: int = 8
+
+    def __post_init__(self) -> None:
+        checks.positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")
+        checks.check(
+            self.width % self.heads == 0, "heads", self.heads, f"it must divide width={self.width}"
+        )
+        checks.not_negative(self, "simulated")
+        checks.share(self, "dropout")
+        checks.one_of(self, "mapper", ("full", *ABLATIONS))
+        checks.one_of(self, "positions", ("last", "every"))
+        checks.one_of(self, "history_path", ("mapped", "residual"))
+
+    def simulated_positions(self, length: int) -> int:
+        """Returns how many positions of a simulated history of `length` the backbone reads."""
+        return min(self.simulated or length, length)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+    """Stage 1: trains the mapper on warm users (Eq. 15).
+
+    Attributes:
+        epochs: number of epochs; 0 leaves the mapper untrained.
+        epoch_steps: minimum number of batches in an epoch; a small train split is repeated.
+        batch_size: users per batch, over all replicas.
+        learning_rate: learning rate of the optimizer.
+        alpha: weight of the contrastive loss of user features (Eqs. 3 and 15).
+        beta: weight of the contrastive loss of histories (Eqs. 4 and 15).
+        cross: lambda, the weight of the cross-modal losses in Eq. 11.
+        temperature: tau of the contrastive losses (Eqs. 3 and 4), above 0.
+        mask_share: share of the user features that each view masks (Eq. 1), in (0, 0.5]; the two
+            views mask different ones.
+        reduction: `mean` or `sum` over the elements of a user's reconstruction error (Eqs. 8, 9).
+        targets: whether the reconstruction targets of Eqs. 8 and 9 are `fixed` (no gradient) or
+            `move` (with gradient).
+    """
+
+    epochs: int = 8
+    epoch_steps: int = 50
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    alpha: float = 0.5
+    beta: float = 0.5
+    cross: float = 0.3
+    temperature: float = 0.1
+    mask_share: float = 0.5
+    reduction: str = "mean"
+    targets: str = "fixed"
+
+    def __post_init__(self) -> None:
+        checks.not_negative(self, "epochs", "alpha", "beta", "cross")
+        checks.positive(
+            self, "epoch_steps", "batch_size", "learning_rate", "temperature", "mask_share"
+        )
+        checks.check(
+            self.mask_share <= 0.5, "mask_share", self.mask_share, "disjoint views need <= 0.5"
+        )
+        checks.one_of(self, "reduction", ("mean", "sum"))
+        checks.one_of(self, "targets", ("fixed", "move"))
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """Stage 2: trains the mapper and the backbone together (Eq. 16).
+
+    Attributes:
+        epochs: maximum number of epochs.
+        batch_size: users per batch, over all replicas.
+        learning_rate: learning rate of the optimizer.
+        eta: weight of the stage 1 loss (Eq. 16); with 0 that loss is not computed.
+        cold_rows: how cold users are simulated in training: `both` trains every user warm and
+            cold, `flagged` makes a share of the users cold in each epoch (Eq. 12).
+        cold_share: share of the users that `flagged` makes cold in an epoch, in [0, 1).
+        cold_weight: weight of the loss of a cold row (Eq. 14); a warm row has weight 1.
+        cold_decay: how a cold row weighs the user's items as targets: each next older item has
+            this times the weight. 0 trains on the last item only, 1 on all items equally.
+        distill: weight of the warm path's prediction (stop-gradient) in the cold path's target,
+            in [0, 1].
+        feature_dropout: probability that a user feature of a cold row is masked, in [0, 1).
+        weight_decay: weight decay of the feature embeddings and the feature side of the mapper.
+        epoch_steps: minimum number of batches in an epoch; a small train split is repeated.
+        patience: number of epochs without a better validation NDCG after which training stops.
+        ema: momentum of the moving average of the weights, which is evaluated and saved, in
+            [0, 1); 0 uses the weights themselves.
+        softmax: how the loss of `positions: every` is computed (Eq. 14): `full` over all items at
+            once, `chunked` with the same result in less memory, or `sampled` over sampled items
+            with a correction.
+        negatives: number of sampled items per batch, shared by all positions.
+        warm_start: whether the pipeline starts stage 2 from the last blessed model, if its settings
+            are the same, and skips stage 1.
+    """
+
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    eta: float = 0.0
+    cold_rows: str = "both"
+    cold_share: float = 0.3
+    cold_weight: float = 0.5
+    cold_decay: float = 0.8
+    distill: float = 0.5
+    feature_dropout: float = 0.4
+    weight_decay: float = 0.05
+    epoch_steps: int = 100
+    patience: int = 5
+    ema: float = 0.99
+    softmax: str = "sampled"
+    negatives: int = 1024
+    warm_start: bool = False
+
+    def __post_init__(self) -> None:
+        checks.positive(
+            self, "epochs", "epoch_steps", "batch_size", "learning_rate", "patience", "negatives"
+        )
+        checks.not_negative(self, "eta", "cold_weight", "weight_decay")
+        checks.share(self, "cold_share", "feature_dropout", "ema")
+        checks.proportion(self, "cold_decay", "distill")
+        checks.one_of(self, "cold_rows", ("both", "flagged"))
+        checks.one_of(self, "softmax", ("full", "chunked", "sampled"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeConfig:
+    """Settings of the exported model.
+
+    Attributes:
+        list_length: K, the number of items per user in a response; cut to the number of items.
+        simulated_events: c, the number of events that a simulated history counts for in
+            `serving_default` and `user_embedding`: the state of a user with n known items is
+            n / (n + c) warm and the rest cold. 0 is Eq. 13: warm with any known item.
+    """
+
+    list_length: int = 100
+    simulated_events: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.positive(self, "list_length")
+        checks.not_negative(self, "simulated_events")
