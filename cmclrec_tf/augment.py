@@ -1,9 +1,10 @@
-"""Eq. (1): two views of a user, Phi_f by disjoint field masks, Phi_s by crop, mask and reorder."""
+"""Eq. (1): makes two random views of a user, by field masks and by changes of the history."""
 
 from keras import ops
 
 from cmclrec_tf.replicas import uniform
 from cmclrec_tf.schema import PAD
+from cmclrec_tf.types import BoolBL, BoolBM, IdsBL, Seed, Tensor
 
 CROP_SHARE = 0.6
 MASK_SHARE = 0.3
@@ -11,17 +12,25 @@ REORDER_SHARE = 0.3
 CROP, MASK, REORDER = range(3)
 
 
-def disjoint_field_masks(batch_size, n_fields, share, seed):
-    """Eq. (1), Phi_f: which fields each view masks; no field is masked in both.
+def disjoint_field_masks(
+    batch_size: int, n_fields: int, share: float, seed: Seed
+) -> tuple[BoolBM, BoolBM]:
+    """Eq. (1), Phi_f: chooses the fields that each of two views masks, none of them in both.
 
     Args:
-        batch_size, n_fields: B and M.
-        share: share of the fields masked in each view, at most .5; at least one field is masked
-            when there are two or more.
-        seed: a `keras.random.SeedGenerator` or int.
+        batch_size: B.
+        n_fields: M, the number of user features.
+        share: share of the fields masked in each view, at most 0.5; at least one field is masked
+            if there are two or more.
+        seed: seeds the choice.
 
     Returns:
-        Two bool tensors [B, M].
+        Two bool tensors [B, M], True where a field is masked.
+
+    Example:
+        >>> one, two = disjoint_field_masks(batch_size=2, n_fields=6, share=0.5, seed=0)
+        >>> bool(ops.all(one != two))  # with half of the fields each, every field is in one
+        True
     """
     n_masked = max(1, int(round(share * n_fields))) if n_fields > 1 else 0
     n_masked = min(n_masked, n_fields // 2)
@@ -30,12 +39,12 @@ def disjoint_field_masks(batch_size, n_fields, share, seed):
     return rank < n_masked, ops.logical_and(rank >= n_masked, rank < 2 * n_masked)
 
 
-def drop_fields(batch_size, n_fields, rate, seed):
-    """Field dropout for cold rows: bool [B, M], each field masked with chance `rate`."""
+def drop_fields(batch_size: int, n_fields: int, rate: float, seed: Seed) -> BoolBM:
+    """Field dropout: returns a bool mask [B, M], True with probability `rate`."""
     return uniform((batch_size, n_fields), seed) < rate
 
 
-def crop(history, seed):
+def crop(history: IdsBL, seed: Seed) -> IdsBL:
     """Keeps a random contiguous CROP_SHARE of each history [B, L], moved to the newest end."""
     size = ops.shape(history)[1]
     n = _lengths(history)
@@ -44,18 +53,18 @@ def crop(history, seed):
     skipped = _uniform_int(n - keep + 1, seed)
     slot = ops.arange(size)[None, :]
     source = slot - skipped
-    kept = ops.logical_and(slot >= size - keep, source >= 0)
+    filled = ops.logical_and(slot >= size - keep, source >= 0)
     moved = ops.take_along_axis(history, ops.maximum(source, 0), axis=1)
-    return ops.where(kept, moved, PAD)
+    return ops.where(filled, moved, PAD)
 
 
-def mask(history, seed):
-    """Draws bool [B, L]: which items of each history are hidden behind the learned mask vector."""
-    drawn = uniform(ops.shape(history), seed) < MASK_SHARE
-    return ops.logical_and(drawn, history != PAD)
+def mask(history: IdsBL, seed: Seed) -> BoolBL:
+    """Selects a random MASK_SHARE of the items of each history; True where an item is hidden."""
+    selected = uniform(ops.shape(history), seed) < MASK_SHARE
+    return ops.logical_and(selected, history != PAD)
 
 
-def reorder(history, seed):
+def reorder(history: IdsBL, seed: Seed) -> IdsBL:
     """Shuffles a random contiguous REORDER_SHARE of each history [B, L]."""
     size = ops.shape(history)[1]
     n = _lengths(history)
@@ -64,7 +73,7 @@ def reorder(history, seed):
     slot = ops.arange(size)[None, :]
     inside = ops.logical_and(slot >= start, slot < start + window)
     noise = uniform(ops.shape(history), seed)
-    # Keys inside the window fall between those of its neighbours, in random order.
+    # Sort keys inside the window lie between those of its neighbours, in random order.
     key = ops.where(
         inside,
         ops.cast(start, "float32") + noise * ops.cast(window, "float32") * 0.999,
@@ -73,37 +82,40 @@ def reorder(history, seed):
     return ops.take_along_axis(history, ops.argsort(key, axis=1), axis=1)
 
 
-def history_views(history, seed):
-    """Eq. (1), Phi_s: two views of each history, made by two different functions of the three.
+def history_views(history: IdsBL, seed: Seed) -> tuple[tuple[IdsBL, BoolBL], tuple[IdsBL, BoolBL]]:
+    """Eq. (1), Phi_s: makes two views of each history by two of `crop`, `mask` and `reorder`.
 
     Args:
         history: int [B, L] ids, left-padded.
-        seed: a `keras.random.SeedGenerator`.
+        seed: seeds the choice of functions and their randomness; a `keras.random.SeedGenerator`.
 
     Returns:
-        Two pairs (ids [B, L], masked bool [B, L]).
+        Two pairs of ids [B, L] and a bool mask [B, L], True where an item is hidden behind the
+        learned mask vector.
     """
     first = _uniform_int(ops.zeros_like(history[:, :1]) + 3, seed)
     second = (first + 1 + _uniform_int(ops.zeros_like(first) + 2, seed)) % 3
-    return tuple(_view(history, function, seed) for function in (first, second))
+    return _view(history, first, seed), _view(history, second, seed)
 
 
-def _view(history, function, seed):
+def _view(history: IdsBL, function: Tensor, seed: Seed) -> tuple[IdsBL, BoolBL]:
+    """Applies to each row the function (CROP, MASK or REORDER) that `function` [B, 1] names."""
     ids = ops.where(function == CROP, crop(history, seed), history)
     ids = ops.where(function == REORDER, reorder(history, seed), ids)
     return ids, ops.logical_and(function == MASK, mask(history, seed))
 
 
-def _lengths(history):
+def _lengths(history: IdsBL) -> Tensor:
+    """Returns the number of items in each history, int32 [B, 1]."""
     return ops.sum(ops.cast(history != PAD, "int32"), axis=1, keepdims=True)
 
 
-def _floor(share, n):
+def _floor(share: float, n: Tensor) -> Tensor:
     return ops.cast(ops.floor(share * ops.cast(n, "float32")), "int32")
 
 
-def _uniform_int(limit, seed):
+def _uniform_int(limit: Tensor, seed: Seed) -> Tensor:
     """Uniform int32 in [0, limit), elementwise; 0 for limits below 1."""
-    drawn = uniform(ops.shape(limit), seed)
+    fraction = uniform(ops.shape(limit), seed)
     limit = ops.maximum(ops.cast(limit, "float32"), 1.0)
-    return ops.cast(ops.minimum(ops.floor(drawn * limit), limit - 1), "int32")
+    return ops.cast(ops.minimum(ops.floor(fraction * limit), limit - 1), "int32")

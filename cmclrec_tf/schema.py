@@ -1,11 +1,13 @@
-"""The one vocabulary of the data: field names, ids, segments, splits and user features.
+"""Names that all packages share: record fields, special ids, segments, splits, user features.
 
-Dimension letters used in shapes and comments everywhere:
-B batch, L history length, M user-feature fields, D width, Z latent width, V items, K list length.
+Dimension letters in shapes and comments:
+B batch, L history length, M user features, D width, Z latent width, V items, K list length.
 """
 
 import dataclasses
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from cmclrec_tf.errors import InputError
 
@@ -25,11 +27,12 @@ SEGMENT = "segment"
 EXCLUDE = "exclude"
 EXAMPLES = "examples"
 
-# The item vocabulary's name, beside one vocabulary per categorical feature.
+# Name of the item vocabulary; every categorical feature has a vocabulary of its own name.
 ITEMS = "items"
 
 RESERVED = frozenset({USER_ID, HISTORY, HISTORY_TIME, TARGET, SEGMENT, EXCLUDE, EXAMPLES, ITEMS})
 
+# Segments of users.
 WARM = "warm"
 COLD = "cold"
 OVERALL = "overall"
@@ -39,6 +42,7 @@ VAL = "val"
 TEST = "test"
 SPLITS = (TRAIN, VAL, TEST)
 
+# Kinds of user features.
 CATEGORICAL = "categorical"
 MULTI = "multi"
 NUMERIC = "numeric"
@@ -47,21 +51,29 @@ KINDS = (CATEGORICAL, MULTI, NUMERIC)
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """One user feature.
+    """A user feature: a column of the users' table, and an input of the `cold` signature.
 
     Attributes:
-        name: field name in the record and input name in the `cold` signature.
+        name: name of the record field and of the `cold` signature's input.
         kind: `categorical` (one string), `multi` (any number of strings) or `numeric` (one float,
-            or a vector of them).
-        prefix: keep only this many leading bytes of each string; 0 keeps all.
-        size: number of ids, PAD and OOV included; 0 until the train split's vocabulary is known.
-        mean, scale: location and spread of a numeric feature over the train split; a vector has one
-            of both for all its numbers.
-        numbers: how many a numeric feature has; a user has all of them or none.
+            or a vector of floats).
+        prefix: number of leading bytes of each string that are kept, for codes such as ZIP codes;
+            0 keeps the whole string.
+        size: number of ids, PAD and OOV included; 0 until the vocabulary of the train split exists.
+        mean: mean of a numeric feature over the train split, all numbers of a vector together.
+        scale: standard deviation of a numeric feature over the train split, likewise.
+        numbers: length of a numeric feature's vector; a user has all numbers or none.
 
     Raises:
-        InputError: a reserved or malformed name, an unknown kind, a negative prefix, numbers that
-            are none or of strings.
+        InputError: a malformed or reserved name, an unknown kind, or a `prefix` or `numbers` that
+            does not fit the kind.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> cm.Feature("age", kind="numeric").is_numeric
+        True
+        >>> cm.Feature("zip", prefix=3).kind
+        'categorical'
     """
 
     name: str
@@ -72,7 +84,7 @@ class Feature:
     scale: float = 1.0
     numbers: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
             raise InputError(
                 f"user feature {self.name!r}",
@@ -100,30 +112,42 @@ class Feature:
         if self.numbers < 1 or (self.numbers > 1 and self.kind != NUMERIC):
             raise InputError(
                 f"user feature {self.name!r} with numbers={self.numbers}",
-                "it is the length of a vector of numbers",
+                "numbers is the length of a numeric feature's vector",
                 "Drop it from the dataset spec, or make the feature numeric.",
             )
 
     @property
-    def is_numeric(self):
+    def is_numeric(self) -> bool:
+        """Whether the values are floats, not strings."""
         return self.kind == NUMERIC
 
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-    """What is known of users, and how many items there are.
+    """The user features and the number of items: what a model must know of a dataset.
 
     Attributes:
-        features: the user features, in the order of their tokens.
-        items: number of item ids, PAD and OOV included; 0 until the vocabulary is known.
-        digest: of all vocabularies together: equal sizes do not make equal ids.
+        features: the user features, in the order of the model's feature tokens.
+        items: V, the number of item ids, PAD and OOV included; 0 until the vocabulary exists.
+        digest: hash of all vocabularies, since vocabularies of equal size can differ.
+
+    Raises:
+        InputError: no features, or two features of one name.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> schema = cm.Schema((cm.Feature("age", "numeric"), cm.Feature("zip")), items=10)
+        >>> schema.vocabularies
+        ('items', 'zip')
+        >>> cm.Schema.from_dict(schema.to_dict()) == schema
+        True
     """
 
     features: tuple[Feature, ...]
     items: int = 0
     digest: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
         if not names:
             raise InputError(
@@ -135,13 +159,15 @@ class Schema:
             raise InputError(f"user features {names}", "names are unique", "Drop the repeated one.")
 
     @property
-    def vocabularies(self):
-        """Names of the vocabularies: the items' and one for each string feature."""
+    def vocabularies(self) -> tuple[str, ...]:
+        """Names of the vocabularies: that of the items, and one for each string feature."""
         return (ITEMS, *(f.name for f in self.features if not f.is_numeric))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, as JSON holds them."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> "Schema":
+        """Builds a schema from the values of `to_dict`."""
         return cls(**{**values, "features": tuple(Feature(**f) for f in values["features"])})

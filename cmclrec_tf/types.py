@@ -17,12 +17,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
     # A `tf.Tensor`, or the symbolic tensor that Keras traces a model with.
     Tensor: TypeAlias = tf.Tensor
+    # A generator gives other numbers in each call, an int the same ones.
+    Seed: TypeAlias = keras.random.SeedGenerator | int
 else:
-    Tensor = Any
+    Tensor = Seed = Any
 
 Scalar: TypeAlias = Tensor
 
