@@ -181,7 +181,7 @@ _OF_THE_MAPPER = {
 _UNREAD = {
     "backbone": {"finetune": ("feature_dropout",)},
     "baseline": {
-        "model": ("backbone", "blocks", "heads", "dropout", "positions", "item_bias"),
+        "model": ("backbone", "blocks", "heads", "dropout", "positions"),
         "finetune": ("softmax",),
     },
 }

@@ -1,6 +1,5 @@
 """The contract of the baselines of other papers: a recommender behind the same fit."""
 
-import dataclasses
 
 import keras
 from keras import ops
@@ -33,9 +32,6 @@ class Baseline(Recommender):
     losses = ()
 
     def __init__(self, schema, config, **kwargs):
-        # A bias of the items is CMCLRec's own option.
-        model = dataclasses.replace(config.model, item_bias=False)
-        config = dataclasses.replace(config, model=model)
         super().__init__(schema, config, (*VALIDATION, *self.losses), **kwargs)
         self.seed = keras.random.SeedGenerator(config.seed)
         self.tokens = FeatureTokens(schema.features, config.model.width, name="tokens")
@@ -69,7 +65,7 @@ class Baseline(Recommender):
         history = ops.full((rows, 1), PAD, "int32")
         return self.user_states(history, features, ops.ones((rows,), "bool"), training=False)
 
-    def both_ways(self, batch):
+    def warm_and_cold_states(self, batch):
         rows = ops.shape(batch["history"])[0]
         warm = self.user_states(
             batch["history"], batch["features"], ops.zeros((rows,), "bool"), training=False

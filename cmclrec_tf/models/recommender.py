@@ -39,10 +39,6 @@ class Recommender(StagedModel):
         self.items = items
         length = config.data.max_history
         self.backbone = backbones.create(config.model.backbone, length, config.model)
-        if config.model.item_bias:
-            self.item_bias = self.add_weight(
-                shape=(self.schema.items,), initializer="zeros", name="item_bias"
-            )
         self.seed = keras.random.SeedGenerator(seed)
 
     @property
@@ -52,15 +48,13 @@ class Recommender(StagedModel):
 
     @property
     def bias(self):
-        """The learned score per item [V], or zeros."""
-        return self.item_bias if self.config.model.item_bias else ops.zeros(self.schema.items)
+        """Scores [V] that are added to the inner products: 0, unless a subclass overrides it."""
+        return ops.zeros(self.schema.items)
 
     def score(self, states):
         """states [..., D] -> scores of all items [..., V]; PAD and OOV are never recommended."""
         table = ops.transpose(ops.cast(self.table, states.dtype))
         scores = ops.cast(map_rows(lambda rows: ops.matmul(rows, table), states), "float32")
-        if self.config.model.item_bias:
-            scores = scores + self.item_bias
         return self.without_special(scores)
 
     def without_special(self, scores):
@@ -71,7 +65,7 @@ class Recommender(StagedModel):
         """batch -> ids of the K best items [B, K], those of the history left out."""
         return ranking.recommended(self.score(self(batch, training=False)), batch, k)
 
-    def both_ways(self, batch):
+    def warm_and_cold_states(self, batch):
         """The states [B, D] of every user as a warm one, and as a cold one."""
         return self.warm_states(batch["history"]), self.cold_states(batch["features"])
 
@@ -150,7 +144,7 @@ class Recommender(StagedModel):
     def validation_of(self, batch):
         """NDCG and loss of every validation user, asked once with the history and once without."""
         target, history = batch["target"][:, 0], batch["history"]
-        warm, cold = self.both_ways(batch)
+        warm, cold = self.warm_and_cold_states(batch)
         asked = {"warm": (warm, history), "cold": (cold, ops.zeros_like(history))}
         values = {}
         for segment, (states, seen) in asked.items():

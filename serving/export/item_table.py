@@ -8,8 +8,8 @@ import numpy as np
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, ITEMS
 
-# Collections of variables in an export; the second is there with `model.item_bias` only.
-TABLE, BIAS = "item_table", "item_bias"
+# The collection of variables in an export that holds the item embeddings.
+TABLE = "item_table"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,30 +18,27 @@ class ItemTable:
 
     Attributes:
         ids: of the items, in the order of the vocabulary.
-        vectors: float32 [n, D]; or [n, D + 1] where the model has a score per item of its own,
-            which stands in the last place.
-        biased: whether it does.
+        vectors: float32 [n, D].
     """
 
     ids: tuple[str, ...]
     vectors: np.ndarray
-    biased: bool = False
 
     def queries(self, embeddings):
-        """`user_embedding`s [B, D] -> float32 [B, D or D + 1], whose products with it are scores.
+        """Checks `user_embedding`s [B, D]; their inner products with the vectors are scores.
 
         Raises:
             InputError: another width than the model's.
         """
         queries = np.asarray(embeddings, np.float32)
-        width = self.vectors.shape[1] - self.biased
+        width = self.vectors.shape[1]
         if queries.ndim != 2 or queries.shape[1] != width:
             raise InputError(
                 f"embeddings of the shape {queries.shape}",
                 f"the model's are [users, {width}]",
                 "Take them from the `user_embedding` of the same version.",
             )
-        return np.pad(queries, [(0, 0), (0, 1)], constant_values=1.0) if self.biased else queries
+        return queries
 
     def grown(self, n, noise=0.5, seed=0):
         """A table of n items for trials of size: rows drawn again, with noise.
@@ -80,15 +77,12 @@ def read(folder):
         )
     try:
         checkpoint = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-        keys = _keys(checkpoint.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
-        vectors = checkpoint.get_tensor(keys[TABLE]).astype(np.float32)
-        bias = checkpoint.get_tensor(keys[BIAS]).astype(np.float32) if BIAS in keys else None
+        key = _key(checkpoint.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        vectors = checkpoint.get_tensor(key).astype(np.float32)
     except (KeyError, tf.errors.OpError, ValueError, RuntimeError) as error:
         raise InputError(
             folder, f"its variables must hold the {TABLE} ({error})", "Export the model again."
         ) from error
-    if bias is not None:
-        vectors = np.concatenate([vectors, bias[:, None]], axis=1)
     ids = tuple(vocabulary.read(str(folder / "assets" / ITEMS)))
     if len(vectors) != len(ids) + FIRST_ID:
         raise InputError(
@@ -96,17 +90,14 @@ def read(folder):
             "there must be one for each",
             "Export the model again.",
         )
-    return ItemTable(ids, vectors[FIRST_ID:], bias is not None)
+    return ItemTable(ids, vectors[FIRST_ID:])
 
 
-def _keys(serialized):
-    """{collection: key of its variable in the checkpoint}, out of the graph of its objects."""
+def _key(serialized: bytes) -> str:
+    """Returns the checkpoint key of the item embeddings, from the graph of the export's objects."""
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized).nodes
-    found = {}
-    for child in nodes[0].children:
-        if child.local_name in (TABLE, BIAS):
-            (only,) = nodes[child.node_id].children
-            found[child.local_name] = nodes[only.node_id].attributes[0].checkpoint_key
-    return found
+    (collection,) = (child for child in nodes[0].children if child.local_name == TABLE)
+    (variable,) = nodes[collection.node_id].children
+    return str(nodes[variable.node_id].attributes[0].checkpoint_key)

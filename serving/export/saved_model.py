@@ -50,8 +50,6 @@ def export(model, dataset, folder, config=None):
         archive.add_endpoint(name, function, inputs)
     # By name, for indexes of other libraries; it is one of the variables, not a copy.
     archive.add_variable_collection(item_table.TABLE, [model.table.value])
-    if model.config.model.item_bias:
-        archive.add_variable_collection(item_table.BIAS, [model.item_bias.value])
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))

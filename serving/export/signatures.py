@@ -93,7 +93,7 @@ class Signatures(tf.Module):
         if not self.simulated_events:
             return self.model(batch, training=False)
         share = hybrid.share_of(batch["history"], self.simulated_events)
-        return hybrid.blended(*self.model.both_ways(batch), share)
+        return hybrid.blended(*self.model.warm_and_cold_states(batch), share)
 
     def _parse(self, examples):
         """Serialized records -> a model batch, and all known item ids of the history [B, n]."""

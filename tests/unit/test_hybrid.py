@@ -24,7 +24,7 @@ def test_the_cold_ways_share_falls_with_every_known_item():
 
 
 def test_scores_are_blended_as_states_are(model, batch):
-    warm, cold = model.both_ways(batch)
+    warm, cold = model.warm_and_cold_states(batch)
     share = np.linspace(0, 1, len(warm))
     found = model.score(hybrid.blended(warm, cold, share))
     pairs = (np.asarray(model.score(x)) for x in (warm, cold))

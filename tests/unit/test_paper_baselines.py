@@ -92,12 +92,6 @@ def test_a_resumed_training_ends_alike(dataset, settings, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_item_bias_is_not_theirs(dataset, settings):
-    model = dataclasses.replace(settings.model, item_bias=True)
-    made = _new("deep-music", dataset, dataclasses.replace(settings, model=model))
-    assert not made.config.model.item_bias
-
-
 @pytest.mark.parametrize(
     "values", [{"withheld": 1.5}, {"experts": 0}, {"sweeps": 0}, {"similarity": -1.0}]
 )

@@ -76,13 +76,3 @@ def test_every_backbone_trains_alone(dataset, config, batch, name, softmax):
         gradients = tape.gradient(losses[-1], model.trainable_variables)
         adam.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
     assert np.all(np.isfinite(losses)) and losses[-1] < losses[0]
-
-
-def test_an_item_bias_is_a_score_whatever_the_user(dataset, config, batch):
-    model = build(dataset, config, batch, item_bias=True)
-    before = np.asarray(model.score(model(batch)))
-    bias = np.arange(dataset.schema.items, dtype="float32")
-    model.item_bias.assign(bias)
-    np.testing.assert_allclose(
-        np.asarray(model.score(model(batch)))[:, 2:], before[:, 2:] + bias[2:], rtol=1e-5, atol=1e-5
-    )
