@@ -12,30 +12,24 @@ from cmclrec_tf.schema import FIRST_ID, PAD, TEST, VAL
 from experiments import store
 from experiments.prepared import label, source
 from experiments.quality import Done, drawn, given
+from experiments.short_histories_report import (
+    COLD,
+    COUNTS,
+    EVENTS,
+    FULL,
+    JOINED,
+    RULES,
+    SHARES,
+    WARM,
+    count_rule,
+    share_rule,
+    write,
+)
 from experiments.table_rows import rows
 from pipeline.storage.folders import make_folder
 
 MODEL, RANKS = "model.keras", "ranks.npz"
-# Newest events that are kept of a history; FULL keeps all.
-FULL = 0
-EVENTS = (1, 2, 3, 5, 10, 20, FULL)
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-COUNTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-WARM, COLD, JOINED = "warm", "cold", "joined"
 _BATCH = 256
-
-
-def share_rule(share) -> str:
-    """Name of the rule: that share of the cold state, whatever the number of events."""
-    return f"share {share:g}"
-
-
-def count_rule(count) -> str:
-    """Name of the rule: the simulated history counts as that many events."""
-    return f"events {count:g}"
-
-
-RULES = (WARM, COLD, JOINED, *map(share_rule, SHARES), *map(count_rule, COUNTS))
 
 
 def run(
@@ -64,8 +58,6 @@ def run(
     Raises:
         InputError: a wrong dataset, model, config or folder.
     """
-    from experiments.short_histories_report import write
-
     datasets, name = source(dataset, data_dir, root, prepared, runs)
     (row,) = rows([model], name, given(preset, config_path))
     if not row.is_cmclrec:
@@ -180,9 +172,9 @@ def states_of(model, history, features, cold):
     warm = model.warm_states(history)
     found = {WARM: warm, COLD: cold, JOINED: hybrid.joined_states(model, history, features)}
     for share in SHARES:
-        found[share_rule(share)] = hybrid.blended(warm, cold, share)
+        found[share_rule(share)] = hybrid.blend(warm, cold, share)
     for count in COUNTS:
-        found[count_rule(count)] = hybrid.blended(warm, cold, hybrid.share_of(history, count))
+        found[count_rule(count)] = hybrid.blend(warm, cold, hybrid.cold_share(history, count))
     return found
 
 
@@ -190,7 +182,7 @@ def _ranks(scores, seen, target):
     from cmclrec_tf.layers.masking import MASKED_SCORE
     from cmclrec_tf.models import ranking
 
-    scores = np.asarray(ranking.shut_out(scores, seen))
+    scores = np.asarray(ranking.exclude(scores, seen))
     own = np.take_along_axis(scores, target[:, None], axis=1)
     # Ties count against the item, as everywhere.
     ranks = (~(scores < own)).sum(axis=1)

@@ -7,22 +7,16 @@ import numpy as np
 
 from cmclrec_tf.schema import TEST, VAL
 from experiments.results import deviation
-from experiments.short_histories import (
-    COLD,
-    COUNTS,
-    EVENTS,
-    FULL,
-    JOINED,
-    RULES,
-    SHARES,
-    WARM,
-    count_rule,
-    share_rule,
-)
 from experiments.significance import paired_t, sign_flip
 from experiments.write_tables import Written, made_by, markdown_table, with_deviation
 
 K = 20
+# Newest events that are kept of a history; FULL keeps all.
+FULL = 0
+EVENTS = (1, 2, 3, 5, 10, 20, FULL)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+COUNTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+WARM, COLD, JOINED = "warm", "cold", "joined"
 # What counts as a short history when one count is chosen for all.
 SHORT = (1, 2, 3, 5)
 
@@ -37,6 +31,19 @@ _TOLD = (
     "Ratio of the means of NDCG@{k}, and p: the larger of Student's paired t test and of random "
     "sign flips, over the test users of all runs together."
 )
+
+
+def share_rule(share) -> str:
+    """Name of the rule: that share of the cold state, whatever the number of events."""
+    return f"share {share:g}"
+
+
+def count_rule(count) -> str:
+    """Name of the rule: the simulated history counts as that many events."""
+    return f"events {count:g}"
+
+
+RULES = (WARM, COLD, JOINED, *map(share_rule, SHARES), *map(count_rule, COUNTS))
 
 
 def ndcg(ranks):
