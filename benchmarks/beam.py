@@ -108,8 +108,8 @@ def _ours(folder):
     from cmclrec_tf.config import DataConfig
     from pipeline.datasets.spec import DatasetSpec
     from pipeline.runners.local import BEAM_ARGS
-    from pipeline.transforms.example import to_example
-    from pipeline.transforms.guard import Guarded
+    from pipeline.transforms.check_records import CheckRecords
+    from pipeline.transforms.encode import to_example
     from pipeline.transforms.user_records import UserRecords
 
     features = [{"name": "group"}, {"name": "age", "kind": "numeric"}]
@@ -126,7 +126,7 @@ def _ours(folder):
 
     def run():
         with beam.Pipeline(argv=list(BEAM_ARGS)) as pipeline:
-            records = pipeline | UserRecords(spec, folder, data) | Guarded(data)
+            records = pipeline | UserRecords(spec, folder, data) | "Guarded" >> CheckRecords(data)
             for split, found in records.items():
                 encoded = found | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
                 _written(encoded, folder, split)

@@ -1,4 +1,4 @@
-"""The components that turn raw files into user records."""
+"""Defines the components that turn raw files into user records."""
 
 import dataclasses
 import json
@@ -15,40 +15,54 @@ from tfx.types import artifact_utils
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SPLITS
-from pipeline.components.population import check_anybody, check_population, summary
+from pipeline.components.population import (
+    COUNTS,
+    check_current_users,
+    check_population,
+    summary,
+)
+from pipeline.components.rejects import rejects_folder
 from pipeline.datasets import DatasetSpec, states
+from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters
-from pipeline.transforms.example import to_example
-from pipeline.transforms.guard import Guarded
-from pipeline.transforms.read_tables import REJECTS
-from pipeline.transforms.record import EVERYBODY, RECORD_VERSION
+from pipeline.transforms.check_records import CheckRecords
+from pipeline.transforms.encode import to_example
+from pipeline.transforms.record import ALL_USERS, RECORD_VERSION
 from pipeline.transforms.user_records import CurrentUsers, UserRecords
 
 COMPONENT = "ExampleGen"
 CURRENT = "CurrentUsers"
-COUNTS = "user_counts"
 
 
-def example_gen(spec, data_dir, data):
-    """The component; its output `examples` has the splits train, val and test.
+def example_gen(spec: DatasetSpec, data_dir: AnyPath, data: DataConfig) -> FileBasedExampleGen:
+    """Returns the component that writes user records of the splits train, val and test.
 
-    The cache key covers the files that records are made of (size and time of change), the spec
-    and the config.
+    Its cache key covers the files that records are built from (size and time of change), the spec
+    and the settings of the data.
 
     Args:
-        spec: the `DatasetSpec`.
+        spec: the dataset spec.
         data_dir: folder of the raw files.
-        data: `DataConfig`.
+        data: settings of the data.
+
+    Returns:
+        The component, with the output `examples`.
     """
     return _component(spec, data_dir, data, SPLITS, UserRecordsExecutor).with_id(COMPONENT)
 
 
-def current_users(spec, data_dir, data):
-    """The component of all users as they are now; its output `examples` has the split everybody.
+def current_users(spec: DatasetSpec, data_dir: AnyPath, data: DataConfig) -> FileBasedExampleGen:
+    """Returns the component that writes a record of every current user, in the split `ALL_USERS`.
 
-    Args, cache key: as of `example_gen`.
+    Args:
+        spec: see `example_gen`.
+        data_dir: see `example_gen`.
+        data: see `example_gen`.
+
+    Returns:
+        The component, with the output `examples`; its cache key is that of `example_gen`.
     """
-    splits = (EVERYBODY,)
+    splits = (ALL_USERS,)
     return _component(spec, data_dir, data, splits, CurrentUsersExecutor).with_id(CURRENT)
 
 
@@ -63,12 +77,12 @@ def _component(spec, data_dir, data, splits, executor):
     value.Pack(struct_pb2.Value(string_value=json.dumps(parameters, sort_keys=True)))
     output = example_gen_pb2.Output()
     if len(splits) == 1:
-        # TFX would make a train and an eval split of it, unless it is told.
+        # Without this TFX would divide a single split into train and eval.
         output.split_config.splits.add(name=splits[0], hash_buckets=1)
     return FileBasedExampleGen(
         input_base=str(data_dir),
-        # A pattern may not be empty. What it matches is not read: TFX would take a bracket in the
-        # name of a folder or a file for a pattern, and then see no change of the file.
+        # TFX requires a pattern, but the executor reads the files of the spec. A real path would
+        # not do: TFX would read a bracket in it as a pattern, and then miss changes of the file.
         input_config=example_gen_pb2.Input(
             splits=[example_gen_pb2.Input.Split(name=split, pattern=split) for split in splits]
         ),
@@ -78,35 +92,26 @@ def _component(spec, data_dir, data, splits, executor):
     )
 
 
-def user_counts(examples):
-    """`{counter: users}` that the component left on its output artifact."""
-    return json.loads(examples.get_string_custom_property(COUNTS))
-
-
-def rejects_folder(examples):
-    """Where the malformed rows lie that were left out of an `examples` artifact."""
-    return os.path.join(examples.uri, REJECTS)
-
-
 class _Executor(BaseExampleGenExecutor):
-    """Writes user records and leaves the counts of users on the artifact."""
+    """Writes user records, and stores the counts of users on the artifact."""
 
     def GetInputSourceToExamplePTransform(self):  # noqa: N802
-        """The base class asks for a transform a table; records need both tables at once."""
+        """Raises: the base class asks for one transform per table, and records need both tables."""
         raise TypeError("user records are made of two tables: see GenerateExamplesByBeam")
 
     def GenerateExamplesByBeam(self, pipeline, exec_properties):  # noqa: N802
-        """`{split: collection of serialized user records}`."""
+        """Returns `{split: collection of serialized user records}`."""
         spec, data = _parameters(exec_properties)
         folder = exec_properties["input_base"]
-        records = self._records(pipeline, spec, folder, data, self._rejects) | Guarded(data)
+        records = self._records(pipeline, spec, folder, data, self._rejects)
+        checked = records | "Guarded" >> CheckRecords(data)
         return {
-            split: found | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
-            for split, found in records.items()
+            split: records_of_split | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
+            for split, records_of_split in checked.items()
         }
 
     def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802
-        """Writes the splits and the rejects, and records the counts on the artifact."""
+        """Writes the splits and the rejects, checks the counts and stores them on the artifact."""
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         self._rejects = os.path.join(rejects_folder(examples), "rows")
         super().Do(input_dict, output_dict, exec_properties)
@@ -116,12 +121,13 @@ class _Executor(BaseExampleGenExecutor):
         examples.set_string_custom_property(COUNTS, json.dumps(counts, sort_keys=True))
 
     def _make_beam_pipeline(self):
+        # The counters are read from the finished pipeline, which TFX does not pass on.
         self._beam = super()._make_beam_pipeline()
         return self._beam
 
 
 class UserRecordsExecutor(_Executor):
-    """Runs `UserRecords` and writes the splits, or fails when a split has nobody."""
+    """Runs `UserRecords` and fails when a split has no users."""
 
     def _records(self, pipeline, spec, folder, data, rejects):
         return pipeline | UserRecords(spec, folder, data, rejects=rejects)
@@ -132,13 +138,13 @@ class UserRecordsExecutor(_Executor):
 
 
 class CurrentUsersExecutor(_Executor):
-    """Runs `CurrentUsers`, or fails when there is nobody."""
+    """Runs `CurrentUsers` and fails when there are no users."""
 
     def _records(self, pipeline, spec, folder, data, rejects):
-        return {EVERYBODY: pipeline | CurrentUsers(spec, folder, data, rejects=rejects)}
+        return {ALL_USERS: pipeline | CurrentUsers(spec, folder, data, rejects=rejects)}
 
     def _check(self, counts, spec, data):
-        check_anybody(counts, spec)
+        check_current_users(counts, spec)
 
 
 def _parameters(exec_properties):

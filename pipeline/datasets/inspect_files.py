@@ -1,21 +1,23 @@
-"""Whether a dataset's files are there and have the columns that its spec names."""
+"""Checks that the files of a dataset exist and have the columns that its spec names."""
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import HISTORY, HISTORY_TIME, SEGMENT, TARGET, USER_ID
 from pipeline.datasets.formats import inspect
-from pipeline.storage.files import listed, open_bytes, state
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.storage.files import list_files, open_bytes, state
+from pipeline.storage.folders import AnyPath
 
 
-def check(spec, folder) -> None:
-    """Looks at the columns of each file, so that a wrong file is known before anything runs.
+def check(spec: DatasetSpec, folder: AnyPath) -> None:
+    """Checks all files of a dataset before anything runs.
 
     Args:
-        spec: the `DatasetSpec`.
-        folder: of the raw files.
+        spec: the dataset spec.
+        folder: folder of the raw files.
 
     Raises:
-        InputError: a missing or empty file, one of another format than its name says, a missing
-            column, or a schema that is none of the user records.
+        InputError: a missing or empty file, a file that is not of the format of its name, a missing
+            column, or a schema that does not fit user records.
     """
     for table in (spec.interactions, spec.users, spec.items):
         if table is not None:
@@ -23,17 +25,26 @@ def check(spec, folder) -> None:
     schema_text(spec, folder)
 
 
-def schema_text(spec, folder):
-    """The text of the curated schema, or "" when the spec names none.
+def schema_text(spec: DatasetSpec, folder: AnyPath) -> str:
+    """Reads the curated schema of a dataset.
 
-    Args, errors: as of `check`.
+    Args:
+        spec: the dataset spec.
+        folder: folder of the raw files.
+
+    Returns:
+        The text of the schema, or "" if the spec names none.
+
+    Raises:
+        InputError: a missing file, text that is no schema, or a schema with other fields than those
+            of the user records.
     """
     if not spec.schema:
         return ""
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    (path, *_) = listed(folder, spec.schema)
+    (path, *_) = list_files(folder, spec.schema)
     with open_bytes(path) as file:
         text = file.read().decode("utf-8", "replace")
     try:
@@ -42,22 +53,31 @@ def schema_text(spec, folder):
         raise InputError(
             path, f"it must be a schema of TensorFlow Metadata ({error})", "Correct the file."
         ) from error
-    wanted = {USER_ID, SEGMENT, HISTORY, HISTORY_TIME, TARGET, *(f.name for f in spec.features)}
-    found = {feature.name for feature in schema.feature}
-    if wanted != found:
-        lost, more = sorted(wanted - found), sorted(found - wanted)
+    expected = {USER_ID, SEGMENT, HISTORY, HISTORY_TIME, TARGET, *(f.name for f in spec.features)}
+    actual = {feature.name for feature in schema.feature}
+    if expected != actual:
+        missing, extra = sorted(expected - actual), sorted(actual - expected)
         raise InputError(
             path,
-            f"a schema has the fields of the user records; {lost} are missing and {more} too many",
+            "a schema must have the fields of the user records; "
+            f"{missing} are missing and {extra} too many",
             "Begin with the schema that SchemaGen infers.",
         )
     return text
 
 
-def states(spec, folder):
-    """`{file: state}` of the files that user records are made of, see `files.state`.
+def states(spec: DatasetSpec, folder: AnyPath) -> dict[str, list[int]]:
+    """Returns the state of each file that user records are built from, see `files.state`.
 
-    Args, errors: as of `check`.
+    Args:
+        spec: the dataset spec.
+        folder: folder of the raw files.
+
+    Returns:
+        `{path: state}`, which is part of the cache key.
+
+    Raises:
+        InputError: a missing file.
     """
     tables = (spec.interactions, spec.users)
-    return {path: state(path) for table in tables for path in listed(folder, table.file)}
+    return {path: state(path) for table in tables for path in list_files(folder, table.file)}

@@ -1,13 +1,24 @@
-"""Parquet: columns as the bytes that delimited text would hold."""
+"""Reads Parquet columns as the bytes that delimited text would hold."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
 
 from cmclrec_tf.errors import InputError
+from pipeline.storage.folders import AnyPath
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
 
 
-def open_parquet(file, path):
-    """`pyarrow.parquet.ParquetFile` of an open file.
+def open_parquet(file: BinaryIO | AnyPath, path: AnyPath) -> "pyarrow.parquet.ParquetFile":
+    """Opens a Parquet file.
+
+    Args:
+        file: an open file, or a local path.
+        path: path of the file, for the error.
 
     Raises:
-        InputError: the file is no Parquet.
+        InputError: the file is not Parquet.
     """
     import pyarrow
     import pyarrow.parquet
@@ -18,17 +29,22 @@ def open_parquet(file, path):
         raise InputError(path, "it must be a Parquet file", "Correct the file.") from error
 
 
-def rows(parquet, columns, path, groups=None):
-    """Rows of some row groups as tuples of bytes, one for each of `columns`.
+def rows(
+    parquet: "pyarrow.parquet.ParquetFile",
+    columns: Sequence[str],
+    path: AnyPath,
+    groups: Iterable[int] | None = None,
+) -> Iterator[tuple[bytes, ...]]:
+    """Yields rows as tuples of bytes, one for each of `columns`.
 
-    A list is written out with "|" between its values, a number in decimal, a time stamp or a date
-    as an integer in its own unit. What is null, or NaN, is b"".
+    A number becomes decimal text, a time stamp or a date an integer in its own unit, a list its
+    values with "|" between them, and null or NaN an empty text.
 
     Args:
-        parquet: of `open_parquet`.
-        columns: names.
-        path: of the file, for the error.
-        groups: numbers of the row groups; all by default.
+        parquet: file of `open_parquet`.
+        columns: names of the columns to read.
+        path: path of the file, for the error.
+        groups: numbers of the row groups to read; all of them by default.
 
     Raises:
         InputError: a column that holds neither numbers nor text nor lists of them, or a damaged
@@ -48,7 +64,7 @@ def rows(parquet, columns, path, groups=None):
             raise InputError(
                 path,
                 f"its row group {group}, which begins at byte {start}, must be readable",
-                "Write the file anew.",
+                "Write the file again.",
             ) from error
 
 
@@ -56,10 +72,10 @@ def _texts(array, name, path):
     import pyarrow
 
     try:
-        array = _plain(array)
+        array = _simple(array)
         if not pyarrow.types.is_binary(array.type):
             array = array.cast(pyarrow.large_string())
-        # Binary may hold what is no UTF-8, which delimited text may too.
+        # Binary columns, like delimited text, may hold bytes that are not UTF-8.
         values = array.cast(pyarrow.large_binary()).to_pylist()
     except pyarrow.ArrowException as error:
         raise InputError(
@@ -70,8 +86,12 @@ def _texts(array, name, path):
     return [b"" if value is None else value for value in values]
 
 
-def _plain(array):
-    """Time stamps as integers; floats without NaN, and as integers where all are whole."""
+def _simple(array):
+    """Converts an array to one of text or plain numbers.
+
+    Lists become text, and time stamps and dates integers. Floats lose NaN, and become integers if
+    all of them are whole.
+    """
     import pyarrow
     from pyarrow import compute, types
 
@@ -85,7 +105,8 @@ def _plain(array):
         return array
     array = compute.if_else(compute.is_nan(array), pyarrow.scalar(None, array.type), array)
     try:
-        # pandas makes floats of integers with holes; as text, large ones would get an exponent.
+        # pandas turns integers with missing values into floats, and a large float as text would
+        # have an exponent.
         return array.cast(pyarrow.int64())
     except pyarrow.ArrowInvalid:
         return array

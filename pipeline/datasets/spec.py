@@ -1,33 +1,37 @@
-"""The dataset spec: which files a dataset has, and what their columns mean."""
+"""Defines the dataset spec: which files a dataset has, and what their columns mean."""
 
 import dataclasses
 import importlib.resources
 import pathlib
 import re
+from typing import Any
 
 import yaml
 
 from cmclrec_tf.config.checks import build
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import Schema
+from cmclrec_tf.schema import Feature, Schema
 from pipeline.datasets.table_specs import Interactions, Items, Source, Users, check_file
+from pipeline.storage.folders import AnyPath
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """A dataset of Parquet files, or delimited text files with header lines.
+    """A dataset of Parquet files, or of delimited text files with header lines.
 
     Attributes:
-        name: of the dataset; folders are named after it.
-        interactions, users: the tables that user records are made of.
+        name: name of the dataset; its folders have this name.
+        interactions: the log of events.
+        users: the users' table.
         items: the items' table, or None.
-        source: where the files are fetched from, or None when only `--data-dir` brings them.
-        max_rejects: malformed rows that do not stop a run. They are left out and kept aside, with
-            the reason of each. With 0 the first one stops it.
-        schema: a file below the dataset's folder with a curated schema of the user records, as text
-            of TensorFlow Metadata; by default the schema is inferred from the train split.
-        terms: on which its owner gives it.
-        origin: who publishes the files, and what they are, when there is no source.
+        source: the package that the files are downloaded with, or None if the user has to give
+            them by `--data-dir`.
+        max_rejects: number of malformed rows that do not stop a run. They are left out and stored
+            separately, with the reason of each. With 0 the first one stops the run.
+        schema: file with a curated schema of the user records, as text of TensorFlow Metadata. By
+            default the schema is inferred from the train split.
+        terms: terms of use of the dataset.
+        origin: who publishes the files and which ones are expected, if there is no source.
 
     Raises:
         InputError: a malformed name, table, feature or source.
@@ -47,7 +51,7 @@ class DatasetSpec:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise InputError(
                 f"dataset name {self.name!r}",
-                "it is letters, digits, '.', '_' and '-'",
+                "it must be made of letters, digits, '.', '_' and '-'",
                 "Correct the name in the dataset spec.",
             )
         for table in (self.interactions, self.users, self.items):
@@ -61,21 +65,22 @@ class DatasetSpec:
         Schema(self.features)
 
     @property
-    def features(self):
-        """The user features, in the spec's order."""
+    def features(self) -> tuple[Feature, ...]:
+        """The user features, in the order of the spec."""
         return tuple(column.feature for column in self.users.features)
 
     @property
-    def files(self):
-        """Names of all the dataset's files, as they stand in the spec."""
+    def files(self) -> tuple[str, ...]:
+        """Names of all files of the dataset, as written in the spec."""
         tables = (self.interactions, self.users, self.items)
         return tuple(dict.fromkeys(table.file for table in tables if table))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the spec as nested dicts."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: object) -> "DatasetSpec":
         """Builds a spec from nested dicts.
 
         Raises:
@@ -84,11 +89,14 @@ class DatasetSpec:
         return build(cls, values, "spec", "Correct it in the dataset spec.")
 
 
-def load_spec(name_or_path):
-    """A spec by the name of a dataset that comes with the package, or by the path of a YAML file.
+def load_spec(name_or_path: AnyPath) -> DatasetSpec:
+    """Loads a dataset spec.
+
+    Args:
+        name_or_path: name of a dataset that comes with this package, or path of a YAML file.
 
     Raises:
-        InputError: neither exists, or the spec is malformed.
+        InputError: there is no such dataset and no such file, or the spec is malformed.
     """
     folder = importlib.resources.files("pipeline.datasets")
     names = sorted(p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml"))

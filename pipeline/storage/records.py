@@ -1,18 +1,28 @@
-"""Reading raw user records outside Beam."""
+"""Reads raw user records outside of Beam."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from cmclrec_tf.data import shards
-from cmclrec_tf.schema import MULTI
+from cmclrec_tf.schema import MULTI, Feature
+
+ParsedRecord: TypeAlias = dict[str, list[Any]]
+"""The fields of a user record; a missing value is an empty list or absent. The field decides
+whether the values are bytes, int or float, and the fields are known only at run time."""
+
+Profile: TypeAlias = dict[str, "str | float | list[str | float]"]
+"""The known user features of a user, as `serving.client.Client.cold` takes them."""
 
 
-def read(files):
-    """Serialized records of gzipped TFRecord `files`, in order."""
+def read(files: Iterable[str]) -> Iterator[bytes]:
+    """Yields the serialized records of gzipped TFRecord files, in order."""
     return shards.read(files).as_numpy_iterator()
 
 
-def parse(record):
-    """A serialized user record as `{field: [values]}`; what is missing is `[]` or absent."""
+def parse(record: bytes) -> ParsedRecord:
+    """Parses a serialized user record."""
     features = tf.train.Example.FromString(record).features.feature
     return {
         name: list(getattr(feature, kind).value)
@@ -22,17 +32,17 @@ def parse(record):
     }
 
 
-def profile(user, features):
-    """What is known of a parsed user, as `serving.client.sync.Client.cold` takes it.
+def profile(user: ParsedRecord, features: Iterable[Feature]) -> Profile:
+    """Returns the known user features of a parsed record.
 
     Args:
-        user: `{field: [values]}`.
-        features: the user features.
+        user: the parsed record.
+        features: the user features of the dataset.
 
     Returns:
-        `{feature: value}`: a str or a float, or a list of either; what is missing is left out.
+        `{feature: value}` without missing values; a value is a str or a float, or a list of either.
     """
-    known = {}
+    known: Profile = {}
     for feature in features:
         values = user.get(feature.name)
         if not values:

@@ -1,8 +1,9 @@
-"""Folders of a remote file system, for code that works on this machine's files."""
+"""Stands in for remote folders with local ones, for code that works on local files only."""
 
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -10,11 +11,11 @@ from pipeline.storage.folders import is_remote
 
 
 @contextlib.contextmanager
-def written(folder):
-    """A folder of this machine whose files are in `folder` when the context ends without an error.
+def local_output(folder: str) -> Iterator[str]:
+    """Yields a local folder and copies its files to `folder` when the context ends without error.
 
     Args:
-        folder: of any file system that TensorFlow knows; a local one is yielded as it is.
+        folder: folder on any file system that TensorFlow knows; a local one is yielded itself.
     """
     if not is_remote(folder):
         yield folder
@@ -26,8 +27,12 @@ def written(folder):
 
 
 @contextlib.contextmanager
-def fetched(folder):
-    """A folder of this machine with the files of `folder`; arguments as in `written`."""
+def local_copy(folder: str) -> Iterator[str]:
+    """Yields a local folder with the files of `folder`, for reading.
+
+    Args:
+        folder: see `local_output`.
+    """
     if not is_remote(folder):
         yield folder
         return
@@ -37,8 +42,8 @@ def fetched(folder):
         yield local
 
 
-def copy(source, target) -> None:
-    """Copies all files below a folder, from and to any file system that TensorFlow knows."""
+def copy(source: str, target: str) -> None:
+    """Copies all files below a folder, between any file systems that TensorFlow knows."""
     for place, _, names in tf.io.gfile.walk(source):
         below = place.rstrip("/")[len(source.rstrip("/")) :].strip("/")
         there = tf.io.gfile.join(target, below) if below else target

@@ -1,0 +1,1 @@
+"""Beam transforms from raw tables to user records."""

@@ -1,4 +1,6 @@
-"""What happened to rows and users on the way to records, in numbers."""
+"""Counts what happens to rows and users while user records are made."""
+
+from typing import Any
 
 from apache_beam.metrics import MetricsFilter
 
@@ -16,21 +18,28 @@ WITHOUT_FEATURES = "users_without_features"
 REPEATED = "users_repeated"
 
 
-def kept(split, segment) -> str:
-    """Name of the counter of users that are kept in a split and a segment."""
+def users_in(split: str, segment: str) -> str:
+    """Returns the name of the counter of users in a split and a segment."""
     return f"users_{split}_{segment}"
 
 
-def valued(feature) -> str:
-    """Name of the counter of train users that have a value of a feature."""
+def users_with(feature: str) -> str:
+    """Returns the name of the counter of train users that have a value of a feature."""
     return f"valued_{feature}"
 
 
-def read(result):
-    """`{name: number}` of a finished Beam run."""
-    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
-    totals = {}
-    for metric in found:
+def read(result: Any) -> dict[str, int]:
+    """Reads all counters of a finished Beam run.
+
+    Args:
+        result: the `PipelineResult`, which has no types.
+
+    Returns:
+        `{name: number}`.
+    """
+    metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    totals: dict[str, int] = {}
+    for metric in metrics:
         name = metric.key.metric.name
         totals[name] = totals.get(name, 0) + metric.result
     return totals

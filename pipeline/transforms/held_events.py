@@ -1,49 +1,72 @@
-"""Columns of events, held in memory and cut to the newest of every user."""
+"""Holds columns of events in memory, cut to the newest events of every user."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-_HELD = 64 << 20
-_PLACE = ("time", "number", "offset")
+from pipeline.transforms.elements import NewestOfPart
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MAX_BYTES = 64 << 20
+_ORDER = ("time", "number", "offset")
 
 
 class HeldEvents:
-    """Events of any order as columns, of which only the newest `keep` of a user are kept.
+    """Holds events of any order as columns, and keeps only the newest ones of a user.
 
     Args:
-        keep: newest events kept.
-        held: bytes from which on the events are cut, or given out where cutting frees too few.
+        keep: number of newest events of a user that are kept.
+        max_bytes: when the events take more memory, they are cut to the newest ones, or given out
+            if that frees less than half of it.
     """
 
-    def __init__(self, keep, held=_HELD):
-        self._keep, self._held = keep, held
-        self._columns, self._bytes = [], 0
+    def __init__(self, keep: int, max_bytes: int = _MAX_BYTES):
+        self._keep, self._max_bytes = keep, max_bytes
+        self._columns: list[dict[str, pa.Array]] = []
+        self._bytes = 0
 
-    def add(self, users, items, times, number, offsets):
-        """Adds events of one file; returns what must make room for them, as of `taken`.
+    def add(
+        self,
+        users: "pa.Array",
+        items: "pa.Array",
+        times: np.ndarray,
+        number: int,
+        offsets: np.ndarray,
+    ) -> Iterable[tuple[bytes, NewestOfPart]]:
+        """Adds events of one file.
 
         Args:
-            users, items: Arrow arrays of binary [n]. times, offsets: int64 [n].
-            number: of the file, of which `(number, offset)` is an event's place.
+            users: binary Arrow array [n] of user ids.
+            items: binary Arrow array [n] of item ids.
+            times: int64 [n].
+            number: number of the file.
+            offsets: int64 [n]; `(number, offset)` is the place of an event.
+
+        Returns:
+            What has to leave memory for them, in the form of `take_all`; usually nothing.
         """
         if len(times) == 0:
             return []
         place = {"time": times, "number": np.full_like(times, number), "offset": offsets}
         self._hold(user=users, item=items, **place, events=np.ones_like(times))
-        if self._bytes <= self._held:
+        if self._bytes <= self._max_bytes:
             return []
         newest, kept, counts = self._newest()
-        # The oldest row that is left stands for those that are gone, too.
+        # The oldest row that is kept also stands for the rows that are dropped.
         events = np.ones(kept.sum(), np.int64)
         events[np.cumsum(kept) - kept] += counts - kept
-        if sum(column.nbytes for column in (*newest.values(), events)) > self._held // 2:
+        if sum(column.nbytes for column in (*newest.values(), events)) > self._max_bytes // 2:
             return _parts(newest, kept, counts)
         self._hold(**newest, events=events)
         return []
 
-    def taken(self):
-        """The `(user, (number of events, [(time, (number, offset), item)]))`, oldest first.
+    def take_all(self) -> Iterable[tuple[bytes, NewestOfPart]]:
+        """Yields `(user id, (number of events, newest events))` and holds nothing afterwards.
 
-        They are accumulators of `NewestEvents`, and no longer held.
+        The second part is an accumulator of `NewestEvents`, with its events oldest first.
         """
         return _parts(*self._newest()) if self._columns else []
 
@@ -56,18 +79,20 @@ class HeldEvents:
         self._bytes += sum(column.nbytes for column in columns.values())
 
     def _newest(self):
-        """What was held: columns of the newest events, how many each user has, and had.
+        """Empties the memory and cuts what it held to the newest events of every user.
 
-        A user's events lie together, oldest first.
+        Returns:
+            Columns of the newest events, ordered by user and oldest first; int [users] of the
+            events that each user keeps; int [users] of the events that each user had.
         """
         import pyarrow as pa
 
         held, self._columns, self._bytes = self._columns, [], 0
         arrays = {name: pa.concat_arrays([columns[name] for columns in held]) for name in held[0]}
         events = np.asarray(arrays.pop("events"))
-        coded = arrays["user"].dictionary_encode()
-        codes = np.asarray(coded.indices)
-        order = np.lexsort((*(np.asarray(arrays[name]) for name in reversed(_PLACE)), codes))
+        encoded = arrays["user"].dictionary_encode()
+        codes = np.asarray(encoded.indices)
+        order = np.lexsort((*(np.asarray(arrays[name]) for name in reversed(_ORDER)), codes))
         rows = np.bincount(codes)
         ends = np.cumsum(rows)
         counts = np.add.reduceat(events[order], ends - rows)
@@ -76,15 +101,17 @@ class HeldEvents:
         return {name: array.take(pa.array(order)) for name, array in arrays.items()}, kept, counts
 
 
-def _parts(newest, kept, counts):
-    """What `_newest` gives, user by user, as of `taken`."""
-    times, numbers, offsets = (np.asarray(newest[name]).tolist() for name in _PLACE)
+def _parts(
+    newest: "dict[str, pa.Array]", kept: np.ndarray, counts: np.ndarray
+) -> Iterator[tuple[bytes, NewestOfPart]]:
+    """Splits the columns of `_newest` by user."""
+    times, numbers, offsets = (np.asarray(newest[name]).tolist() for name in _ORDER)
     items = newest["item"].to_pylist()
     ends = np.cumsum(kept)
     users = newest["user"].take(ends - 1).to_pylist()
     start = 0
     for user, count, end in zip(users, counts.tolist(), ends.tolist(), strict=True):
         places = zip(numbers[start:end], offsets[start:end], strict=True)
-        found = zip(times[start:end], places, items[start:end], strict=True)
-        yield user, (count, list(found))
+        events = zip(times[start:end], places, items[start:end], strict=True)
+        yield user, (count, list(events))
         start = end

@@ -1,146 +1,187 @@
-"""How a table lies in its files, or in BigQuery: layouts behind one interface.
+"""Reads the rows of a table from text files, Parquet files or BigQuery, behind one interface.
 
-A layout reads rows as `(place, raw)`, where `place`, a pair of the file's number and a number in
-it, orders the rows as the files do, and turns a raw row into `{column: bytes}`.
+A layout reads rows as `(place, raw row)` and turns a raw row into `{column: bytes}`. A place is a
+pair of numbers, the file's and the row's, and orders the rows as the files do.
 """
 
 import csv
+from typing import Any, Protocol, TypeVar
+
+import apache_beam as beam
 
 from pipeline.datasets.delimited import fields
-from pipeline.datasets.formats import inspect, is_parquet
-from pipeline.storage.folders import BIGQUERY, is_bigquery
+from pipeline.datasets.formats import TableFile, inspect, is_parquet
+from pipeline.datasets.table_specs import Interactions, Users
+from pipeline.storage.folders import BIGQUERY, AnyPath, is_bigquery
 from pipeline.transforms import read_bigquery
+from pipeline.transforms.elements import Place, Row
 from pipeline.transforms.read_parquet import ReadParquet
 from pipeline.transforms.read_rows import ReadRows, Spans, row_number
 from pipeline.transforms.row_values import MalformedError
 
+Raw = TypeVar("Raw", contravariant=True)
 
-def layout(table, folder):
-    """The layout of a table, by the ending of its files' names.
+
+class Layout(Protocol[Raw]):
+    """The interface of the layouts below. `Raw` is the type of a raw row."""
+
+    def read(self, span: int) -> beam.PTransform:
+        """Returns the transform that reads `(place, raw row)`, `span` bytes at a time."""
+
+    def columns(self, place: Place, raw: Raw) -> Row:
+        """Returns the values of a raw row, stripped; raises MalformedError if it has none."""
+
+    def position(self, place: Place) -> str:
+        """Says where a row is without reading anything."""
+
+    def row(self, place: Place) -> str:
+        """Says where a row is for people; may read the file up to it."""
+
+    def text(self, raw: Raw) -> str:
+        """Returns a raw row as text."""
+
+
+def layout_of(table: Interactions | Users, folder: AnyPath) -> Layout[Any]:
+    """Returns the layout of a table, which its name decides.
 
     Args:
-        table: `Interactions` or `Users` of a dataset spec.
-        folder: of the raw files, whose columns are looked up here.
+        table: a table of a dataset spec.
+        folder: folder of the raw files; their columns are looked up at once.
 
     Raises:
-        InputError: as of `formats.inspect`.
+        InputError: see `formats.inspect`.
     """
-    found = inspect(table, folder)
+    files = inspect(table, folder)
     if is_bigquery(table.file):
-        return BigQueryLayout(*found[0][:2])
-    return ParquetLayout(found) if is_parquet(found[0][0]) else TextLayout(found, table.delimiter)
+        return BigQueryLayout(files[0].path, files[0].names)
+    return ParquetLayout(files) if is_parquet(files[0].path) else TextLayout(files, table.delimiter)
 
 
-def is_text(table) -> bool:
-    """Whether a table lies in files of delimited text."""
+def is_text(table: Interactions | Users) -> bool:
+    """Returns whether a table is stored as files of delimited text."""
     return not is_bigquery(table.file) and not is_parquet(table.file)
 
 
 class TextLayout:
-    """Delimited text with header lines; a row's number is the offset of its first byte."""
+    """Delimited text with header lines; a row's number is the offset of its first byte.
 
-    def __init__(self, found, delimiter):
-        self._paths = [path for path, _, _ in found]
-        self._positions = [where for _, _, where in found]
+    Args:
+        files: the files of the table.
+        delimiter: text between columns.
+    """
+
+    def __init__(self, files: list[TableFile], delimiter: str):
+        self._paths = [file.path for file in files]
+        self._positions = [file.positions for file in files]
         self._delimiter = delimiter
 
-    def read(self, span):
-        """The `PTransform` that reads the rows; `span` is what one worker reads at a time."""
+    def read(self, span: int) -> beam.PTransform:
+        """Returns the transform that reads `(place, line)`, `span` bytes at a time."""
         return ReadRows(self._paths, span)
 
-    def spans(self, span):
-        """The `PTransform` that shares out parts of the files, for whoever reads them whole."""
+    def spans(self, span: int) -> beam.PTransform:
+        """Returns the transform that divides the files into spans, without reading the lines."""
         return Spans(self._paths, span)
 
-    def positions(self, number):
-        """`{column: number of the column}` of a file."""
+    def positions(self, number: int) -> dict[str, int]:
+        """Returns `{column: its number}` of a file."""
         return self._positions[number]
 
-    def columns(self, place, line):
-        """`{column: bytes}` of a line, stripped.
+    def columns(self, place: Place, raw: bytes) -> Row:
+        """Splits a line into its columns and strips them.
 
         Raises:
-            MalformedError: says what the line must be.
+            MalformedError: a line that cannot be split, or that lacks a column.
         """
         positions = self._positions[place[0]]
         try:
-            found = fields(line, self._delimiter)
-            return {column: found[at].strip() for column, at in positions.items()}
+            values = fields(raw, self._delimiter)
         except csv.Error as error:
             raise MalformedError(f"it must be delimited text ({error})") from error
+        try:
+            return {column: values[at].strip() for column, at in positions.items()}
         except IndexError as error:
             width = max(positions.values()) + 1
             raise MalformedError(
-                f"it must have {width} columns or more, and has {len(found)}"
+                f"it must have {width} columns or more, and has {len(values)}"
             ) from error
 
-    def position(self, place) -> str:
-        """Where a row is, at no cost: the byte that it begins at."""
+    def position(self, place: Place) -> str:
+        """Names the byte at which the row begins."""
         return f"byte {place[1]} of {self._paths[place[0]]}"
 
-    def row(self, place) -> str:
-        """Where a row is, for people; the header is row 1."""
+    def row(self, place: Place) -> str:
+        """Names the row by its number, which reads the file up to it; the header is row 1."""
         path = self._paths[place[0]]
         return f"row {row_number(path, place[1])} of {path}"
 
-    def text(self, line):
-        """A raw row as text."""
-        return line.decode("utf-8", "backslashreplace")
+    def text(self, raw: bytes) -> str:
+        """Returns a line as text."""
+        return raw.decode("utf-8", "backslashreplace")
 
 
 class ParquetLayout:
-    """Parquet; a row's number is that of the rows before."""
+    """Parquet files; a row's number counts the rows before it.
 
-    def __init__(self, found):
+    Args:
+        files: the files of the table.
+    """
+
+    def __init__(self, files: list[TableFile]):
         self._files = [
-            (path, tuple(names[at] for at in where.values())) for path, names, where in found
+            (file.path, tuple(file.names[at] for at in file.positions.values())) for file in files
         ]
-        self._columns = tuple(found[0][2])
+        self._columns = tuple(files[0].positions)
 
-    def read(self, span):
-        """The `PTransform` that reads the rows; a worker reads a row group at a time."""
+    def read(self, span: int) -> beam.PTransform:
+        """Returns the transform that reads `(place, values)`, one row group at a time."""
         return ReadParquet(self._files)
 
-    def columns(self, place, values):
-        """`{column: bytes}` of a row, stripped."""
-        return {name: value.strip() for name, value in zip(self._columns, values, strict=True)}
+    def columns(self, place: Place, raw: tuple[bytes, ...]) -> Row:
+        """Names the values of a row and strips them."""
+        return {name: value.strip() for name, value in zip(self._columns, raw, strict=True)}
 
-    def position(self, place) -> str:
-        """Where a row is; the first one is row 1."""
+    def position(self, place: Place) -> str:
+        """Names the row by its number; the first one is row 1."""
         return f"row {place[1] + 1} of {self._files[place[0]][0]}"
 
     row = position
 
-    def text(self, values):
-        """A raw row as text: the values of the columns that are read."""
-        return ",".join(value.decode("utf-8", "backslashreplace") for value in values)
+    def text(self, raw: tuple[bytes, ...]) -> str:
+        """Joins the values of the columns that are read."""
+        return ",".join(value.decode("utf-8", "backslashreplace") for value in raw)
 
 
 class BigQueryLayout:
-    """A table of BigQuery, whose rows have no order; a row's number is a hash of it."""
+    """A BigQuery table. Its rows have no order, so a row's number is a hash of the row.
 
-    def __init__(self, name, columns):
+    Args:
+        name: `bigquery://project.dataset.table`.
+        columns: names of the columns to read.
+    """
+
+    def __init__(self, name: str, columns: list[str]):
         self._name, self._columns = name, tuple(columns)
 
-    def read(self, span):
-        """The `PTransform` that reads the rows; BigQuery shares out the work."""
+    def read(self, span: int) -> beam.PTransform:
+        """Returns the transform that reads `(place, {column: value})`."""
         table = self._name.removeprefix(BIGQUERY)
         return read_bigquery.ReadBigQuery(table, dict.fromkeys(self._columns))
 
-    def columns(self, place, row):
-        """`{column: bytes}` of a row, stripped.
+    def columns(self, place: Place, raw: dict[str, object]) -> Row:
+        """Converts the values of a row to stripped text.
 
         Raises:
-            MalformedError: says what a value must be.
+            MalformedError: a value that is a list or a record.
         """
-        return {name: read_bigquery.text(row[name], name).strip() for name in self._columns}
+        return {name: read_bigquery.text(raw[name], name).strip() for name in self._columns}
 
-    def position(self, place) -> str:
-        """Which row it is, by its hash."""
+    def position(self, place: Place) -> str:
+        """Names the row by its hash."""
         return f"hash {place[1]} of {self._name}"
 
     row = position
 
-    def text(self, row):
-        """A raw row as text."""
-        return str(row)
+    def text(self, raw: dict[str, object]) -> str:
+        """Returns a row as text."""
+        return str(raw)

@@ -1,28 +1,31 @@
-"""The newest events of a user, without ever holding the whole log of one."""
+"""Combines a user's events to the newest ones, without ever holding all of them."""
 
 import heapq
+from collections.abc import Iterable
 
 import apache_beam as beam
 
+from pipeline.transforms.elements import Event, NewestOfPart, TimedItem
+
 
 class NewestEvents(beam.CombineFn):
-    """Combines a user's events to `(number of all events, [(time, item)])`, oldest first.
+    """Combines a user's events to (number of all events, the newest ones, oldest first).
 
-    Given are tuples that sort by age: `(time, place, item)`; ties in time keep the file's order.
-    What comes out are the newest `keep` of them.
+    Input elements: (time, place, item id). Output: (number, [(time, item id)]). Events with equal
+    times keep the order of the files.
 
     Args:
-        keep: newest events kept.
+        keep: number of newest events that are kept.
     """
 
-    def __init__(self, keep):
+    def __init__(self, keep: int):
         super().__init__()
         self._keep = keep
 
-    def create_accumulator(self):
+    def create_accumulator(self) -> NewestOfPart:
         return 0, []
 
-    def add_input(self, accumulator, event):
+    def add_input(self, accumulator: NewestOfPart, event: Event) -> NewestOfPart:
         count, newest = accumulator
         if len(newest) < self._keep:
             heapq.heappush(newest, event)
@@ -30,21 +33,27 @@ class NewestEvents(beam.CombineFn):
             heapq.heappushpop(newest, event)
         return count + 1, newest
 
-    def merge_accumulators(self, accumulators):
-        count, newest = 0, []
-        for more, events in accumulators:
-            count += more
-            # Sorted, so a heap too.
+    def merge_accumulators(self, accumulators: Iterable[NewestOfPart]) -> NewestOfPart:
+        count = 0
+        newest: list[Event] = []
+        for count_of_part, events in accumulators:
+            count += count_of_part
+            # A sorted list is a heap too.
             newest = sorted([*newest, *events])[-self._keep :]
         return count, newest
 
-    def extract_output(self, accumulator):
+    def extract_output(self, accumulator: NewestOfPart) -> tuple[int, list[TimedItem]]:
         count, newest = accumulator
         return count, [(time, item) for time, _, item in sorted(newest)]
 
 
-class MergedNewest(NewestEvents):
-    """Combines accumulators of `NewestEvents`, each of a part of a user's events."""
+class MergeNewest(NewestEvents):
+    """Combines parts of a user's events, each already cut to its newest ones.
 
-    def add_input(self, accumulator, part):
+    Input elements: accumulators of `NewestEvents`. Output: as `NewestEvents`.
+    """
+
+    def add_input(  # type: ignore[override]  # its elements are accumulators
+        self, accumulator: NewestOfPart, part: NewestOfPart
+    ) -> NewestOfPart:
         return self.merge_accumulators([accumulator, part])

@@ -1,32 +1,41 @@
-"""Columns of many plain lines at once, by Arrow."""
+"""Parses many plain lines of text at once, column by column, with Arrow."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _NEWLINE, _RETURN = b"\n\r"
 
 
-def columns(block, delimiter, positions):
-    """Columns of whole lines, if the lines are plain.
+def columns(
+    block: bytes, delimiter: str, positions: Mapping[str, int]
+) -> "tuple[dict[str, pa.Array], np.ndarray] | None":
+    """Parses whole lines into columns, if all of them are plain.
 
-    Plain lines all have as many columns, no quotes, and end in a newline or in a carriage return
-    and a newline. What is found there is what `TextLayout.columns` finds line by line.
+    Plain lines all have the same number of columns, hold no quotes, and end in a newline or in a
+    carriage return and a newline. The values equal those that `TextLayout.columns` reads line by
+    line.
 
     Args:
         block: bytes of whole lines.
-        delimiter: between columns.
-        positions: {name: number of the column}.
+        delimiter: text between columns.
+        positions: `{name: number of the column}`.
 
     Returns:
-        {name: Arrow array of stripped strings, which need not be UTF-8}, and the offsets in the
-        block of the lines that are not blank, int64 [n]. None where a line is not plain.
+        `{name: Arrow array of stripped bytes}`, which need not be UTF-8, and the offsets in the
+        block of the lines that are not blank, int64 [n]. None if a line is not plain.
     """
     import pyarrow as pa
     import pyarrow.csv
 
-    quoted = delimiter == "," and b'"' in block
-    marked = block.startswith(b"\xef\xbb\xbf")
-    lone = block.count(b"\r") != block.count(b"\r\n")
-    if quoted or marked or lone or len(delimiter.encode()) != 1:
+    has_quotes = delimiter == "," and b'"' in block
+    has_mark = block.startswith(b"\xef\xbb\xbf")
+    has_lone_return = block.count(b"\r") != block.count(b"\r\n")
+    if has_quotes or has_mark or has_lone_return or len(delimiter.encode()) != 1:
         return None
     width = block.lstrip(b"\r\n").split(b"\n", 1)[0].count(delimiter.encode()) + 1
     if max(positions.values()) >= width:
@@ -53,8 +62,8 @@ def columns(block, delimiter, positions):
     return {name: _stripped(table[at]) for name, at in names.items()}, offsets
 
 
-def digits(array):
-    """int64 [n] of an Arrow array of decimal digits; None where one of them is anything else."""
+def digits(array: "pa.Array") -> np.ndarray | None:
+    """Converts texts of decimal digits to int64 [n]; returns None if one is anything else."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -63,7 +72,7 @@ def digits(array):
         return np.zeros(0, np.int64)
     if lengths.min() < 1 or lengths.max() > 18:
         return None
-    # The texts lie one behind the other.
+    # Arrow stores the texts one after the other, so all bytes are checked at once.
     _, ends, texts = array.buffers()
     ends = np.frombuffer(ends, np.int32)[array.offset :][: len(array) + 1]
     values = np.frombuffer(texts, np.uint8)[ends[0] : ends[-1]]
@@ -81,7 +90,7 @@ def _stripped(column):
 
 
 def _offsets(block):
-    """Where the lines of a block begin that are not blank."""
+    """Returns the offsets in a block at which lines begin that are not blank."""
     raw = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(raw == _NEWLINE)
     if not block.endswith(b"\n"):

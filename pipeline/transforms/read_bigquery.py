@@ -1,34 +1,39 @@
-"""Rows of a BigQuery table, with a place of their own making: a table has no order."""
+"""Reads the rows of a BigQuery table; a table has no order, so a hash of each row makes one."""
 
 import datetime
 import hashlib
 import json
 import math
+from collections.abc import Iterable, Mapping
 
 import apache_beam as beam
+from apache_beam.typehints.decorators import no_annotations
 
+from pipeline.transforms.elements import Place
 from pipeline.transforms.row_values import MalformedError
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 class ReadBigQuery(beam.PTransform):
-    """Reads a table's rows as `((0, number), {column: value})`, by BigQuery's storage API.
+    """Reads a table through BigQuery's storage API.
 
-    The number is a hash of the row, the same in every run: events of one time so have an order.
+    Input: the beginning of a pipeline. Output elements: ((0, number), {column: value}). The number
+    is a hash of the row and the same in every run, so events with equal times have an order.
 
     Args:
-        table: as in `project.dataset.table`.
+        table: `project.dataset.table`.
         columns: names of the columns to read.
     """
 
-    def __init__(self, table, columns):
+    def __init__(self, table: str, columns: Iterable[str]):
         super().__init__()
         project, dataset, name = table.split(".")
         self._table = f"{project}:{dataset}.{name}"
         self._columns = list(columns)
 
-    def expand(self, begin):
+    @no_annotations
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         from apache_beam.io.gcp.bigquery import ReadFromBigQuery
 
         return (
@@ -40,22 +45,27 @@ class ReadBigQuery(beam.PTransform):
                 selected_fields=self._columns,
                 use_native_datetime=True,
             )
-            | "Place" >> beam.Map(placed)
+            | "Place" >> beam.Map(with_place)
         )
 
 
-def placed(row):
-    """A row behind its place."""
+@no_annotations
+def with_place(row: Mapping[str, object]) -> tuple[Place, Mapping[str, object]]:
+    """Returns a row with its place in front."""
     text = json.dumps(row, sort_keys=True, default=str).encode()
     digest = hashlib.blake2b(text, digest_size=8).digest()
     return (0, int.from_bytes(digest, "big") >> 1), row
 
 
-def text(value, column):
-    """A value as the bytes that delimited text would hold; a time stamp in microseconds.
+def text(value: object, column: str) -> bytes:
+    """Converts a value to the bytes that delimited text would hold.
+
+    Args:
+        value: a number, a text or a time stamp, which becomes microseconds; None and NaN are empty.
+        column: name of its column, for the error.
 
     Raises:
-        MalformedError: the column holds lists or records.
+        MalformedError: the value is a list or a record.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return b""

@@ -1,46 +1,62 @@
-"""The newest events of every user, from whole blocks of a log in delimited text."""
+"""Reads the newest events of every user from a text log, a block of lines at a time."""
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
+from apache_beam.typehints.decorators import no_annotations
 
+from pipeline.datasets.formats import inspect
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.table_specs import Interactions
+from pipeline.storage.folders import AnyPath
 from pipeline.transforms import plain_lines, row_values
+from pipeline.transforms.elements import NewestOfPart
 from pipeline.transforms.held_events import HeldEvents
-from pipeline.transforms.layouts import layout
-from pipeline.transforms.newest import MergedNewest, NewestEvents
+from pipeline.transforms.layouts import TextLayout
+from pipeline.transforms.newest import MergeNewest, NewestEvents
 from pipeline.transforms.read_rows import SPAN, blocks, lines
 from pipeline.transforms.read_tables import ParseInteraction, ReadTable
 
 
 class ReadNewest(ReadTable):
-    """Reads a log of delimited text as `(user id, (number of events, [(time, item)]))`.
+    """Reads a log of delimited text, cut to the newest events of every user.
 
-    Row for row what `ReadInteractions` and `NewestEvents` make of it, but a row never becomes an
-    element: blocks of plain lines are parsed column by column, others line by line, and either are
-    cut to the newest events of their users at once, those of plain lines over many blocks.
+    Input: the beginning of a pipeline. Output: two collections, with elements (user id, (number of
+    events, [(time, item id)])), oldest first, and rejects as in `ReadTable`.
+
+    The result equals that of `ReadInteractions` and `NewestEvents`, but a row never becomes an
+    element, which is faster. Blocks of plain lines are parsed column by column, and cut to the
+    newest events over many blocks. Other blocks are parsed line by line, and each is cut.
 
     Args:
-        spec, folder, span: see `ReadTable`. keep: newest events kept.
+        spec: see `ReadTable`.
+        folder: see `ReadTable`.
+        keep: number of newest events that are kept.
+        span: see `ReadTable`.
     """
 
     _name = "interactions"
+    _table: Interactions
 
-    def __init__(self, spec, folder, keep, span=SPAN):
+    def __init__(self, spec: DatasetSpec, folder: AnyPath, keep: int, span: int = SPAN):
         super().__init__(spec, folder, span)
         self._keep = keep
 
-    def expand(self, begin):
-        found = layout(self._table, self._folder)
-        parts, rejects = self._parsed(
-            begin | "Read" >> found.spans(self._span),
+    @no_annotations
+    def expand(self, begin: beam.pvalue.PBegin) -> tuple[beam.PCollection, beam.PCollection]:
+        layout = TextLayout(inspect(self._table, self._folder), self._table.delimiter)
+        parts, rejects = self._parse_rows(
+            begin | "Read" >> layout.spans(self._span),
             lambda *args, **kwargs: _NewestOfSpan(self._keep, *args, **kwargs),
-            found,
+            layout,
         )
-        return parts | "Newest" >> beam.CombinePerKey(MergedNewest(self._keep)), rejects
+        return parts | "Newest" >> beam.CombinePerKey(MergeNewest(self._keep)), rejects
 
 
 class _NewestOfSpan(ParseInteraction):
-    """Spans of a text file to `(user, accumulator of NewestEvents)`."""
+    """Parses spans of a text file to (user id, accumulator of `NewestEvents`)."""
+
+    _layout: TextLayout
 
     def __init__(self, keep, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -52,83 +68,88 @@ class _NewestOfSpan(ParseInteraction):
     def process(self, span):
         number, path, start, end = span
         for offset, block in blocks(path, start, end):
-            events = self._columns(number, offset, block)
+            events = self._parse_columns(number, offset, block)
             if events is None:
-                yield from self._lines(number, offset, block)
+                yield from self._parse_lines(number, offset, block)
             else:
                 users, items, times, offsets = events
                 yield from self._held.add(users, items, times, number, offsets)
 
     def finish_bundle(self):
-        yield from map(GlobalWindows.windowed_value, self._held.taken())
+        yield from map(GlobalWindows.windowed_value, self._held.take_all())
 
-    def _lines(self, number, first, block):
-        """Line by line, with rejects."""
-        parts = {}
+    def _parse_lines(self, number, first, block):
+        """Parses a block line by line; yields the newest events of its users, and rejects."""
+        parts: dict[bytes, NewestOfPart] = {}
         for offset, line in lines(first, block):
-            for found in super().process(((number, offset), line)):
-                if isinstance(found, beam.pvalue.TaggedOutput):
-                    yield found
+            for element in super().process(((number, offset), line)):
+                if isinstance(element, beam.pvalue.TaggedOutput):
+                    yield element
                     continue
-                user, event = found
+                user, event = element
                 part = parts.get(user) or self._newest.create_accumulator()
                 parts[user] = self._newest.add_input(part, event)
         yield from parts.items()
 
-    def _columns(self, number, first, block):
-        """(users, items, times, offsets) of the events; None where a line needs a closer look."""
+    def _parse_columns(self, number, first, block):
+        """Parses a block column by column.
+
+        Returns:
+            (users, items, times, offsets) of the events, or None if the lines must be parsed one
+            by one.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         table = self._table
-        found = plain_lines.columns(block, table.delimiter, self._layout.positions(number))
-        if found is None:
+        parsed = plain_lines.columns(block, table.delimiter, self._layout.positions(number))
+        if parsed is None:
             return None
-        columns, offsets = found
+        columns, offsets = parsed
         keys = [columns[table.user], columns[table.item]]
         if any(pc.any(pc.equal(column, b"")).as_py() for column in keys):
             return None
         try:
-            kept = self._matching(columns)
-            timed = self._timed(columns[table.time])
+            kept = self._event_mask(columns)
+            timed = self._time_mask(columns[table.time])
             times = self._times(columns[table.time].filter(pa.array(kept & timed)))
         except row_values.MalformedError:
             return None
-        counted = {
-            self._left_out: ~kept,
+        masks = {
+            self._not_kept: ~kept,
             self._without_time: kept & ~timed,
             self._events: kept & timed,
         }
-        for counter, rows_of_it in counted.items():
-            # One that never counts is not shown.
-            if rows_of_it.any():
-                counter.inc(int(rows_of_it.sum()))
+        for counter, mask in masks.items():
+            # A counter that is never incremented does not appear among the counters.
+            if mask.any():
+                counter.inc(int(mask.sum()))
         users, items = (column.filter(pa.array(kept & timed)) for column in keys)
         return users, items, times, first + offsets[kept & timed]
 
-    def _matching(self, columns):
+    def _event_mask(self, columns):
         keep = self._table.keep
         if keep is None:
             return np.ones(len(columns[self._table.user]), bool)
-        return _each(columns[keep.column], lambda value: self._kept({keep.column: value}))
+        return _mask(columns[keep.column], lambda value: self._is_event({keep.column: value}))
 
-    def _timed(self, texts):
+    def _time_mask(self, texts):
         if not self._table.drop_without_time:
             return np.ones(len(texts), bool)
-        return ~_each(texts, lambda text: row_values.is_missing({"time": text}, "time"))
+        return ~_mask(texts, lambda text: row_values.is_missing({"time": text}, "time"))
 
     def _times(self, texts):
         name, decimals = self._table.time, self._table.time_decimals
-        whole = plain_lines.digits(texts) if decimals == 0 else None
-        if whole is not None:
-            return whole
+        integers = plain_lines.digits(texts) if decimals == 0 else None
+        if integers is not None:
+            return integers
         return np.array(
             [row_values.time({name: t}, name, decimals) for t in texts.to_pylist()], np.int64
         )
 
 
-def _each(texts, verdict):
-    """A verdict on every text of an Arrow array, asked once for equal ones: bool [n]."""
-    coded = texts.dictionary_encode()
-    verdicts = np.array([verdict(text) for text in coded.dictionary.to_pylist()], bool)
-    return verdicts[np.asarray(coded.indices)]
+def _mask(texts, predicate):
+    """Applies a predicate to an Arrow array, once for equal texts; returns bool [n]."""
+    encoded = texts.dictionary_encode()
+    verdicts = np.array([predicate(text) for text in encoded.dictionary.to_pylist()], bool)
+    return verdicts[np.asarray(encoded.indices)]

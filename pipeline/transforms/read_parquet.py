@@ -1,26 +1,32 @@
-"""Rows of Parquet files with their place in them, row groups in parallel."""
+"""Reads rows of Parquet files with their places, row groups in parallel."""
+
+from collections.abc import Iterable
 
 import apache_beam as beam
+from apache_beam.typehints.decorators import no_annotations
 
 from pipeline.datasets import parquet
 from pipeline.storage.files import open_bytes
+from pipeline.storage.folders import AnyPath
 
 
 class ReadParquet(beam.PTransform):
-    """Reads files' rows as `((number of the file, number of the row), values)`, from 0.
+    """Reads all rows of Parquet files.
 
-    The numbers order rows as the files do, however the work is shared out. Values are bytes, see
-    `pipeline.datasets.parquet.rows`.
+    Input: the beginning of a pipeline. Output elements: ((number of the file, number of the row),
+    values). Both numbers count from 0 and order the rows as the files do, on any number of workers.
+    Values are bytes, see `pipeline.datasets.parquet.rows`.
 
     Args:
         files: `[(path, names of the columns to read)]`, on any file system that Beam knows.
     """
 
-    def __init__(self, files):
+    def __init__(self, files: Iterable[tuple[AnyPath, Iterable[str]]]):
         super().__init__()
         self._files = [(str(path), tuple(columns)) for path, columns in files]
 
-    def expand(self, begin):
+    @no_annotations
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         return (
             begin
             | "Files" >> beam.Create(list(enumerate(self._files)))
@@ -31,10 +37,10 @@ class ReadParquet(beam.PTransform):
 
 
 def _groups(number, file):
-    """Each row group with the number of its first row."""
+    """Yields each row group of a file with the number of its first row."""
     path, _ = file
-    with open_bytes(path) as opened:
-        metadata = parquet.open_parquet(opened, path).metadata
+    with open_bytes(path) as file_bytes:
+        metadata = parquet.open_parquet(file_bytes, path).metadata
         first = 0
         for group in range(metadata.num_row_groups):
             yield number, file, group, first
@@ -43,7 +49,7 @@ def _groups(number, file):
 
 def _rows(number, file, group, first):
     path, columns = file
-    with open_bytes(path) as opened:
-        found = parquet.rows(parquet.open_parquet(opened, path), columns, path, [group])
-        for row, values in enumerate(found, first):
+    with open_bytes(path) as file_bytes:
+        rows = parquet.rows(parquet.open_parquet(file_bytes, path), columns, path, [group])
+        for row, values in enumerate(rows, first):
             yield (number, row), values

@@ -1,60 +1,73 @@
-"""One user record, from a user's newest events and user features."""
+"""Builds user records from a user's newest events and user features."""
 
+from collections.abc import Sequence
+
+from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import COLD, HISTORY, HISTORY_TIME, SEGMENT, SPLITS, TARGET, USER_ID, WARM
-from pipeline.transforms.split import draw
+from pipeline.transforms.elements import FeatureValues, TimedItem, UserRecord
+from pipeline.transforms.split import assign_split
 
-# Part of the cache key: a change of what a record holds asks for another number.
+# Part of the cache key: increase it with every change of the content of records.
 RECORD_VERSION = 3
 
-# The one split of records of all users as they are now.
-EVERYBODY = "everybody"
+# The only split of the records that lists are made for.
+ALL_USERS = "everybody"
 
-# Newest items that a cold user is judged on when the target is `all`: bounds what one key holds.
+# With `data.target: all`, number of newest events of a cold user that may become targets. It bounds
+# the memory that one user takes.
 MAX_TARGETS = 2000
 
 
-def events_needed(data):
-    """Newest events of a user that a record is made of."""
+def events_needed(data: DataConfig) -> int:
+    """Returns the number of newest events of a user that its records are built from."""
     needed = data.max_history + (1 if data.split == "users" else len(SPLITS))
     return max(needed, MAX_TARGETS) if data.target == "all" else needed
 
 
-def build_records(user_id, events, features, data):
-    """A user's records, each with its split.
+def build_records(
+    user_id: bytes, events: Sequence[TimedItem], features: FeatureValues, data: DataConfig
+) -> list[tuple[str, UserRecord]]:
+    """Builds all records of a user.
 
-    By `data.split` a user is in one split, see `build_record`, or in all of them: then the target
-    is the last item in test, the one before in val, the one before that in train, and the history
-    is what came before the target.
+    With `data.split` "users" a user is in one split, see `build_record`. With "leave-one-out" a
+    user is in every split: the target is the last item in test, the one before it in val, the one
+    before that in train. The history is the items before the target.
 
-    Args: as of `build_record`; events of the latter must be at least four.
+    Args:
+        user_id: id as in the raw files.
+        events: oldest first; at least two, or four for leave-one-out.
+        features: user features.
+        data: settings of the data.
 
     Returns:
-        list of `(split, record)`.
+        `[(split, record)]`.
     """
     if data.split == "users":
         return [build_record(user_id, events, features, data)]
     ends = [(split, events[: len(events) - later]) for later, split in enumerate(reversed(SPLITS))]
-    return [(split, _warm_record(user_id, found, features, data)) for split, found in ends]
+    return [(split, _warm_record(user_id, until, features, data)) for split, until in ends]
 
 
-def build_record(user_id, events, features, data):
-    """A user's split and record, by the draw of users.
+def build_record(
+    user_id: bytes, events: Sequence[TimedItem], features: FeatureValues, data: DataConfig
+) -> tuple[str, UserRecord]:
+    """Builds the record of a user that is in one split.
 
-    A warm user's target is the last item, and the history what came before it. A cold user's
-    record holds nothing of the events but the target: the last item, or every item, once each, in
-    the order of their newest events (the newest MAX_TARGETS events are looked at). So the last item
-    is always the target's last.
+    The target of a warm user is the last item, and the history is the items before it. The record
+    of a cold user keeps nothing of the events but the target: the last item, or with `data.target`
+    "all" every item of the newest MAX_TARGETS events, once each, in the order of its newest event.
+    The last item is always the last target.
 
     Args:
-        user_id: bytes.
-        events: `[(time, item id)]`, oldest first, at least two.
-        features: `{name: values}`.
-        data: `DataConfig`.
+        user_id: id as in the raw files.
+        events: oldest first; at least two.
+        features: user features.
+        data: settings of the data.
 
     Returns:
-        `(split, record)`; the record is `{field: list}`.
+        `(split, record)`.
     """
-    split, segment = draw(user_id, data)
+    split, segment = assign_split(user_id, data)
     if segment != COLD:
         return split, _warm_record(user_id, events, features, data)
     target = [events[-1][1]]
@@ -63,10 +76,15 @@ def build_record(user_id, events, features, data):
     return split, _record(user_id, COLD, [], target, features)
 
 
-def current_record(user_id, events, features):
-    """A user's record as of now: every given event is history, and there is no target.
+def current_record(
+    user_id: bytes, events: Sequence[TimedItem], features: FeatureValues
+) -> UserRecord:
+    """Builds a record to recommend from: all events are history, and there is no target.
 
-    Args: as of `build_record`; there may be no event at all.
+    Args:
+        user_id: id as in the raw files.
+        events: oldest first; without any the user is cold.
+        features: user features.
     """
     return _record(user_id, WARM if events else COLD, events, [], features)
 
@@ -76,12 +94,12 @@ def _warm_record(user_id, events, features, data):
     return _record(user_id, WARM, before[-data.max_history :], [last], features)
 
 
-def _record(user_id, segment, before, target, features):
+def _record(user_id, segment, history, target, features):
     return {
         USER_ID: [user_id],
         SEGMENT: [segment.encode()],
-        HISTORY: [item for _, item in before],
-        HISTORY_TIME: [time for time, _ in before],
+        HISTORY: [item for _, item in history],
+        HISTORY_TIME: [time for time, _ in history],
         TARGET: target,
         **features,
     }

@@ -1,17 +1,18 @@
-"""Which split and segment a user is drawn into: a pure function of the user id."""
+"""Assigns users to splits and segments by a keyed hash of the user id."""
 
 import hashlib
 
+from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, TEST, TRAIN, VAL, WARM
 
 
-def position(user_id, salt):
-    """A number in [0, 1) that is fixed for a user and a salt, and uniform over users.
+def position(user_id: bytes, salt: str) -> float:
+    """Hashes a user id to a number in [0, 1) that is uniform over users.
 
     Args:
-        user_id: bytes.
-        salt: str, the hash's key; another salt is another draw.
+        user_id: id as in the raw files.
+        salt: key of the hash; another salt gives other splits.
 
     Raises:
         InputError: a salt of more than 64 bytes.
@@ -20,16 +21,16 @@ def position(user_id, salt):
     if len(key) > hashlib.blake2b.MAX_KEY_SIZE:
         raise InputError(f"data.salt={salt!r}", "it must have at most 64 bytes", "Shorten it.")
     digest = hashlib.blake2b(user_id, key=key, digest_size=8).digest()
-    # 53 bits are what a float holds exactly; more could round up to 1.
+    # A float holds 53 bits exactly; more could round up to 1.
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
-def draw(user_id, data):
-    """The split and the segment of a user.
+def assign_split(user_id: bytes, data: DataConfig) -> tuple[str, str]:
+    """Returns the split and the segment of a user, the same on every worker and in every run.
 
     Args:
-        user_id: bytes.
-        data: `DataConfig`: salt, test_share, val_share.
+        user_id: id as in the raw files.
+        data: settings of the data, of which salt, test_share and val_share count.
 
     Returns:
         `(split, segment)`.

@@ -1,44 +1,58 @@
-"""From the raw tables to user records: by split for training, or of everybody as of now."""
+"""Turns the raw tables into user records: split for training, or current for recommendations."""
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.typehints.decorators import no_annotations
 
+from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SEGMENT, SPLITS, TRAIN
+from pipeline.datasets.spec import DatasetSpec
+from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters
-from pipeline.transforms.first import FirstOfEqual
+from pipeline.transforms.deduplicate import DropDuplicates
 from pipeline.transforms.layouts import is_text
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_newest import ReadNewest
 from pipeline.transforms.read_rows import SPAN
 from pipeline.transforms.read_tables import ReadInteractions, ReadUsers
-from pipeline.transforms.record import EVERYBODY, build_records, current_record, events_needed
+from pipeline.transforms.record import ALL_USERS, build_records, current_record, events_needed
 
 
 class UserRecords(beam.PTransform):
-    """Reads a dataset's tables as `{split: collection of user records}`.
+    """Reads the tables of a dataset and builds user records for training and evaluation.
 
-    A record is `{field: list}`, see `record.build_records`. Users with too few events, and users of
-    the users' table without any event, are dropped; users with events who are not in the users'
-    table are kept without user features. All are counted, see `counters`.
+    Input: the beginning of a pipeline. Output: `{split: collection}`, whose elements are user
+    records `{field: values}`, see `record.build_records`.
+
+    Users with too few events, and users without any event, are dropped. Users with events who are
+    not in the users' table are kept without user features. All of them are counted, see `counters`.
 
     Args:
-        spec: the `DatasetSpec`.
-        folder: of the raw files.
-        data: `DataConfig`.
-        span: bytes that one worker reads at a time.
-        rejects: prefix of the files that malformed rows are written to, see `tables`; None where
-            they are only counted.
+        spec: the dataset spec.
+        folder: folder of the raw files.
+        data: settings of the data.
+        span: number of bytes that a worker reads at a time.
+        rejects: prefix of the files that malformed rows are written to, see `read_tables`; without
+            it they are only counted.
 
     Raises:
-        InputError: as of `formats.inspect`; while running, a malformed row where none is allowed.
+        InputError: see `formats.inspect`; while running, a malformed row where none is allowed.
     """
 
-    def __init__(self, spec, folder, data, span=SPAN, rejects=None):
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        folder: AnyPath,
+        data: DataConfig,
+        span: int = SPAN,
+        rejects: str | None = None,
+    ):
         super().__init__()
         self._joined = _Joined(spec, folder, events_needed(data), span, rejects)
         self._spec, self._data = spec, data
 
-    def expand(self, begin):
+    @no_annotations
+    def expand(self, begin: beam.pvalue.PBegin) -> dict[str, beam.PCollection]:
         to_record = _ToRecord(self._spec.users.features, self._data)
         tagged = (
             begin
@@ -49,26 +63,47 @@ class UserRecords(beam.PTransform):
 
 
 class CurrentUsers(beam.PTransform):
-    """Reads a dataset's tables as records of all users as they are now, to recommend to.
+    """Reads the tables of a dataset and builds a record of every user, to recommend to.
 
-    A record has the newest `data.max_history` items as its history and no target. Whoever is in
-    either table has one; without any event it is a cold user's. Users are counted as in
-    `UserRecords`, in the split `EVERYBODY`.
+    Input: the beginning of a pipeline. Output elements: user records `{field: values}`, whose
+    history is the newest `data.max_history` items and whose target is empty. Every user of either
+    table has one; a user without events is cold. Users are counted as in `UserRecords`, in the
+    split `ALL_USERS`.
 
-    Args, errors: as of `UserRecords`.
+    Args:
+        spec: see `UserRecords`.
+        folder: see `UserRecords`.
+        data: see `UserRecords`.
+        span: see `UserRecords`.
+        rejects: see `UserRecords`.
+
+    Raises:
+        InputError: see `UserRecords`.
     """
 
-    def __init__(self, spec, folder, data, span=SPAN, rejects=None):
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        folder: AnyPath,
+        data: DataConfig,
+        span: int = SPAN,
+        rejects: str | None = None,
+    ):
         super().__init__()
         self._joined = _Joined(spec, folder, data.max_history, span, rejects)
         self._columns = spec.users.features
 
-    def expand(self, begin):
+    @no_annotations
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         return begin | "Joined" >> self._joined | "Records" >> beam.ParDo(_ToCurrent(self._columns))
 
 
 class _Joined(beam.PTransform):
-    """(user id, {"events": [(number, newest events)], "users": [(place, features)]})."""
+    """Joins events and user features by user.
+
+    Output elements: (user id, {"events": [(number of events, newest events)], "users": [(place,
+    {feature: values})]}).
+    """
 
     def __init__(self, spec, folder, keep, span, rejects):
         super().__init__()
@@ -76,35 +111,38 @@ class _Joined(beam.PTransform):
         self._span, self._rejects = span, rejects
 
     def expand(self, begin):
-        newest, bad_events = begin | "Interactions" >> self._newest()
-        users, bad_users = begin | "Users" >> ReadUsers(self._spec, self._folder, self._span)
+        newest, rejected_events = begin | "Interactions" >> self._read_newest()
+        users, rejected_users = begin | "Users" >> ReadUsers(self._spec, self._folder, self._span)
         if self._rejects:
             _ = (
-                (bad_events, bad_users)
+                (rejected_events, rejected_users)
                 | "Rejects" >> beam.Flatten()
                 | "WriteRejects" >> beam.io.WriteToText(self._rejects, ".jsonl", skip_if_empty=True)
             )
         return {"events": newest, "users": users} | "Join" >> beam.CoGroupByKey()
 
-    def _newest(self):
+    def _read_newest(self):
         log = self._spec.interactions
-        whole_spans = is_text(log) and not log.drop_duplicates
-        read = ReadNewest if whole_spans else _ReadEachEvent
+        whole_blocks = is_text(log) and not log.drop_duplicates
+        read = ReadNewest if whole_blocks else _ReadEachEvent
         return read(self._spec, self._folder, self._keep, self._span)
 
 
 class _ReadEachEvent(beam.PTransform):
-    """As `ReadNewest`, of any table, and without duplicates on demand: every row an element."""
+    """Reads the newest events of any table, and drops duplicates if the spec says so.
+
+    The output is that of `ReadNewest`; each row becomes an element on the way.
+    """
 
     def __init__(self, spec, folder, keep, span):
         super().__init__()
         self._read, self._keep = ReadInteractions(spec, folder, span), keep
-        self._distinct = spec.interactions.drop_duplicates
+        self._drop_duplicates = spec.interactions.drop_duplicates
 
     def expand(self, begin):
         events, rejects = begin | "Read" >> self._read
-        if self._distinct:
-            events |= "Distinct" >> FirstOfEqual()
+        if self._drop_duplicates:
+            events |= "Distinct" >> DropDuplicates()
         return events | "Newest" >> beam.CombinePerKey(NewestEvents(self._keep)), rejects
 
 
@@ -113,10 +151,10 @@ class _FromJoined(beam.DoFn):
         super().__init__()
         self._names = [column.name for column in columns]
 
-    def _read(self, found):
-        """A joined user's rows of the users' table, number of events and newest events."""
-        users = sorted(found["users"], key=lambda user: user[0])
-        ((count, events),) = list(found["events"]) or [(0, [])]
+    def _unpack(self, joined):
+        """Returns the user's rows of the users' table, number of events and newest events."""
+        users = sorted(joined["users"], key=lambda user: user[0])
+        ((count, events),) = list(joined["events"]) or [(0, [])]
         if len(users) > 1:
             _count(counters.REPEATED)
         return users, count, events
@@ -129,11 +167,11 @@ class _FromJoined(beam.DoFn):
 
 
 class _ToCurrent(_FromJoined):
-    def process(self, joined):
-        user_id, found = joined
-        users, _, events = self._read(found)
+    def process(self, element):
+        user_id, joined = element
+        users, _, events = self._unpack(joined)
         record = current_record(user_id, events, self._features(users))
-        _count(counters.kept(EVERYBODY, record[SEGMENT][0].decode()))
+        _count(counters.users_in(ALL_USERS, record[SEGMENT][0].decode()))
         yield record
 
 
@@ -142,9 +180,9 @@ class _ToRecord(_FromJoined):
         super().__init__(columns)
         self._data = data
 
-    def process(self, joined):
-        user_id, found = joined
-        users, count, events = self._read(found)
+    def process(self, element):
+        user_id, joined = element
+        users, count, events = self._unpack(joined)
         if count == 0:
             _count(counters.WITHOUT_EVENTS)
         elif count < self._data.min_events:
@@ -152,14 +190,14 @@ class _ToRecord(_FromJoined):
         else:
             features = self._features(users)
             for split, record in build_records(user_id, events, features, self._data):
-                self._count_kept(split, record)
+                self._count_record(split, record)
                 yield beam.pvalue.TaggedOutput(split, record)
 
-    def _count_kept(self, split, record):
-        _count(counters.kept(split, record[SEGMENT][0].decode()))
+    def _count_record(self, split, record):
+        _count(counters.users_in(split, record[SEGMENT][0].decode()))
         if split == TRAIN:
             for name in self._names:
-                _count(counters.valued(name), int(bool(record[name])))
+                _count(counters.users_with(name), int(bool(record[name])))
 
 
 def _count(name, number=1):

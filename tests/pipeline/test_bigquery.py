@@ -1,4 +1,4 @@
-"""Tables of BigQuery, as far as that goes without an account: compiled, and a row at a time."""
+"""BigQuery tables, without an account: a job is compiled, and single rows are read."""
 
 import copy
 import datetime
@@ -10,11 +10,11 @@ import pytest
 from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import check, load_spec, states
-from pipeline.transforms.layouts import layout
-from pipeline.transforms.read_bigquery import placed
+from pipeline.transforms.layouts import layout_of
+from pipeline.transforms.read_bigquery import with_place
 from pipeline.transforms.row_values import MalformedError
 from pipeline.transforms.user_records import UserRecords
-from tests.pipeline.fixtures import TWELVE_SPEC, TWELVE_USERS, write_spec
+from tests.pipeline.toy_datasets import TWELVE_SPEC, TWELVE_USERS, write_spec
 
 LOG = "bigquery://a-project.logs.events"
 
@@ -27,7 +27,7 @@ def spec(tmp_path):
     return load_spec(write_spec(tmp_path, changed))
 
 
-def test_a_table_is_read_by_its_storage_api(spec, tmp_path):
+def test_a_table_is_read_through_the_storage_api(spec, tmp_path):
     check(spec, tmp_path)
     pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
     _ = pipeline | UserRecords(spec, tmp_path, DataConfig())
@@ -43,33 +43,33 @@ def test_a_table_counts_as_changed(spec, tmp_path):
     assert len(first) == 2 and first.keys() == second.keys()
 
 
-def test_values_are_those_of_text(spec, tmp_path):
-    found = layout(spec.interactions, tmp_path)
+def test_values_become_text(spec, tmp_path):
+    table = layout_of(spec.interactions, tmp_path)
     at = datetime.datetime(2024, 5, 1, 12, 0, 0, 250, tzinfo=datetime.timezone.utc)
     row = {"user_id": 17, "item_id": " K\u00f6ln ", "at": at}
-    place, raw = placed(row)
-    assert found.columns(place, raw) == {
+    place, raw = with_place(row)
+    assert table.columns(place, raw) == {
         "user_id": b"17",
         "item_id": "K\u00f6ln".encode(),
         "at": b"%d" % (int(at.timestamp()) * 1_000_000 + 250),
     }
-    assert found.columns(place, {"user_id": None, "item_id": b"\xff", "at": float("nan")}) == {
+    assert table.columns(place, {"user_id": None, "item_id": b"\xff", "at": float("nan")}) == {
         "user_id": b"",
         "item_id": b"\xff",
         "at": b"",
     }
     with pytest.raises(MalformedError, match="'item_id' must hold numbers, text or time stamps"):
-        found.columns(place, {**row, "item_id": ["a", "b"]})
+        table.columns(place, {**row, "item_id": ["a", "b"]})
 
 
 def test_a_row_has_the_same_place_in_every_run():
     row = {"user": "a", "at": datetime.datetime(2024, 5, 1)}
-    assert placed(row)[0] == placed(dict(reversed(row.items())))[0]
-    assert placed(row)[0] != placed({**row, "user": "b"})[0]
-    assert 0 <= placed(row)[0][1] < 1 << 63
+    assert with_place(row)[0] == with_place(dict(reversed(row.items())))[0]
+    assert with_place(row)[0] != with_place({**row, "user": "b"})[0]
+    assert 0 <= with_place(row)[0][1] < 1 << 63
 
 
-def test_a_name_that_is_no_table_is_refused(tmp_path):
+def test_a_malformed_table_name_is_refused(tmp_path):
     changed = copy.deepcopy(TWELVE_SPEC)
     for name in ("bigquery://events", "bigquery://a.b.c.d", "bigquery://a..c"):
         changed["users"]["file"] = name

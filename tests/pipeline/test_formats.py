@@ -1,4 +1,4 @@
-"""Parquet and compressed text hold the same rows as plain text, and say what is wrong with them."""
+"""Parquet and compressed text: the same rows as plain text, and errors that name the fault."""
 
 import copy
 import datetime
@@ -18,7 +18,7 @@ from pipeline.datasets.parquet import open_parquet, rows
 from pipeline.transforms import counters
 from pipeline.transforms.read_parquet import ReadParquet
 from pipeline.transforms.user_records import UserRecords
-from tests.pipeline.fixtures import TWELVE, TWELVE_SPEC, TWELVE_USERS, write_spec
+from tests.pipeline.toy_datasets import TWELVE, TWELVE_SPEC, TWELVE_USERS, write_spec
 from tests.pipeline.test_transforms import ANN, BOB, CAT, DATA, FAY, _pipeline
 
 KUAIRAND = pathlib.Path(__file__).parents[3] / "shared" / "data" / "kuairand-pure"
@@ -26,7 +26,7 @@ KUAIRAND = pathlib.Path(__file__).parents[3] / "shared" / "data" / "kuairand-pur
 
 @pytest.fixture
 def twelve(tmp_path):
-    """The twelve rows as Parquet, of three row groups, and their users as compressed text."""
+    """Writes the twelve rows as Parquet of three row groups, and the users as compressed text."""
     users, items, _, times = zip(*(row.split("\t") for row in TWELVE.splitlines()[1:]), strict=True)
     log = {
         "rating": [0.5] * 12,
@@ -47,7 +47,7 @@ def _splits(pipeline, spec_path):
     return pipeline | UserRecords(load_spec(spec_path), spec_path.parent, DATA, span=7)
 
 
-def test_the_same_records_as_of_plain_text(twelve, tmp_path):
+def test_the_records_equal_those_of_plain_text(twelve, tmp_path):
     check(load_spec(twelve), tmp_path)
     with _pipeline() as pipeline:
         splits = _splits(pipeline, twelve)
@@ -62,8 +62,8 @@ def test_rows_are_numbered_over_the_row_groups(tmp_path):
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=3)
     expected = [((0, n), (b"" if n == 0 else b"abcdefg"[n : n + 1], b"%d" % n)) for n in range(7)]
     with _pipeline() as pipeline:
-        found = pipeline | ReadParquet([(tmp_path / "t.parquet", ("c", "a"))])
-        assert_that(found, equal_to(expected))
+        rows_read = pipeline | ReadParquet([(tmp_path / "t.parquet", ("c", "a"))])
+        assert_that(rows_read, equal_to(expected))
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_malformed_rows_are_named(twelve, tmp_path):
         file.write(TWELVE_USERS.replace("fay,", "fay,young"))
     with pytest.raises(Exception, match="InputError: ") as error, _pipeline() as pipeline:
         _splits(pipeline, twelve)
-    said = f"row 6 of {tmp_path / 'users.csv.gz'}: column 'age' must be a number."
-    assert said in str(error.value)
+    message = f"row 6 of {tmp_path / 'users.csv.gz'}: column 'age' must be a number."
+    assert message in str(error.value)
 
 
-def test_files_that_are_not_what_their_names_say(twelve, tmp_path):
+def test_files_that_are_not_of_the_format_of_their_names(twelve, tmp_path):
     spec = load_spec(twelve)
     (tmp_path / "users.csv.gz").write_text(TWELVE_USERS)
     with pytest.raises(InputError, match="users.csv.gz: .* must be whole gzip"):
@@ -131,9 +131,9 @@ def test_files_that_are_not_what_their_names_say(twelve, tmp_path):
 
 def test_a_missing_column_of_parquet(twelve, tmp_path):
     pq.write_table(pa.table({"user_id": ["a"], "time": [1]}), tmp_path / "log [1].parquet")
-    for look in (lambda: check(load_spec(twelve), tmp_path), lambda: _splits(_pipeline(), twelve)):
+    for step in (lambda: check(load_spec(twelve), tmp_path), lambda: _splits(_pipeline(), twelve)):
         with pytest.raises(InputError, match=r"column 'item_id' .*\['user_id', 'time'\]"):
-            look()
+            step()
 
 
 def test_titles_of_parquet_and_of_compressed_text(tmp_path):
@@ -151,25 +151,25 @@ def test_values_that_stand_for_missing(twelve, tmp_path):
     age["missing"], job["missing"], tags["missing"] = ("23.5",), ("cook, head", "x"), ("a",)
     spec.pop("source"), spec.pop("items")
     with _pipeline() as pipeline:
-        splits = _splits(pipeline, write_spec(tmp_path, _lists(spec)))
+        splits = _splits(pipeline, write_spec(tmp_path, _with_lists(spec)))
         assert_that(splits["train"], equal_to([{**ANN, "age": []}]), label="train")
         bob = {**BOB, "job": [], "tags": [b"b"]}
         assert_that(splits["test"] | beam.Map(dict), equal_to([CAT, bob]), label="test")
 
 
-def _lists(value):
-    """YAML has lists, and no tuples."""
+def _with_lists(value):
+    """Replaces tuples by lists, since YAML has no tuples."""
     if isinstance(value, dict):
-        return {key: _lists(inner) for key, inner in value.items()}
-    return [_lists(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {key: _with_lists(inner) for key, inner in value.items()}
+    return [_with_lists(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def test_kuairand_asks_for_its_files():
     with pytest.raises(InputError) as error:
         fetch(load_spec("kuairand-pure"))
-    said = str(error.value)
-    assert "doi:10.1145/3511808.3557624" in said and "\n" not in said
-    assert "the folder that holds interactions.parquet and users.csv.gz by --data-dir" in said
+    message = str(error.value)
+    assert "doi:10.1145/3511808.3557624" in message and "\n" not in message
+    assert "the folder that holds interactions.parquet and users.csv.gz by --data-dir" in message
 
 
 def test_kuairand_spec_fits_its_files():
@@ -179,9 +179,9 @@ def test_kuairand_spec_fits_its_files():
     check(spec, KUAIRAND)
     with gzip.open(KUAIRAND / spec.users.file, "rt") as file:
         header = file.readline().strip().split(",")
-    read = {column.column for column in spec.users.features}
+    used = {column.column for column in spec.users.features}
     counts = {f"{who}_user_num" for who in ("follow", "fans", "friend")}
-    assert set(header) - read == {"user_id", "is_lowactive_period", *counts}
+    assert set(header) - used == {"user_id", "is_lowactive_period", *counts}
 
 
 def test_movielens_1m_spec():

@@ -1,4 +1,4 @@
-"""Columns of events cut at any time give what all events at once give."""
+"""Columns of events that are cut at any time give the same result as all events at once."""
 
 import collections
 
@@ -18,8 +18,8 @@ EVENTS = st.lists(
 )
 
 
-def added(held, blocks):
-    """Parts given out, of blocks of (user, time, offset), each of a file of its own."""
+def add_all(held, blocks):
+    """Adds blocks of (user, time, offset), each as a file of its own; yields all parts."""
     for number, events in enumerate(blocks):
         users, times, offsets = zip(*events, strict=True) if events else ((), (), ())
         items = [b"%d-%d" % (number, offset) for offset in offsets]
@@ -27,26 +27,26 @@ def added(held, blocks):
         yield from held.add(
             users, items, np.array(times, np.int64), number, np.array(offsets, np.int64)
         )
-    yield from held.taken()
+    yield from held.take_all()
 
 
 @settings(max_examples=60, deadline=None)
-@given(blocks=st.lists(EVENTS), held=st.sampled_from([0, 200, 500, 1 << 20]))
-def test_as_all_events_at_once(blocks, held):
+@given(blocks=st.lists(EVENTS), max_bytes=st.sampled_from([0, 200, 500, 1 << 20]))
+def test_the_result_equals_that_of_all_events_at_once(blocks, max_bytes):
     combine, parts, whole = NewestEvents(KEEP), collections.defaultdict(list), {}
-    for user, part in added(HeldEvents(KEEP, held), blocks):
+    for user, part in add_all(HeldEvents(KEEP, max_bytes), blocks):
         parts[user].append(part)
     for number, events in enumerate(blocks):
         for user, time, offset in events:
             event = (time, (number, offset), b"%d-%d" % (number, offset))
             whole[user] = combine.add_input(whole.get(user, (0, [])), event)
-    merged = {user: combine.merge_accumulators(found) for user, found in parts.items()}
+    merged = {user: combine.merge_accumulators(of_user) for user, of_user in parts.items()}
     assert merged == {user: (count, sorted(newest)) for user, (count, newest) in whole.items()}
 
 
 @pytest.mark.parametrize("users", [1, 1000])
 def test_no_more_is_held_than_allowed(users):
-    """Of few users the events are cut, of many they are given out; never is more in memory."""
+    """Events of few users are cut, those of many users are given out."""
     held, most, given_out = HeldEvents(KEEP, 20_000), 0, []
     for block in range(50):
         ids = pa.array([b"%d" % (n * block % users) for n in range(100)])
@@ -55,5 +55,5 @@ def test_no_more_is_held_than_allowed(users):
         most = max(most, held._bytes)
     assert most <= 20_000
     assert bool(given_out) == (users > 1)
-    assert sum(count for _, (count, _) in [*given_out, *held.taken()]) == 5000
-    assert list(held.taken()) == []
+    assert sum(count for _, (count, _) in [*given_out, *held.take_all()]) == 5000
+    assert list(held.take_all()) == []

@@ -1,4 +1,4 @@
-"""A leak that someone plants into the code stops the run, whatever it is."""
+"""Leaks planted into the code that builds records stop the run."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import load_spec
 from pipeline.transforms import record, user_records
-from tests.pipeline.fixtures import write_clusters
+from tests.pipeline.toy_datasets import write_clusters
 from tests.pipeline.test_example_gen import component  # noqa: F401
 
 pytestmark = pytest.mark.pipeline
@@ -14,29 +14,29 @@ DATA = DataConfig(max_history=6)
 
 
 def _with_history(user_id, events, features, data):
-    """Cold users keep their histories, hidden by the segment alone."""
-    split, segment = record.draw(user_id, data)
-    found = record._warm_record(user_id, events, features, data)
-    return [(split, {**found, "segment": [segment.encode()]})]
+    """Cold users keep their histories; only the segment hides them."""
+    split, segment = record.assign_split(user_id, data)
+    warm = record._warm_record(user_id, events, features, data)
+    return [(split, {**warm, "segment": [segment.encode()]})]
 
 
 def _with_times(user_id, events, features, data):
-    """The items are removed, and the times are forgotten."""
-    split, found = record.build_record(user_id, events, features, data)
-    return [(split, {**found, "history_time": [time for time, _ in events]})]
+    """The items are removed, but the times are not."""
+    split, built = record.build_record(user_id, events, features, data)
+    return [(split, {**built, "history_time": [time for time, _ in events]})]
 
 
 def _trained_on(user_id, events, features, data):
-    """Cold users' features reach the train split."""
-    split, found = record.build_record(user_id, events, features, data)
-    return [("train" if found["segment"] == [b"cold"] else split, found)]
+    """Features of cold users reach the train split."""
+    split, built = record.build_record(user_id, events, features, data)
+    return [("train" if built["segment"] == [b"cold"] else split, built)]
 
 
 def _in_two_segments(user_id, events, features, data):
-    """Cold users are warm ones, too, and so in two segments."""
+    """Cold users are warm users too, so they are in two segments."""
     warm = record._warm_record(user_id, events, features, data)
-    split, found = record.build_record(user_id, events, features, data)
-    return [(split, found), *([("train", warm)] if found["segment"] == [b"cold"] else [])]
+    split, built = record.build_record(user_id, events, features, data)
+    return [(split, built), *([("train", warm)] if built["segment"] == [b"cold"] else [])]
 
 
 PLANTED = {
@@ -50,8 +50,8 @@ PLANTED = {
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_leak_stops_the_run(component, tmp_path, monkeypatch, planted):  # noqa: F811
     spec = load_spec(write_clusters(tmp_path / "raw"))
-    build, said = PLANTED[planted]
+    build, message = PLANTED[planted]
     monkeypatch.setattr(user_records, "build_records", build)
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         component(spec, tmp_path / "raw", DATA)
     assert not [user for user in range(240) if f"u{user}" in str(error.value).split()]

@@ -1,4 +1,4 @@
-"""Whole spans of a log give what its rows give one by one."""
+"""Reading a log by blocks gives the same events as reading it row by row."""
 
 import collections
 import gzip
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.transforms import plain_lines, read_newest, read_rows
-from pipeline.transforms.layouts import layout
+from pipeline.transforms.layouts import layout_of
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_newest import ReadNewest
 from pipeline.transforms.read_rows import _lines, _spans
@@ -55,7 +55,7 @@ SLOW = settings(
 )
 
 
-def spec(folder, kind):
+def write_spec(folder, kind):
     (folder / "users.csv").write_text("id\nu1\n")
     users = {"file": "users.csv", "delimiter": ",", "id": "id", "features": [{"name": "id"}]}
     log = {**LOG, **KEEPS[kind]}
@@ -64,37 +64,42 @@ def spec(folder, kind):
     )
 
 
-def both_ways(folder, kind, text, span):
-    """({user: (count, newest)}, rejects) of spans, and of rows one by one."""
+def by_blocks_and_by_rows(folder, kind, text, span):
+    """Reads a log twice, by blocks and row by row; returns ({user: (count, newest)}, rejects)."""
     (folder / "log.csv").write_bytes(text)
-    dataset = spec(folder, kind)
-    asked = {"name": "interactions", "table": dataset.interactions}
-    asked["layout_"], asked["stop"] = layout(dataset.interactions, folder), False
-    in_spans = read_newest._NewestOfSpan(KEEP, **asked)
-    one_by_one = ReadInteractions._parse(**asked)
+    log = write_spec(folder, kind).interactions
+    settings_of_both = {
+        "name": "interactions",
+        "table": log,
+        "layout": layout_of(log, folder),
+        "stop": False,
+    }
+    parse_span = read_newest._NewestOfSpan(KEEP, **settings_of_both)
+    parse_row = ReadInteractions._parse(**settings_of_both)
     spans = _spans((0, str(folder / "log.csv")), span)
     combine = NewestEvents(KEEP)
     parts, rejects = collections.defaultdict(list), ([], [])
-    in_spans.start_bundle()
+    parse_span.start_bundle()
     for place in spans:
-        for found in in_spans.process(place):
-            if isinstance(found, beam.pvalue.TaggedOutput):
-                rejects[0].append(found.value)
+        for element in parse_span.process(place):
+            if isinstance(element, beam.pvalue.TaggedOutput):
+                rejects[0].append(element.value)
             else:
-                parts[found[0]].append(found[1])
-    for found in in_spans.finish_bundle():
-        parts[found.value[0]].append(found.value[1])
+                parts[element[0]].append(element[1])
+    for element in parse_span.finish_bundle():
+        parts[element.value[0]].append(element.value[1])
     whole = collections.defaultdict(combine.create_accumulator)
     for place in spans:
         for row in _lines(*place):
-            for found in one_by_one.process(row):
-                if isinstance(found, beam.pvalue.TaggedOutput):
-                    rejects[1].append(found.value)
+            for element in parse_row.process(row):
+                if isinstance(element, beam.pvalue.TaggedOutput):
+                    rejects[1].append(element.value)
                 else:
-                    whole[found[0]] = combine.add_input(whole[found[0]], found[1])
-    merge = lambda found: combine.extract_output(combine.merge_accumulators(found))
-    merged = {user: merge(found) for user, found in parts.items()}
-    expected = {user: combine.extract_output(found) for user, found in whole.items()}
+                    user, event = element
+                    whole[user] = combine.add_input(whole[user], event)
+    merge = lambda of_user: combine.extract_output(combine.merge_accumulators(of_user))
+    merged = {user: merge(of_user) for user, of_user in parts.items()}
+    expected = {user: combine.extract_output(of_user) for user, of_user in whole.items()}
     return (merged, rejects[0]), (expected, rejects[1])
 
 
@@ -103,8 +108,10 @@ def both_ways(folder, kind, text, span):
 @given(lines=LINES, span=st.sampled_from([7, 40, 1 << 20]), last=st.booleans())
 def test_any_lines(tmp_path, kind, lines, span, last):
     text = HEADER + b"".join(line + end for line, end in lines)
-    ours, expected = both_ways(tmp_path, kind, text if last else text.rstrip(b"\n"), span)
-    assert ours == expected
+    actual, expected = by_blocks_and_by_rows(
+        tmp_path, kind, text if last else text.rstrip(b"\n"), span
+    )
+    assert actual == expected
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KEEPS if kind != "enough"])
@@ -117,8 +124,8 @@ def test_plain_lines_are_never_read_one_by_one(tmp_path, kind, lines):
     text = HEADER + b"".join(line + end for line, end in lines)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(read_newest, "lines", no_line)
-        ours, expected = both_ways(tmp_path, kind, text, 1 << 20)
-    assert ours == expected
+        actual, expected = by_blocks_and_by_rows(tmp_path, kind, text, 1 << 20)
+    assert actual == expected
 
 
 @pytest.mark.parametrize(
@@ -128,15 +135,15 @@ def test_plain_lines_are_never_read_one_by_one(tmp_path, kind, lines):
 def test_digits(text):
     import pyarrow as pa
 
-    found = plain_lines.digits(pa.array([b"12", text], pa.binary()))
+    integers = plain_lines.digits(pa.array([b"12", text], pa.binary()))
     expected = [12, int(text)] if text.isdigit() and len(text) <= 18 else None
-    assert (found if found is None else found.tolist()) == expected
+    assert (integers if integers is None else integers.tolist()) == expected
 
 
 def test_blocks_of_a_compressed_file_and_counters(tmp_path, monkeypatch):
-    """Through Beam, from a file that is one span, of which the last block is not plain."""
+    """Reads a compressed file, which is one span, with Beam; its last block is not plain."""
     monkeypatch.setattr(read_rows, "SPAN", 1000)
-    dataset = spec(tmp_path, "some")
+    dataset = write_spec(tmp_path, "some")
     rows = [f"u{n % 5},x,i{n},{n},{n % 2}\n".encode() for n in range(1000)]
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(HEADER + b"".join([*rows, b"odd\n"])))
     log = {**LOG, **KEEPS["some"], "file": "log.csv.gz"}
@@ -144,7 +151,7 @@ def test_blocks_of_a_compressed_file_and_counters(tmp_path, monkeypatch):
     pipeline = beam.Pipeline("FnApiRunner")
     newest, rejects = pipeline | ReadNewest(dataset, tmp_path, KEEP)
     kept = newest | beam.Map(
-        lambda found: (found[0], found[1][0], [item for _, item in found[1][1]])
+        lambda element: (element[0], element[1][0], [item for _, item in element[1][1]])
     )
     expected = [
         (
@@ -156,7 +163,7 @@ def test_blocks_of_a_compressed_file_and_counters(tmp_path, monkeypatch):
     ]
     assert_that(kept, equal_to(expected))
     assert_that(rejects | beam.combiners.Count.Globally(), equal_to([1]), "One")
-    result = pipeline.commands.run()
+    result = pipeline.run()
     result.wait_until_finish()
     counted = {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
     assert (

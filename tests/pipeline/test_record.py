@@ -1,4 +1,4 @@
-"""Which records a user's events make, by the split."""
+"""Records that a user's events become, by the kind of split."""
 
 import dataclasses
 
@@ -18,15 +18,15 @@ def _records(events=EVENTS, data=DATA):
 
 
 def test_leave_one_out_ends_each_split_one_item_earlier():
-    found = {split: (r["history"], r["target"]) for split, r in _records().items()}
-    assert found == {
+    items = {split: (r["history"], r["target"]) for split, r in _records().items()}
+    assert items == {
         "test": ([b"i3", b"i4", b"i5"], [b"i6"]),
         "val": ([b"i2", b"i3", b"i4"], [b"i5"]),
         "train": ([b"i1", b"i2", b"i3"], [b"i4"]),
     }
 
 
-def test_leave_one_out_leaves_nobody_cold_and_keeps_times_and_features():
+def test_leave_one_out_has_no_cold_users_and_keeps_times_and_features():
     for record in _records().values():
         assert record["segment"] == [b"warm"]
         assert record["age"] == [3.0]
@@ -37,11 +37,11 @@ def test_the_fewest_events_still_give_a_history_in_train():
     assert _records(EVENTS[:4])["train"]["history"] == [b"i1"]
 
 
-def test_as_many_events_are_kept_as_the_earliest_target_needs():
+def test_enough_events_are_kept_for_the_earliest_target():
     data = dataclasses.replace(DATA, max_history=1)
-    kept = EVENTS[-events_needed(data) :]
-    assert len(kept) < len(EVENTS)
-    assert _records(kept, data) == _records(EVENTS, data)
+    newest = EVENTS[-events_needed(data) :]
+    assert len(newest) < len(EVENTS)
+    assert _records(newest, data) == _records(EVENTS, data)
 
 
 def test_users_are_in_one_split_by_default():

@@ -35,7 +35,7 @@ def _content(folder):
 
 
 def test_what_is_written_here_is_there(remote):
-    with staging.written(remote) as folder:
+    with staging.local_output(remote) as folder:
         _write(folder)
         assert os.path.isfile(os.path.join(folder, "saved_model.pb"))
         assert not tf.io.gfile.exists(remote)
@@ -44,7 +44,7 @@ def test_what_is_written_here_is_there(remote):
 
 
 def test_a_failure_writes_nothing(remote):
-    with pytest.raises(OSError), staging.written(remote) as folder:
+    with pytest.raises(OSError), staging.local_output(remote) as folder:
         _write(folder)
         raise OSError
     assert not tf.io.gfile.exists(remote)
@@ -52,14 +52,14 @@ def test_a_failure_writes_nothing(remote):
 
 def test_what_is_there_is_read_here(remote):
     _write(remote)
-    with staging.fetched(remote) as folder:
+    with staging.local_copy(remote) as folder:
         assert "://" not in folder and os.path.basename(folder) == "Format-Serving"
         assert _content(folder) == FILES
     assert not os.path.exists(folder)
 
 
 def test_a_folder_of_this_machine_is_used_itself(tmp_path):
-    for stage in (staging.written, staging.fetched):
+    for stage in (staging.local_output, staging.local_copy):
         with stage(str(tmp_path)) as folder:
             assert folder == str(tmp_path)
     assert tmp_path.is_dir()

@@ -13,12 +13,12 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
 from pipeline.datasets import load_spec
 from pipeline.transforms import counters
-from pipeline.transforms.example import to_example
+from pipeline.transforms.encode import to_example
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_rows import ReadRows, row_number
-from pipeline.transforms.split import draw, position
+from pipeline.transforms.split import assign_split, position
 from pipeline.transforms.user_records import UserRecords
-from tests.pipeline.fixtures import TWELVE, TWELVE_SALT, write_clusters, write_twelve
+from tests.pipeline.toy_datasets import TWELVE, TWELVE_SALT, write_clusters, write_twelve
 
 DATA = DataConfig(max_history=2, min_events=2, salt=TWELVE_SALT)
 
@@ -139,7 +139,7 @@ def test_records_against_a_plain_loop(tmp_path):
     expected = {"train": {}, "val": {}, "test": {}}
     for user, log in logs.items():
         if len(log) >= 8:
-            split, segment = draw(user.encode(), data)
+            split, segment = assign_split(user.encode(), data)
             items = [item for _, _, item in sorted(log)]
             history = [] if segment == "cold" else items[:-1][-5:]
             expected[split][user] = (segment.encode(), history, items[-1])
@@ -163,7 +163,7 @@ def test_a_planted_leak_stays_out_of_train(tmp_path):
         for user in range(120):
             file.writelines(f"u{user},secret-u{user}-,{time}\n" for time in (5000, 5001))
     splits, counted = _records(spec_path)
-    cold = [f"u{n}" for n in range(120) if draw(f"u{n}".encode(), DATA) == ("test", "cold")]
+    cold = [f"u{n}" for n in range(120) if assign_split(f"u{n}".encode(), DATA) == ("test", "cold")]
     assert len(cold) == counted["users_test_cold"] > 5
     for split in ("train", "val"):
         text = "\n".join(splits[split])
@@ -265,7 +265,7 @@ def test_positions_are_pinned():
 def test_shares_of_the_draw():
     data = DataConfig(test_share=0.3, val_share=0.2)
     n = 20_000
-    drawn = [draw(f"user-{number}".encode(), data) for number in range(n)]
+    drawn = [assign_split(f"user-{number}".encode(), data) for number in range(n)]
     expected = {
         ("test", "cold"): 0.15,
         ("test", "warm"): 0.15,
@@ -275,7 +275,9 @@ def test_shares_of_the_draw():
     assert set(drawn) == set(expected)
     for kind, share in expected.items():
         assert drawn.count(kind) / n == pytest.approx(share, abs=0.015)
-    other = [draw(f"user-{i}".encode(), dataclasses.replace(data, salt="1")) for i in range(n)]
+    other = [
+        assign_split(f"user-{i}".encode(), dataclasses.replace(data, salt="1")) for i in range(n)
+    ]
     both = sum(a == b == ("test", "cold") for a, b in zip(drawn, other, strict=True))
     assert both / n == pytest.approx(0.15**2, abs=0.006)
 

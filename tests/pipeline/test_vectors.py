@@ -1,4 +1,4 @@
-"""A vector of numbers as one user feature, from the raw file to what a server is asked."""
+"""A vector of numbers as one user feature, from the raw file to a served request."""
 
 import copy
 
@@ -16,7 +16,7 @@ from cmclrec_tf.training import train
 from pipeline.datasets import load_spec
 from pipeline.transforms.user_records import UserRecords
 from tests.conftest import TINY
-from tests.pipeline.fixtures import TWELVE, TWELVE_SPEC, TWELVE_USERS, write_spec
+from tests.pipeline.toy_datasets import TWELVE, TWELVE_SPEC, TWELVE_USERS, write_spec
 from tests.pipeline.test_transforms import ANN, BOB, CAT, DATA, FAY, _pipeline
 
 TASTES = {"ann": [0.5, -1.0, 2.0], "bob": [1.0, 0.0, 0.25], "fay": None, "eve": None, "dan": None}
@@ -65,8 +65,8 @@ def test_records_hold_all_numbers_or_none(tmp_path, parquet):
 
 def test_another_number_of_numbers_is_malformed(tmp_path):
     spec = _text(tmp_path, {**TASTES, "ann": [1.0, 2.0]})
-    said = "row 3 of .*: column 'taste' must hold 3 numbers"
-    with pytest.raises(Exception, match=said), _pipeline() as pipeline:
+    message = "row 3 of .*: column 'taste' must hold 3 numbers"
+    with pytest.raises(Exception, match=message), _pipeline() as pipeline:
         _ = pipeline | UserRecords(spec, tmp_path, DATA)
 
 
@@ -80,7 +80,7 @@ FEATURES = (Feature("taste", "numeric", numbers=4), Feature("zip"))
 
 
 def _users(prefix, n, seed, segment="warm"):
-    """Users of two teams, which their taste tells apart and nothing else does."""
+    """Yields users of two teams that differ in their taste only."""
     rng = np.random.default_rng(seed)
     for number in range(n):
         team, start = number % 2, rng.integers(10)
@@ -115,15 +115,15 @@ def test_one_mean_and_scale_for_all_numbers(trained):
     assert np.isnan(batch["features"]["taste"][0]).all()
 
 
-def test_a_served_vector_decides_whose_items_come_first(trained, tmp_path):
+def test_a_served_vector_decides_which_items_come_first(trained, tmp_path):
     from serving.c_api.session import SavedModelSession
-    from serving.client.inputs import cold_inputs, kinds
+    from serving.client.inputs import cold_inputs, feature_kinds
     from serving.export.saved_model import export
 
     dataset, model = trained
     export(model, dataset, tmp_path, Config.from_dict(TINY))
     with SavedModelSession(tmp_path) as session:
-        known = kinds(session.signatures["cold"])
+        known = feature_kinds(session.signatures["cold"])
         assert known == {"taste": 4, "zip": "categorical"}
         tastes = ([0.0] * 4, [3.0] * 4, None, [3.0, 3.0, None, 3.0])
         users = [{"taste": taste, "zip": "z1"} for taste in tastes]
@@ -132,7 +132,7 @@ def test_a_served_vector_decides_whose_items_come_first(trained, tmp_path):
     lists = [[item.decode() for item in row[:5]] for row in np.asarray(answer["item_ids"])]
     teams = [{int(item[1:]) // 10 for item in items} for items in lists]
     assert teams[0] == {0} and teams[1] == {1}
-    # A vector with a hole is a missing one.
+    # A vector with a missing number is a missing vector.
     assert lists[2] == lists[3]
     with pytest.raises(InputError, match="'taste' of user 0 .* a list of 4 numbers"):
         cold_inputs([{"taste": [1.0]}], known)

@@ -1,19 +1,24 @@
-"""User records as serialized tf.Examples."""
+"""Encodes user records as serialized tf.Examples."""
+
+from collections.abc import Sequence
 
 import tensorflow as tf
+from apache_beam.typehints.decorators import no_annotations
 
-from cmclrec_tf.schema import HISTORY_TIME
+from cmclrec_tf.schema import HISTORY_TIME, Feature
+from pipeline.transforms.elements import UserRecord
 
 
-def to_example(record, features):
-    """A user record as a serialized tf.Example; an empty field is there, as an empty list.
+@no_annotations
+def to_example(record: UserRecord, features: Sequence[Feature]) -> bytes:
+    """Serializes a user record as a tf.Example; an empty field is kept as an empty list.
 
     Args:
-        record: `{field: list}`.
-        features: the dataset's `Feature`s.
+        record: the fields of one user.
+        features: the user features of the dataset.
 
     Returns:
-        bytes, equal for equal records.
+        The serialized tf.Example. Equal records give equal bytes.
     """
     numeric = {feature.name for feature in features if feature.is_numeric}
     example = tf.train.Example()

@@ -6,7 +6,7 @@ import numpy as np
 import yaml
 
 from cmclrec_tf.schema import COLD, TEST
-from pipeline.transforms.split import draw
+from pipeline.transforms.split import assign_split
 
 # Under the salt 2059 ann is drawn into train, bob cold into test, cat warm into test, fay into val.
 TWELVE_SALT = "2059"
@@ -137,4 +137,4 @@ def _profile(rng, group):
 def cold_users(data, n_users=240):
     """Ids of the cold users of `write_clusters`, under the shares and the salt of `data`."""
     users = [f"u{number}" for number in range(n_users)]
-    return [user for user in users if draw(user.encode(), data) == (TEST, COLD)]
+    return [user for user in users if assign_split(user.encode(), data) == (TEST, COLD)]

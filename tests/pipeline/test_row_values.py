@@ -1,4 +1,4 @@
-"""Values of rows: times, numbers, what is missing and what is malformed."""
+"""Values of rows: times, missing values and malformed ones."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_times(text, decimals, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "decimals", "said"),
+    ("text", "decimals", "rule"),
     [
         (b"1.5", 0, "must be an integer"),
         (b"", 0, "must be an integer"),
@@ -36,8 +36,8 @@ def test_times(text, decimals, expected):
         (b"9" * 5000, 0, "must be an integer"),
     ],
 )
-def test_what_is_no_time(text, decimals, said):
-    with pytest.raises(row_values.MalformedError, match=f"column 'at' {said}"):
+def test_malformed_times(text, decimals, rule):
+    with pytest.raises(row_values.MalformedError, match=f"column 'at' {rule}"):
         row_values.time({"at": text}, "at", decimals)
 
 

@@ -1,4 +1,4 @@
-"""KuaiRec and XING as they are published, to user records, against a plain loop."""
+"""User records of KuaiRec and XING in their published layouts, compared with a plain loop."""
 
 import apache_beam as beam
 import pytest
@@ -7,9 +7,9 @@ from apache_beam.testing.util import assert_that, equal_to
 from cmclrec_tf.config import DataConfig
 from pipeline.datasets import check, load_spec
 from pipeline.transforms import counters
-from pipeline.transforms.split import draw
+from pipeline.transforms.split import assign_split
 from pipeline.transforms.user_records import UserRecords
-from tests.pipeline.published import write_kuairec, write_xing
+from tests.pipeline.published_layouts import write_kuairec, write_xing
 from tests.pipeline.test_transforms import _pipeline
 
 DATA = DataConfig(max_history=5, min_events=3)
@@ -20,31 +20,31 @@ def _histories(events):
     logs = {}
     for number, (user, item, time) in enumerate(dict.fromkeys(events)):
         logs.setdefault(str(user).encode(), []).append((time, number, str(item).encode()))
-    found = {}
+    histories = {}
     for user, log in logs.items():
         if len(log) >= DATA.min_events:
             *before, last = sorted(log)
-            segment = draw(user, DATA)[1]
+            segment = assign_split(user, DATA)[1]
             before = [] if segment == "cold" else before[-DATA.max_history :]
             items, times = [item for *_, item in before], [time for time, *_ in before]
-            found[user] = segment.encode(), items, times, last[2]
-    return found
+            histories[user] = segment.encode(), items, times, last[2]
+    return histories
 
 
-def _seen(record):
+def _summary(record):
     names = ("segment", "history", "history_time", "target")
     segment, history, times, target = (record[name] for name in names)
     return record["user_id"][0], (segment[0], history, times, target[0])
 
 
 def _run(name, folder, expected, known):
-    """Checks the records, and user features of some users; returns the counters."""
+    """Checks all records, and the user features of some users; returns the counters."""
     spec = load_spec(name)
     check(spec, folder)
     with _pipeline() as pipeline:
         splits = pipeline | UserRecords(spec, folder, DATA, span=997)
         records = tuple(splits.values()) | beam.Flatten()
-        assert_that(records | beam.Map(_seen), equal_to(list(expected.items())), label="records")
+        assert_that(records | beam.Map(_summary), equal_to(list(expected.items())), label="records")
         profiles = records | "Profiles" >> beam.FlatMap(
             lambda record: [
                 (user, {name: record[name] for name in of_user})
@@ -69,11 +69,11 @@ def test_kuairec(tmp_path):
             "register_days": [111.0],
         },
     }
-    counted = _run("kuairec", tmp_path, expected, known)
+    counts = _run("kuairec", tmp_path, expected, known)
     assert {segment for segment, *_ in expected.values()} == {b"warm", b"cold"}
-    assert counted[counters.NOT_KEPT] == len(rows) - len(watched) > 100
-    assert counted[counters.WITHOUT_TIME] == len(watched) - len(timed) > 20
-    assert counted[counters.DUPLICATES] == len(timed) - len(set(timed)) > 20
+    assert counts[counters.NOT_KEPT] == len(rows) - len(watched) > 100
+    assert counts[counters.WITHOUT_TIME] == len(watched) - len(timed) > 20
+    assert counts[counters.DUPLICATES] == len(timed) - len(set(timed)) > 20
     assert any(ratio == 2.0 for *_, ratio in watched)
 
 
@@ -86,6 +86,6 @@ def test_xing(tmp_path, prefixed):
         b"6": {"jobroles": [b"7", b"22"], "edu_fieldofstudies": [b"3", b"5"], "wtcj": [b"0"]},
         b"7": {"career_level": [], "edu_fieldofstudies": []},
     }
-    counted = _run("xing", tmp_path, _histories(positive), known)
-    assert counted[counters.NOT_KEPT] == len(rows) - len(positive) > 100
-    assert counted[counters.DUPLICATES] == len(positive) - len(set(positive)) > 20
+    counts = _run("xing", tmp_path, _histories(positive), known)
+    assert counts[counters.NOT_KEPT] == len(rows) - len(positive) > 100
+    assert counts[counters.DUPLICATES] == len(positive) - len(set(positive)) > 20
