@@ -1,9 +1,10 @@
-"""`cmclrec serve`."""
+"""Defines `cmclrec serve`, which runs a local server until it is interrupted."""
 
-import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -13,18 +14,17 @@ from serving.server import logs
 from serving.server.limits import Limits
 from serving.server.local_server import LocalServer
 
-_LOG = logging.getLogger(__name__)
 _LIMITS = {
-    "message_bytes": "Of a gRPC message or a JSON body.",
-    "rows": "Users in one request.",
-    "list_length": "Strings in one history or other list.",
-    "string_bytes": "Of one item id or feature value.",
-    "record_bytes": "Of one serialized user record.",
+    "message_bytes": "Largest gRPC message or JSON body.",
+    "rows": "Most users in one request.",
+    "list_length": "Most strings in one history or other list.",
+    "string_bytes": "Largest item id or feature value.",
+    "record_bytes": "Largest serialized user record.",
 }
 
 
-def _limits(command):
-    """An option --max_... a limit of a request."""
+def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds one option --max_... for each limit of a request."""
     for name, text in reversed(_LIMITS.items()):
         option = click.option(
             f"--max_{name}",
@@ -39,63 +39,92 @@ def _limits(command):
 
 
 @click.command()
-@click.option("--port", type=int, default=PORT, show_default=True, help="0 takes a free one.")
-@click.option("--model_name", default=MODEL_NAME, show_default=True, help="Name in requests.")
+@click.option(
+    "--port", type=int, default=PORT, show_default=True, help="gRPC port; 0 takes a free one."
+)
+@click.option(
+    "--model_name", default=MODEL_NAME, show_default=True, help="Name of the model in requests."
+)
 @click.option(
     "--model_base_path",
     type=click.Path(),
     default=MODEL_BASE_PATH,
     show_default=True,
-    help="Folder that holds the versions.",
+    help="Folder of the model's versions.",
 )
 @click.option(
     "--host",
     default=HOST,
     show_default=True,
-    help="Address to listen on. There is no authentication: other machines reach what is not "
-    "loopback.",
+    help="Address to listen on. There is no authentication: on any address but loopback, other "
+    "machines can send requests.",
 )
-@click.option("--rest_api_port", type=int, help="Of REST and metrics; 0 takes a free one.")
-@click.option("--rest_api_timeout_in_ms", type=click.IntRange(min=1), default=30_000)
+@click.option(
+    "--rest_api_port",
+    type=int,
+    help="Port of REST and Prometheus metrics; 0 takes a free one. Without it there is neither.",
+)
+@click.option(
+    "--rest_api_timeout_in_ms",
+    type=click.IntRange(min=1),
+    default=30_000,
+    show_default=True,
+    help="Time that a REST request may take, in milliseconds.",
+)
 @click.option(
     "--model_config_file",
     type=click.Path(),
-    help="Models, version policies and labels, in the place of one model.",
+    help="ModelServerConfig file with models, version policies and labels. It replaces "
+    "--model_name and --model_base_path.",
 )
 @click.option(
     "--file_system_poll_wait_seconds",
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    help="Between two looks for new versions; 0 looks once.",
+    help="Seconds between two checks for new versions; 0 checks only once.",
 )
-@click.option("--monitoring_config_file", type=click.Path(), help="Moves or stops the metrics.")
-@click.option("--enable_model_warmup", type=bool, default=True, show_default=True)
+@click.option(
+    "--monitoring_config_file",
+    type=click.Path(),
+    help="MonitoringConfig file that moves or switches off the Prometheus metrics.",
+)
+@click.option(
+    "--enable_model_warmup",
+    type=bool,
+    default=True,
+    show_default=True,
+    help="Whether a version answers its warmup requests before it takes traffic.",
+)
 @click.option(
     "--grpc_max_threads",
     type=click.IntRange(min=1),
-    help="Requests answered at once; by default 16 a processor.",
+    help="Requests answered at the same time; by default 16 per processor.",
 )
 @click.option(
     "--tensorflow_intra_op_parallelism",
     type=click.IntRange(min=0),
     default=0,
+    show_default=True,
     help="Threads of one operation; 0 lets TensorFlow choose.",
 )
 @click.option(
     "--tensorflow_inter_op_parallelism",
     type=click.IntRange(min=-1),
     default=0,
-    help="Operations at once; 0 lets TensorFlow choose, -1 runs a request's in its own thread.",
+    show_default=True,
+    help="Operations that run at the same time; 0 lets TensorFlow choose, -1 runs all operations "
+    "of a request in the thread of that request.",
 )
-@_limits
-@click.option("--log_requests", is_flag=True, help="Every request, without its content.")
-def serve(model_name, model_base_path, host, port, **options) -> None:
-    """Serve the pushed versions on this machine; new ones are swapped in.
+@_limit_options
+@click.option("--log_requests", is_flag=True, help="Log every request, without its content.")
+def serve(model_name: str, model_base_path: str, host: str, port: int, **options: Any) -> None:
+    """Serve the pushed versions of a model on this machine.
 
-    Speaks TensorFlow Serving's gRPC and REST; flags are named as
-    tensorflow_model_server's. Ctrl-C or SIGTERM stops it once the requests under way are answered.
-    Logs are JSON lines on standard error.
+    The server answers TensorFlow Serving's gRPC and REST interfaces, and its flags are named like
+    those of tensorflow_model_server. A new version takes over as soon as it is pushed and loaded.
+    Ctrl-C or SIGTERM stops the server after the requests under way. Logs are JSON lines on standard
+    error.
     """
     # TensorFlow's warnings quote the tensors of a failed request.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

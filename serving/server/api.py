@@ -1,129 +1,162 @@
-"""What a local server answers, whichever interface asks."""
+"""Answers predictions, metadata and model states for both the gRPC and the REST interface."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+import numpy as np
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from serving.c_api.session import SavedModelError
 from serving.server import requests
 from serving.server.logs import event
 
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+    from serving.server.catalog import Catalog
+    from serving.server.limits import Limits
+    from serving.server.prometheus_metrics import Metrics
+
 _LOG = logging.getLogger(__name__)
 _STATUSES = {status.value[0]: status for status in grpc.StatusCode}
-_FACTS = ("model", "version", "signature", "rows")
-# Statuses that tell of the server rather than of the request.
-_OURS = {"INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "DATA_LOSS", "ABORTED"}
+# Statuses that mean a fault of the server rather than of the request.
+_SERVER_FAULTS = {
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "UNKNOWN",
+    "DATA_LOSS",
+    "ABORTED",
+}
 
 
 @dataclasses.dataclass
 class Answer:
-    """What a request got, or how far it came.
+    """The answer to a predict request, filled in as the request is processed.
 
     Attributes:
-        model, version, signature: that answered; "" and 0 until they are known.
-        rows: users asked for; None until they are known.
-        outputs: `{name: array}`.
+        model: name of the model that answers; "" until it is known.
+        version: version of the model; 0 until it is known.
+        signature: name of the signature; "" until it is known.
+        rows: users in the request; None until it is known.
+        outputs: `{output: array}`; empty until the model has run.
     """
 
     model: str = ""
     version: int = 0
     signature: str = ""
     rows: int | None = None
-    outputs: dict | None = None
+    outputs: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Api:
     """Predictions, metadata and states of the models of a catalog.
 
-    Every method raises `RequestError` where it refuses.
+    Every method raises a `RequestError` if it refuses the request.
 
     Args:
-        catalog: `Catalog`.
-        metrics: `Metrics`.
-        limits: `Limits`.
-        log_requests: whether every request is logged, not only those that the server failed.
+        catalog: the loaded models.
+        metrics: receives the counts and times of requests.
+        limits: limits of one request.
+        log_requests: whether every request is logged, or only those with a fault of the server.
     """
 
-    def __init__(self, catalog, metrics, limits, log_requests=False):
+    def __init__(
+        self, catalog: Catalog, metrics: Metrics, limits: Limits, log_requests: bool = False
+    ):
         self.catalog, self.metrics, self.limits = catalog, metrics, limits
         self._log_requests = log_requests
 
-    def predict(self, interface, spec, sent, read, output_filter=(), deadline=None):
-        """Answers one signature.
+    def predict(
+        self,
+        interface: str,
+        spec: model_pb2.ModelSpec,
+        values: Mapping[str, Any] | Callable[[SignatureDef], Mapping[str, Any]],
+        decode: requests.Decoder,
+        output_filter: Iterable[str] = (),
+        deadline: float | None = None,
+    ) -> Answer:
+        """Runs one signature.
 
         Args:
             interface: "grpc" or "rest".
-            spec: ModelSpec.
-            sent: the inputs: `{input: value}`, or (SignatureDef) -> `{input: value}`.
-            read: see `requests.inputs`.
-            output_filter: outputs wanted; all when empty.
-            deadline: on the monotonic clock; None for none.
+            spec: ModelSpec of the request.
+            values: inputs as received, `{input: value}`, or a function from the SignatureDef to
+                them.
+            decode: decodes one value, see `requests.inputs`.
+            output_filter: names of the requested outputs; empty for all.
+            deadline: latest start of the model, by `time.monotonic`; None for no deadline.
 
         Returns:
             `Answer`.
         """
         answer = Answer()
-        with self._noted(interface, answer), self.catalog.lease(spec) as servable:
+        with self._recorded(interface, answer), self.catalog.lease(spec) as servable:
             answer.model, answer.version = servable.name, servable.version
             name, signature = requests.signature(servable.signatures, spec.signature_name)
             answer.signature = name
-            wanted = requests.outputs(signature, output_filter)
-            given = sent(signature) if callable(sent) else sent
-            inputs = requests.inputs(signature, given, read, self.limits)
+            output_names = requests.outputs(signature, output_filter)
+            raw = values(signature) if callable(values) else values
+            inputs = requests.inputs(signature, raw, decode, self.limits)
             answer.rows = max((len(array) for array in inputs.values() if array.ndim), default=0)
             if deadline is not None and deadline < time.monotonic():
                 raise requests.RequestError(
                     grpc.StatusCode.DEADLINE_EXCEEDED,
                     "The deadline passed before the request was run. Allow more time.",
                 )
-            answer.outputs = servable.session.run(name, inputs, wanted)
+            answer.outputs = servable.session.run(name, inputs, output_names)
         return answer
 
     @contextlib.contextmanager
-    def _noted(self, interface, answer):
-        """Counts and logs a request, and turns whatever it raises into a `RequestError`."""
+    def _recorded(self, interface: str, answer: Answer) -> Iterator[None]:
+        """Counts and logs a request; turns every exception of the block into a `RequestError`."""
         start, status = time.monotonic(), "OK"
         try:
-            with self.metrics.in_flight(), refusals("Predict"):
+            with self.metrics.in_flight(), as_request_errors("Predict"):
                 yield
         except requests.RequestError as error:
             status = error.code.name
             raise
         finally:
             seconds = time.monotonic() - start
-            facts = {name: getattr(answer, name) for name in _FACTS}
-            self.metrics.request(interface, status=status, seconds=seconds, **facts)
-            if self._log_requests or status in _OURS:
-                level = logging.ERROR if status in _OURS else logging.INFO
-                took = round(1e3 * seconds, 3)
-                event(
-                    *(_LOG, level, "request"),
-                    **facts,
-                    interface=interface,
-                    status=status,
-                    milliseconds=took,
-                )
+            fields: dict[str, Any] = {
+                "model": answer.model,
+                "version": answer.version,
+                "signature": answer.signature,
+                "rows": answer.rows,
+                "interface": interface,
+                "status": status,
+            }
+            self.metrics.request(**fields, seconds=seconds)
+            if self._log_requests or status in _SERVER_FAULTS:
+                level = logging.ERROR if status in _SERVER_FAULTS else logging.INFO
+                event(_LOG, level, "request", **fields, milliseconds=round(1e3 * seconds, 3))
 
-    def metadata(self, spec, fields):
-        """A GetModelMetadataResponse with the metadata field `signature_def`.
+    def metadata(
+        self, spec: model_pb2.ModelSpec, fields: Iterable[str]
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Returns the signatures of a model.
 
         Args:
-            spec: ModelSpec.
-            fields: names of metadata fields.
+            spec: ModelSpec of the request.
+            fields: metadata fields of the request; only `signature_def` is supported.
         """
         if not fields:
             raise requests.invalid(
                 "GetModelMetadataRequest must specify at least one metadata_field. "
-                "Ask for signature_def."
+                "Request signature_def."
             )
         for field in fields:
             if field != "signature_def":
                 raise requests.invalid(
-                    f"Metadata field {field} is not supported. Ask for signature_def."
+                    f"Metadata field {field} is not supported. Request signature_def."
                 )
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response = get_model_metadata_pb2.GetModelMetadataResponse()
@@ -134,20 +167,24 @@ class Api:
         response.metadata["signature_def"].Pack(signatures)
         return response
 
-    def status(self, spec):
-        """A GetModelStatusResponse of the version that a ModelSpec asks for, or of all."""
+    def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
+        """Returns the state of the version that a ModelSpec names, or of all versions."""
         response = get_model_status_pb2.GetModelStatusResponse()
         for version, (state, message) in self.catalog.states(spec).items():
-            found = response.model_version_status.add(version=version, state=int(state))
+            entry = response.model_version_status.add(version=version, state=int(state))
             if message:
-                found.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
-                found.status.error_message = message
+                entry.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
+                entry.status.error_message = message
         return response
 
 
 @contextlib.contextmanager
-def refusals(method):
-    """Turns whatever the block raises into a `RequestError`; its content never reaches the log."""
+def as_request_errors(method: str) -> Iterator[None]:
+    """Turns every exception of the block into a `RequestError`.
+
+    The log names the type of an unexpected exception, but not its text, which may quote a user's
+    data.
+    """
     try:
         yield
     except requests.RequestError:
@@ -162,8 +199,8 @@ def refusals(method):
         ) from None
 
 
-def fill(spec, name, version, signature_name="") -> None:
-    """Writes into an answer's ModelSpec who answered."""
+def fill(spec: model_pb2.ModelSpec, name: str, version: int, signature_name: str = "") -> None:
+    """Writes the model, version and signature that answered into the ModelSpec of an answer."""
     spec.name = name
     spec.version.value = version
     spec.signature_name = signature_name

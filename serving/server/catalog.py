@@ -1,17 +1,27 @@
-"""The loaded versions, shared by the requests that use them and the manager that swaps them."""
+"""Holds the loaded versions for the requests that use them and the manager that swaps them."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
 import enum
 import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import grpc
 
 from serving.server import requests
 
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+    from tensorflow_serving.apis.model_pb2 import ModelSpec
+
+    from serving.c_api.session import SavedModelSession
+
 
 class State(enum.IntEnum):
-    """Of a version; numbered as ModelVersionStatus.State."""
+    """State of a version, with the numbers of ModelVersionStatus.State."""
 
     START = 10
     LOADING = 20
@@ -25,43 +35,44 @@ class Servable:
     """One loaded version.
 
     Attributes:
-        name, version: of the model.
-        session: `SavedModelSession`.
-        leases: requests that use it now.
+        name: name of the model.
+        version: version of the model.
+        session: runs the SavedModel.
+        leases: number of requests that use it now.
     """
 
     name: str
     version: int
-    session: object
+    session: SavedModelSession
     leases: int = 0
 
     @property
-    def signatures(self):
+    def signatures(self) -> dict[str, SignatureDef]:
         """`{name: SignatureDef}`."""
         return self.session.signatures
 
 
 class Catalog:
-    """Models, their loaded versions, labels and states; safe to share among threads.
+    """Models, their loaded versions, labels and states; threads may share it.
 
     Args:
-        observe: is told `{model: versions that answer}` after every change.
+        observe: called with `{model: loaded versions}` after every change.
     """
 
-    def __init__(self, observe=lambda _: None):
+    def __init__(self, observe: Callable[[Mapping[str, Iterable[int]]], None] = lambda _: None):
         self._observe = observe
         self._changed = threading.Condition()
-        self._models = {}  # name: {version: Servable}
-        self._labels = {}  # name: {label: version}
-        self._states = {}  # name: {version: (State, message)}
+        self._models: dict[str, dict[int, Servable]] = {}
+        self._labels: dict[str, dict[str, int]] = {}
+        self._states: dict[str, dict[int, tuple[State, str]]] = {}
 
     @contextlib.contextmanager
-    def lease(self, spec):
-        """The `Servable` that a ModelSpec asks for, kept loaded as long as the block lasts.
+    def lease(self, spec: ModelSpec) -> Iterator[Servable]:
+        """Yields the `Servable` that a ModelSpec names; it stays loaded until the block ends.
 
         Raises:
             RequestError: INVALID_ARGUMENT without a model name or with an unknown label, NOT_FOUND
-                for another model or version.
+                for an unknown model or version.
         """
         with self._changed:
             servable = self._find(spec)
@@ -73,8 +84,8 @@ class Catalog:
                 servable.leases -= 1
                 self._changed.notify_all()
 
-    def states(self, spec):
-        """{version: (State, message)} of a ModelSpec: of the version it asks for, or of all.
+    def states(self, spec: ModelSpec) -> dict[int, tuple[State, str]]:
+        """Returns `{version: (State, message)}` of the version that a ModelSpec names, or of all.
 
         Raises:
             RequestError: as in `lease`.
@@ -91,42 +102,42 @@ class Catalog:
                 raise self._not_found(spec)
             return {v: self._states[spec.name][v] for v in sorted(known, reverse=True)}
 
-    def versions(self, name):
-        """The versions that answer, newest first."""
+    def versions(self, name: str) -> list[int]:
+        """Returns the loaded versions of a model, newest first."""
         with self._changed:
             return sorted(self._models.get(name, ()), reverse=True)
 
-    def names(self):
-        """The models that answer."""
+    def names(self) -> list[str]:
+        """Returns the models with a loaded version."""
         with self._changed:
             return sorted(name for name, versions in self._models.items() if versions)
 
-    def mark(self, name, version, state, message="") -> None:
-        """Notes the state of a version that does not answer."""
+    def mark(self, name: str, version: int, state: State, message: str = "") -> None:
+        """Sets the state of a version that is not loaded."""
         with self._changed:
             self._states.setdefault(name, {})[version] = (state, message)
 
-    def forget(self, name, keep=()) -> None:
-        """Drops the states of versions that are gone, but for `keep` and those that answer."""
+    def forget(self, name: str, keep: Iterable[int] = ()) -> None:
+        """Drops the states of all versions except `keep` and the loaded ones."""
         with self._changed:
-            kept = {*keep, *self._models.get(name, ())}
+            retained = {*keep, *self._models.get(name, ())}
             states = self._states.get(name, {})
-            self._states[name] = {v: state for v, state in states.items() if v in kept}
+            self._states[name] = {v: state for v, state in states.items() if v in retained}
 
-    def add(self, servable) -> None:
-        """Lets a version answer."""
+    def add(self, servable: Servable) -> None:
+        """Makes a loaded version available to requests."""
         with self._changed:
             self._models.setdefault(servable.name, {})[servable.version] = servable
             self._states.setdefault(servable.name, {})[servable.version] = (State.AVAILABLE, "")
             self._observe(self._models)
 
-    def label(self, name, labels) -> None:
-        """Sets the labels of a model; one that names a version which does not answer is unknown."""
+    def label(self, name: str, labels: Iterable[tuple[str, int]]) -> None:
+        """Sets the labels of a model; requests find only labels whose version is loaded."""
         with self._changed:
             self._labels[name] = dict(labels)
 
-    def retire(self, name, version) -> None:
-        """Takes a version away: no new request gets it, and it is closed once the last one ends."""
+    def retire(self, name: str, version: int) -> None:
+        """Withdraws a version from new requests and closes it after its last request."""
         with self._changed:
             servable = self._models[name].pop(version)
             self._states[name][version] = (State.UNLOADING, "")
@@ -141,15 +152,16 @@ class Catalog:
             for version in self.versions(name):
                 self.retire(name, version)
 
-    def _find(self, spec):
+    def _find(self, spec: ModelSpec) -> Servable:
         requests.check_name(spec)
         versions = self._models.get(spec.name) or {}
+        version: int | None
         if spec.version_label:
             version = self._labels.get(spec.name, {}).get(spec.version_label)
             if version not in versions:
                 raise requests.invalid(
-                    f"Unrecognized servable version label: {spec.version_label}. Ask for a label "
-                    "of models.config whose version is loaded, for a version, or for neither."
+                    f"Unrecognized servable version label: {spec.version_label}. Use a label of "
+                    "models.config whose version is loaded, a version number, or neither."
                 )
         else:
             version = spec.version.value if spec.HasField("version") else max(versions, default=0)
@@ -157,16 +169,16 @@ class Catalog:
             raise self._not_found(spec)
         return versions[version]
 
-    def _not_found(self, spec):
+    def _not_found(self, spec: ModelSpec) -> requests.RequestError:
         exact = spec.HasField("version")
-        asked = f"Specific({spec.name}, {spec.version.value})" if exact else f"Latest({spec.name})"
+        target = f"Specific({spec.name}, {spec.version.value})" if exact else f"Latest({spec.name})"
         served = {name: sorted(versions) for name, versions in self._models.items() if versions}
-        shown = "; ".join(
+        available = "; ".join(
             f"model {name!r}, version {', '.join(map(str, served[name]))}"
             for name in sorted(served)
         )
         return requests.RequestError(
             grpc.StatusCode.NOT_FOUND,
-            f"Servable not found for request: {asked}. Served is {shown or 'nothing'}; "
-            "ask for that.",
+            f"Servable not found for request: {target}. Available: {available or 'nothing'}; "
+            "request one of these.",
         )

@@ -1,6 +1,9 @@
-"""The gRPC server: predictions, models, health and reflection."""
+"""Runs the gRPC server with predictions, model states, health checks and reflection."""
+
+from __future__ import annotations
 
 from concurrent import futures
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -14,9 +17,12 @@ from tensorflow_serving.apis import (
 
 from serving.server import services
 
-# Beyond them requests are refused rather than kept waiting.
-_MOST_REQUESTS = 4096
-# Reflection tells only of services whose descriptions have been imported.
+if TYPE_CHECKING:
+    from serving.server.api import Api
+
+# Further requests are refused rather than queued.
+_MAX_REQUESTS = 4096
+# Reflection lists only services whose descriptors have been imported.
 _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
@@ -27,25 +33,26 @@ _SERVICES = [
 
 
 class GrpcServer:
-    """Answers from an `Api` once it is started.
+    """A gRPC server that answers from an `Api` after it is started.
 
     Args:
-        api: `Api`.
-        host, port: where to listen; port 0 takes a free one.
-        threads: requests answered at once.
+        api: answers the requests.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        threads: requests answered at the same time.
 
     Attributes:
-        port: where it listens; 0 when the port cannot be had.
+        port: port that it listens on; 0 if the port is not available.
     """
 
-    def __init__(self, api, host, port, threads):
+    def __init__(self, api: Api, host: str, port: int, threads: int):
         self._server = server = grpc.server(
             futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
-            maximum_concurrent_rpcs=_MOST_REQUESTS,
+            maximum_concurrent_rpcs=_MAX_REQUESTS,
             options=[
                 ("grpc.max_receive_message_length", api.limits.message_bytes),
                 ("grpc.max_send_message_length", api.limits.message_bytes),
-                # Two servers would share a port silently, each answering some of the requests.
+                # Otherwise two servers would silently share a port and its requests.
                 ("grpc.so_reuseport", 0),
             ],
         )
@@ -67,16 +74,16 @@ class GrpcServer:
             self.port = 0
 
     def start(self) -> None:
-        """Starts to answer, and to be healthy."""
+        """Starts to answer and reports SERVING to health checks."""
         self._server.start()
         for service in ("", *_SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     def drain(self) -> None:
-        """Tells health checks that no more requests are wanted."""
+        """Reports NOT_SERVING to health checks, so that callers send no more requests."""
         self._health.enter_graceful_shutdown()
 
-    def stop(self, grace) -> None:
-        """Refuses new requests; those under way get `grace` seconds. Repeatable."""
+    def stop(self, grace: float) -> None:
+        """Refuses new requests; requests under way get `grace` seconds. Repeatable."""
         self.drain()
         self._server.stop(grace).wait()

@@ -1,4 +1,4 @@
-"""What one request may ask of a local server."""
+"""Defines the limits of one request to a local server."""
 
 import dataclasses
 
@@ -8,17 +8,17 @@ from serving.contract import MESSAGE_BYTES
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bounds of a request; whatever exceeds one is refused before it is computed.
+    """Limits of one request; a request that exceeds one is refused before the model runs.
 
     Attributes:
-        message_bytes: of a gRPC message or of a JSON body, either way.
+        message_bytes: size of a gRPC message or JSON body; also limits gRPC answers.
         rows: users in one request.
-        list_length: strings in one row of an input: a history, an `exclude`, a multi feature.
-        string_bytes: of one item id or one feature value.
-        record_bytes: of one serialized user record.
+        list_length: strings in one row of an input (a history, an `exclude`, a multi feature).
+        string_bytes: size of one item id or feature value.
+        record_bytes: size of one serialized user record.
 
     Raises:
-        InputError: a bound below 1.
+        InputError: a limit is below 1.
     """
 
     message_bytes: int = MESSAGE_BYTES

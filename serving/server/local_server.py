@@ -1,14 +1,21 @@
-"""TensorFlow Serving's gRPC and REST interfaces over exported models, on this machine."""
+"""Serves exported models on this machine through TensorFlow Serving's gRPC and REST interfaces."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import threading
 import time
+from typing import TYPE_CHECKING, Any
 
 from cmclrec_tf.errors import InputError
 from serving import versions
 from serving.contract import HOST, MODEL_NAME, PORT
+
+if TYPE_CHECKING:
+    from serving.server.server_options import Options
 
 GRACE_SECONDS = 5.0
 
@@ -16,61 +23,72 @@ GRACE_SECONDS = 5.0
 class LocalServer:
     """Serves the versions under a model base path; a context manager.
 
-    It watches the folder: a new version answers as soon as it has loaded and answered its warmup
-    requests, and the old one is closed once its last request is through.
+    The server watches the folder. A new version takes over once it has loaded and answered its
+    warmup requests; the old version is closed after its last request.
 
     Args:
         model_base_path: folder of integer-named versions; None with `model_config_file`.
-        model_name: the name that requests must give.
+        model_name: model name in requests.
         host: address to listen on.
-        port: of gRPC; 0 takes a free one.
+        port: gRPC port; 0 takes a free one.
         options: fields of `serving.server.server_options.Options`.
 
     Attributes:
-        model_name: of the first model.
-        host, port: where it listens.
-        rest_port: where REST and metrics are; None without them.
+        model_name: name of the first model.
+        host, port: gRPC address.
+        rest_port: port of REST and metrics; None without them.
 
     Raises:
-        InputError: no version to serve, none that loads and answers its warmup requests, a
-            configuration that cannot be read, an address or a port that cannot be had.
+        InputError: there is no version to serve, no version loads and answers its warmup requests,
+            a configuration file cannot be read, or an address or port is not available.
     """
 
     def __init__(
-        self, model_base_path=None, model_name=MODEL_NAME, host=HOST, port=PORT, **options
+        self,
+        model_base_path: str | os.PathLike[str] | None = None,
+        model_name: str = MODEL_NAME,
+        host: str = HOST,
+        port: int = PORT,
+        **options: Any,
     ):
-        # Whatever needs no TensorFlow fails before the seconds that it takes to import.
+        # Importing TensorFlow takes seconds: errors that can be found without it come first.
         from serving.server.server_options import Options
 
-        options = Options(**options)
-        if model_base_path is not None and not options.model_config_file:
+        settings = Options(**options)
+        if model_base_path is not None and not settings.model_config_file:
             versions.latest(model_base_path)
         self.host = free_address(host, port)
-        if options.rest_api_port:
-            free_address(host, options.rest_api_port)
+        if settings.rest_api_port:
+            free_address(host, settings.rest_api_port)
         self._stopped = threading.Event()
         self._parts = contextlib.ExitStack()
-        self._ends = None
+        self._stop_by: float | None = None
         try:
-            self._build(model_base_path, model_name, port, options)
+            self._build(model_base_path, model_name, port, settings)
         except BaseException:
             self._parts.close()
             raise
 
-    def _build(self, model_base_path, model_name, port, options):
-        """Opens each part over the one before; `_parts` closes them the other way round."""
-        from serving.server import served
+    def _build(
+        self,
+        model_base_path: str | os.PathLike[str] | None,
+        model_name: str,
+        port: int,
+        options: Options,
+    ) -> None:
+        """Opens the parts in order of dependence; `_parts` closes them in reverse order."""
+        from serving.server import model_config
         from serving.server.api import Api
         from serving.server.catalog import Catalog
         from serving.server.grpc_server import GrpcServer
-        from serving.server.loading import Loader
+        from serving.server.loader import Loader
         from serving.server.manager import Manager
         from serving.server.prometheus_metrics import Metrics
 
         if options.model_config_file:
-            models = served.read(options.model_config_file)
+            models = model_config.read(options.model_config_file)
         else:
-            models = {model_name: served.Served(model_name, str(model_base_path))}
+            models = {model_name: model_config.ModelConfig(model_name, str(model_base_path))}
         self.model_name = next(iter(models))
         metrics = Metrics()
         self._catalog = Catalog(metrics.versions)
@@ -86,82 +104,91 @@ class LocalServer:
         manager.start()
         api = Api(self._catalog, metrics, options.limits, options.log_requests)
         self._grpc = GrpcServer(api, self.host, port, options.threads)
-        self.port, self.rest_port = self._grpc.port, None
+        self.port = self._grpc.port
+        self.rest_port: int | None = None
         if not self.port:
             raise _in_use(self.host, port)
-        self._parts.callback(lambda: self._grpc.stop(self._left()))
+        self._parts.callback(lambda: self._grpc.stop(self._remaining_grace()))
         if options.rest_api_port is not None:
             from serving.server.rest import Rest
 
             rest = Rest(api, self.host, options)
             self.rest_port = rest.port
-            self._parts.callback(lambda: rest.stop(self._left()))
+            self._parts.callback(lambda: rest.stop(self._remaining_grace()))
 
     @property
-    def version(self):
-        """The version that answers a request which names none, of the first model."""
+    def version(self) -> int | None:
+        """Newest loaded version of the first model, which answers requests without a version."""
         return max(self._catalog.versions(self.model_name), default=None)
 
-    def start(self):
-        """Starts to answer gRPC; returns at once."""
+    def start(self) -> LocalServer:
+        """Starts to answer gRPC requests and returns at once."""
         self._grpc.start()
         return self
 
-    def stop(self, grace=GRACE_SECONDS) -> None:
-        """Stops: new requests are refused, those under way get `grace` seconds. Repeatable."""
-        self._ends = time.monotonic() + grace
+    def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Refuses new requests; requests under way get `grace` seconds. Repeatable."""
+        self._stop_by = time.monotonic() + grace
         self._grpc.drain()
         self._parts.close()
         self._stopped.set()
 
-    def _left(self):
-        """Seconds of grace that are left: the parts stop one after the other, and share them."""
-        return GRACE_SECONDS if self._ends is None else max(0.0, self._ends - time.monotonic())
+    def _remaining_grace(self) -> float:
+        """Seconds that remain for requests under way; REST and gRPC share them, one after other."""
+        return (
+            GRACE_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
+        )
 
     def wait(self) -> None:
         """Waits until another thread stops the server."""
         self._stopped.wait()
 
-    def __enter__(self):
+    def __enter__(self) -> LocalServer:
         return self.start()
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
 
-def free_address(host, port):
-    """The numeric address of a host, after a trial that one can listen there.
+def free_address(host: str, port: int) -> str:
+    """Checks that a server can listen on a host and port, and returns the numeric address.
 
     Raises:
-        InputError: no such address here, or the port is in use or not to be had.
+        InputError: the host is not an address of this machine, or the port is in use or forbidden.
     """
     if not 0 <= port < 2**16:
         raise InputError(f"port {port}", "a port is between 0 and 65535", "Choose another one.")
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        candidates = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except OSError as error:
         raise InputError(
             f"host {host!r}", f"it must be an address of this machine ({error})", "Correct --host."
         ) from error
-    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    # IPv4 is preferred.
+    family, kind, protocol, _, address = min(
+        candidates, key=lambda entry: entry[0] != socket.AF_INET
+    )
+    numeric = str(address[0])
     try:
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise _in_use(address[0], port) from error
+            raise _in_use(numeric, port) from error
         raise InputError(
-            f"{address[0]}:{port}",
+            f"{numeric}:{port}",
             f"it must be possible to listen there ({error.strerror})",
             "Choose another --host or --port.",
         ) from error
-    return address[0]
+    return numeric
 
 
-def _in_use(host, port):
+def _in_use(host: str, port: int) -> InputError:
     return InputError(
         f"port {port} of {host}",
         "the port is in use",
-        "Stop what listens there or choose another --port.",
+        "Stop the process that listens there or choose another --port.",
     )

@@ -1,14 +1,19 @@
-"""Keeps a catalog at the versions that should be served: watches folders, loads, swaps."""
+"""Keeps the right versions loaded: watches the folders of models and swaps in new versions."""
+
+from __future__ import annotations
 
 import logging
+import os
 import pathlib
 import threading
+from collections.abc import Callable, Mapping
 
 from cmclrec_tf.errors import InputError, ReadableError
 from serving import versions
-from serving.server import served
-from serving.server.catalog import State
+from serving.server import model_config
+from serving.server.catalog import Catalog, Servable, State
 from serving.server.logs import event
+from serving.server.model_config import ModelConfig
 
 _LOG = logging.getLogger(__name__)
 
@@ -17,41 +22,49 @@ class Manager:
     """Loads new versions before it retires old ones; a version that does not load changes nothing.
 
     Args:
-        catalog: `Catalog`.
-        models: `{name: Served}`.
+        catalog: receives the loaded versions.
+        models: `{name: ModelConfig}`.
         load: (name, version, folder) -> `Servable`; raises `ReadableError`.
-        poll_seconds: between two looks at the folders; 0 never looks again.
-        config_file: ModelServerConfig that `models` came from, looked at again, too.
+        poll_seconds: pause between two checks of the folders; 0 checks only once.
+        config_file: ModelServerConfig file that `models` came from; it is checked again, too.
     """
 
-    def __init__(self, catalog, models, load, poll_seconds, config_file=None):
+    def __init__(
+        self,
+        catalog: Catalog,
+        models: Mapping[str, ModelConfig],
+        load: Callable[[str, int, pathlib.Path], Servable],
+        poll_seconds: float,
+        config_file: str | os.PathLike[str] | None = None,
+    ):
         self._catalog, self._models, self._load = catalog, models, load
         self._poll_seconds, self._config_file = poll_seconds, config_file
-        self._failed = {}  # (name, version): fingerprint of the folder when it failed
+        # (name, version): fingerprint of the folder when loading it failed.
+        self._failures: dict[tuple[str, int], tuple[tuple[str, int, int], ...]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
 
     def start(self) -> None:
-        """Loads what should be served, and watches from then on.
+        """Loads the versions to serve and starts to watch for changes.
 
         Raises:
-            InputError: a model of which no version can be served.
+            InputError: no version of a model can be served.
         """
         for model in self._models.values():
             error = self._refresh(model)
             if not self._catalog.versions(model.name):
-                raise error or versions_missing(model)
+                raise error or _no_version(model)
         if self._poll_seconds:
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends watching; what is loaded stays."""
+        """Stops watching; loaded versions stay loaded."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def refresh(self) -> None:
-        """Looks at the configuration file and the folders once."""
+        """Checks the configuration file and the folders once."""
         for name in set(self._models) - set(self._read_models()):
             for version in self._catalog.versions(name):
                 self._catalog.retire(name, version)
@@ -61,80 +74,79 @@ class Manager:
         for model in self._models.values():
             self._refresh(model)
 
-    def _watch(self):
+    def _watch(self) -> None:
         while not self._stop.wait(self._poll_seconds):
             try:
                 self.refresh()
             except Exception as error:
-                # Whatever a folder holds, the versions that are loaded go on answering.
+                # The loaded versions keep answering, whatever is wrong with the folders.
                 event(_LOG, logging.ERROR, "watching failed", reason=type(error).__name__)
 
-    def _read_models(self):
+    def _read_models(self) -> Mapping[str, ModelConfig]:
         if not self._config_file:
             return self._models
         try:
-            return served.read(self._config_file)
+            return model_config.read(self._config_file)
         except InputError as error:
             event(_LOG, logging.ERROR, "configuration refused", reason=str(error))
             return self._models
 
-    def _refresh(self, model):
-        """Brings one model to its wanted versions; returns the newest one's error, if any."""
-        there = self._there(model)
-        wanted, first = model.policy.choose(there), None
-        for version in wanted:
-            first = first or self._try(model, version, there[version])
+    def _refresh(self, model: ModelConfig) -> Exception | None:
+        """Loads and retires versions of one model; returns the first load error, if any."""
+        available = self._available(model)
+        targets = model.policy.select(available)
+        first_error = None
+        for version in targets:
+            first_error = first_error or self._try(model, version, available[version])
         if not self._catalog.versions(model.name) and not model.policy.specific:
-            # Better an older version than none.
-            for version in sorted(set(there) - set(wanted), reverse=True):
-                if self._try(model, version, there[version]) is None:
+            # An older version is better than none.
+            for version in sorted(set(available) - set(targets), reverse=True):
+                if self._try(model, version, available[version]) is None:
                     break
-        # A label moves while both its old and its new version answer.
+        # Labels are moved here, while both the old and the new version are loaded.
         self._catalog.label(model.name, model.labels)
         loaded = self._catalog.versions(model.name)
-        if wanted and set(wanted) <= set(loaded):
-            for version in set(loaded) - set(wanted):
+        if targets and set(targets) <= set(loaded):
+            for version in set(loaded) - set(targets):
                 self._catalog.retire(model.name, version)
                 event(_LOG, logging.INFO, "version retired", model=model.name, version=version)
-        self._catalog.forget(model.name, keep=there)
-        return first
+        self._catalog.forget(model.name, keep=available)
+        return first_error
 
-    def _there(self, model):
+    def _available(self, model: ModelConfig) -> dict[int, pathlib.Path]:
         try:
             return versions.available(model.base_path)
         except (InputError, OSError) as error:
             event(_LOG, logging.ERROR, "no versions", model=model.name, reason=str(error))
             return {}
 
-    def _try(self, model, version, folder):
-        """Loads a version unless it is loaded, or failed as it lies there; returns the error."""
+    def _try(self, model: ModelConfig, version: int, folder: pathlib.Path) -> Exception | None:
+        """Loads a version and returns the error, if any.
+
+        It does nothing if the version is loaded, or if its files are those that failed before.
+        """
         key = (model.name, version)
         if version in self._catalog.versions(model.name):
             return None
-        found = _fingerprint(folder)
-        if self._failed.get(key) == found:
+        fingerprint = _fingerprint(folder)
+        if self._failures.get(key) == fingerprint:
             return None
         self._catalog.mark(*key, State.LOADING)
         try:
             self._catalog.add(self._load(model.name, version, folder))
         except Exception as error:
-            self._failed[key] = found
+            self._failures[key] = fingerprint
             reason = str(error) if isinstance(error, ReadableError) else type(error).__name__
             self._catalog.mark(*key, State.END, reason)
-            event(
-                *(_LOG, logging.ERROR, "version refused"),
-                model=model.name,
-                version=version,
-                reason=reason,
-            )
+            details = {"model": model.name, "version": version, "reason": reason}
+            event(_LOG, logging.ERROR, "version refused", **details)
             return error
-        self._failed.pop(key, None)
+        self._failures.pop(key, None)
         event(_LOG, logging.INFO, "version available", model=model.name, version=version)
         return None
 
 
-def versions_missing(model):
-    """An `InputError`: there is nothing to serve."""
+def _no_version(model: ModelConfig) -> InputError:
     return InputError(
         model.base_path,
         f"it must hold a version of model {model.name!r} that its policy asks for",
@@ -142,7 +154,7 @@ def versions_missing(model):
     )
 
 
-def _fingerprint(folder):
-    """Changes whenever a file of the folder does."""
+def _fingerprint(folder: pathlib.Path) -> tuple[tuple[str, int, int], ...]:
+    """Returns names, sizes and times of a folder's files; it differs after a file has changed."""
     files = (path for path in pathlib.Path(folder).rglob("*") if path.is_file())
     return tuple(sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files))

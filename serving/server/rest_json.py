@@ -1,96 +1,103 @@
-"""TensorFlow Serving's JSON of a prediction: rows (`instances`) or columns (`inputs`)."""
+"""Decodes and encodes TensorFlow Serving's JSON: rows (`instances`) or columns (`inputs`)."""
+
+from __future__ import annotations
 
 import base64
 import binascii
 import json
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serving.server import requests
-from serving.tensor_protos import KINDS, MOST_ELEMENTS, STRING
+from serving.tensor_protos import KINDS, MAX_ELEMENTS, STRING
+
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
 _INSTANCES, _INPUTS = "instances", "inputs"
 _KEYS = {"signature_name", _INSTANCES, _INPUTS, "output_filter"}
-# NumPy knows no more in its older versions.
-_MOST_DIMENSIONS = 32
+# NumPy before version 2 has no more dimensions.
+_MAX_DIMENSIONS = 32
 
 
 class Body:
-    """The JSON body of a predict request.
+    """The decoded JSON body of a predict request.
 
     Attributes:
-        signature_name: "" when it names none.
-        output_filter: outputs wanted.
+        signature_name: "" if the body names none.
+        output_filter: names of the requested outputs; empty for all.
+        in_rows: whether the body has `instances` rather than `inputs`.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, it is no such object.
+        RequestError: INVALID_ARGUMENT if the body does not have this form.
     """
 
-    def __init__(self, raw):
+    def __init__(self, raw: bytes):
         try:
-            # Histories of JSON's integers are as good as any: no number is too long here.
-            found = json.loads(raw.decode("utf-8"))
+            body = json.loads(raw.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise requests.invalid(
                 f"JSON Parse error: {type(error).__name__}. Send JSON."
             ) from None
-        if not isinstance(found, dict) or not set(found) <= _KEYS:
+        if not isinstance(body, dict) or not set(body) <= _KEYS:
             raise requests.invalid(f"The body must be an object with keys of {sorted(_KEYS)}.")
-        if (_INSTANCES in found) == (_INPUTS in found):
+        if (_INSTANCES in body) == (_INPUTS in body):
             raise requests.invalid("The body must hold one of `instances` and `inputs`.")
-        self.signature_name = found.get("signature_name", "")
-        self.output_filter = found.get("output_filter", [])
+        self.signature_name = body.get("signature_name", "")
+        self.output_filter = body.get("output_filter", [])
         if not _is_text(self.signature_name):
             raise requests.invalid("`signature_name` must be a string.")
-        if not _strings(self.output_filter):
+        if not isinstance(self.output_filter, list) or not all(map(_is_text, self.output_filter)):
             raise requests.invalid("`output_filter` must be a list of strings.")
-        self.in_rows = _INSTANCES in found
-        self._found = found[_INSTANCES if self.in_rows else _INPUTS]
+        self.in_rows = _INSTANCES in body
+        self._values = body[_INSTANCES if self.in_rows else _INPUTS]
 
-    def inputs(self, signature):
-        """{input: nested lists} for a SignatureDef.
+    def inputs(self, signature: SignatureDef) -> dict[str, Any]:
+        """Returns `{input: nested lists}` for a SignatureDef.
 
         Raises:
-            RequestError: INVALID_ARGUMENT, rows that are not alike.
+            RequestError: INVALID_ARGUMENT if the rows have different inputs.
         """
         if not self.in_rows:
-            named = isinstance(self._found, dict) and "b64" not in self._found
-            return self._found if named else {_only(signature): self._found}
-        rows = self._found
+            return self._values if _has_names(self._values) else {_only(signature): self._values}
+        rows = self._values
         if not isinstance(rows, list) or not rows:
             raise requests.invalid("`instances` must be a list of at least one row.")
-        named = [isinstance(row, dict) and "b64" not in row for row in rows]
-        if not any(named):
+        has_names = [_has_names(row) for row in rows]
+        if not any(has_names):
             return {_only(signature): rows}
-        if not all(named) or any(set(row) != set(rows[0]) for row in rows):
+        if not all(has_names) or any(set(row) != set(rows[0]) for row in rows):
             raise requests.invalid("Every row of `instances` must name the same inputs.")
         return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _only(signature):
+def _has_names(value: Any) -> bool:
+    """Whether a JSON value maps input names to values (and is not one base64 string)."""
+    return isinstance(value, dict) and "b64" not in value
+
+
+def _only(signature: SignatureDef) -> str:
     if len(signature.inputs) != 1:
         raise requests.invalid(
-            "Inputs without names fit a signature of one input alone. "
+            "Inputs without names fit a signature of one input only. "
             f"Name {sorted(signature.inputs)}."
         )
     return next(iter(signature.inputs))
 
 
-def _strings(value):
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_text(value):
-    """JSON may escape half a surrogate pair, which no protocol buffer holds."""
+def _is_text(value: Any) -> bool:
+    """Whether a value is a string without half surrogate pairs, which protocol buffers refuse."""
     return isinstance(value, str) and value == value.encode("utf-8", "ignore").decode("utf-8")
 
 
-def array(name, info, value):
-    """The array of nested JSON lists, as `read` of `requests.inputs`.
+def decode_lists(name: str, info: TensorInfo, value: Any) -> np.ndarray:
+    """Decodes nested JSON lists; a `requests.Decoder`.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, ragged lists, another dtype, or too many values.
+        RequestError: INVALID_ARGUMENT for ragged lists, a wrong dtype, or too many values.
     """
     if info.dtype not in KINDS:
         raise requests.wrong_kind(name, "JSON", info.dtype)
@@ -98,32 +105,32 @@ def array(name, info, value):
     while isinstance(level, list):
         shape.append(len(level))
         level = level[0] if level else None
-    if len(shape) > _MOST_DIMENSIONS:
+    if len(shape) > _MAX_DIMENSIONS:
         raise requests.invalid(
-            f"input {name!r}: its lists nest {len(shape)} deep, at most {_MOST_DIMENSIONS} are "
+            f"input {name!r}: its lists nest {len(shape)} deep, at most {_MAX_DIMENSIONS} are "
             "served. Correct the shape."
         )
     rank = len(info.tensor_shape.dim)
     if shape and not shape[-1] and len(shape) < rank:
         shape += [0] * (rank - len(shape))
-    if math.prod(shape) > MOST_ELEMENTS:
-        raise requests.invalid(f"input {name!r}: at most {MOST_ELEMENTS} values are served.")
-    flat = []
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise requests.invalid(f"input {name!r}: at most {MAX_ELEMENTS} values are served.")
+    flat: list[Any] = []
     _flatten(name, value, shape, flat)
-    read = _bytes if info.dtype == STRING else _number
-    values = [read(name, info, item) for item in flat]
-    dtype = KINDS[info.dtype].dtype
-    found = np.empty(len(values), dtype)
+    decode = _bytes if info.dtype == STRING else _number
+    values = [decode(name, info, item) for item in flat]
+    array = np.empty(len(values), KINDS[info.dtype].dtype)
     try:
-        # What float32 does not hold is infinite, and to a model not given.
+        # A number beyond float32 becomes infinite, which a model treats as missing.
         with np.errstate(over="ignore"):
-            found[:] = values
+            array[:] = values
     except (OverflowError, ValueError):
         raise requests.invalid(f"input {name!r} has a number that is too large.") from None
-    return found.reshape(shape)
+    return array.reshape(shape)
 
 
-def _flatten(name, value, shape, flat):
+def _flatten(name: str, value: Any, shape: list[int], flat: list[Any]) -> None:
+    """Appends the values of nested lists to `flat`, after a check that they have this shape."""
     if not shape:
         if isinstance(value, list):
             raise _ragged(name)
@@ -133,39 +140,44 @@ def _flatten(name, value, shape, flat):
         raise _ragged(name)
     if shape[1:] == [] or not value:
         for item in value:
-            _flatten(name, item, (), flat)
+            _flatten(name, item, [], flat)
         return
     for item in value:
         _flatten(name, item, shape[1:], flat)
 
 
-def _ragged(name):
+def _ragged(name: str) -> requests.RequestError:
     return requests.invalid(
         f'input {name!r}: its lists must be of one length and depth. Pad strings with "".'
     )
 
 
-def _bytes(name, info, value):
+def _bytes(name: str, info: TensorInfo, value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
         try:
             return base64.b64decode(value["b64"], validate=True)
         except (binascii.Error, ValueError):
-            raise requests.invalid(f"input {name!r} has a b64 that is no base64.") from None
+            raise requests.invalid(f"input {name!r} has a b64 that is not base64.") from None
     raise requests.wrong_kind(name, f"JSON {type(value).__name__}", info.dtype)
 
 
-def _number(name, info, value):
+def _number(name: str, info: TensorInfo, value: Any) -> Any:
     kind = KINDS[info.dtype].dtype.kind
-    wanted = {"f": (int, float), "i": (int,), "b": (bool,)}[kind]
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "b"):
+    types: tuple[type, ...] = {"f": (int, float), "i": (int,), "b": (bool,)}[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "b"):
         raise requests.wrong_kind(name, f"JSON {type(value).__name__}", info.dtype)
     return value
 
 
-def answer(outputs, in_rows):
-    """The JSON object of a prediction's outputs, `{name: array}`."""
+def answer(outputs: Mapping[str, np.ndarray], in_rows: bool) -> dict[str, Any]:
+    """Returns the JSON object of a prediction.
+
+    Args:
+        outputs: `{output: array}`.
+        in_rows: whether the request had `instances`; the answer has the same form.
+    """
     lists = {name: _plain(array) for name, array in sorted(outputs.items())}
     single = len(lists) == 1
     if not in_rows:
@@ -179,7 +191,8 @@ def answer(outputs, in_rows):
     }
 
 
-def _plain(array):
+def _plain(array: np.ndarray) -> list[Any]:
+    """Returns nested lists; bytes that are not UTF-8 become {"b64": ...}."""
     if array.dtype != object:
         return array.tolist()
     texts = np.empty(array.size, object)

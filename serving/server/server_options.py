@@ -1,4 +1,4 @@
-"""How a local server is set up."""
+"""Defines the settings of a local server."""
 
 import dataclasses
 import os
@@ -7,32 +7,33 @@ from cmclrec_tf.errors import InputError
 from serving.server import text_protos
 from serving.server.limits import Limits
 
-# TensorFlow Serving's own.
+# TensorFlow Serving's path.
 METRICS = "/monitoring/prometheus/metrics"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Everything but what is served and where; names are `tensorflow_model_server`'s flags.
+    """Settings of a local server, named like the flags of `tensorflow_model_server`.
 
     Attributes:
-        rest_api_port: of the REST interface and Prometheus' metrics; 0 takes a free one, None
-            serves neither.
-        rest_api_timeout_in_ms: that a REST request may take.
-        model_config_file: ModelServerConfig with models, policies and labels, in the place of one
-            model.
-        file_system_poll_wait_seconds: between two looks for versions and at the configuration
-            file; 0 looks once.
-        monitoring_config_file: MonitoringConfig, which may move or switch off the metrics.
-        enable_model_warmup: whether a version answers its warmup requests before it is used.
-        grpc_max_threads: requests answered at once; 16 a processor when None.
-        tensorflow_intra_op_parallelism, tensorflow_inter_op_parallelism: TensorFlow's thread
-            pools; 0 lets it choose, and -1 of the latter runs a request in its own thread.
-        limits: of a request.
+        rest_api_port: port of the REST interface and of the Prometheus metrics; 0 takes a free one,
+            None serves neither.
+        rest_api_timeout_in_ms: time that a REST request may take.
+        model_config_file: ModelServerConfig file with models, version policies and labels; it
+            replaces the single model.
+        file_system_poll_wait_seconds: pause between two checks for new versions and for changes of
+            the configuration file; 0 checks once.
+        monitoring_config_file: MonitoringConfig file, which can move or switch off the metrics.
+        enable_model_warmup: whether a version answers its warmup requests before it takes traffic.
+        grpc_max_threads: requests answered at the same time; None means 16 per processor.
+        tensorflow_intra_op_parallelism: threads of one operation; 0 lets TensorFlow choose.
+        tensorflow_inter_op_parallelism: operations that run at the same time; 0 lets TensorFlow
+            choose, and -1 runs all operations of a request in the thread of that request.
+        limits: limits of one request.
         log_requests: whether every request is logged, without its content.
 
     Raises:
-        InputError: a number out of bounds.
+        InputError: a number is out of range.
     """
 
     rest_api_port: int | None = None
@@ -60,18 +61,18 @@ class Options:
                 raise InputError(f"{name}={value}", "it is at least 1", "Give a larger number.")
 
     @property
-    def threads(self):
-        """Requests answered at once."""
+    def threads(self) -> int:
+        """Number of requests answered at the same time."""
         return self.grpc_max_threads or 16 * (os.cpu_count() or 1)
 
     @property
-    def metrics_path(self):
-        """Of Prometheus' metrics on the REST port; None where they are switched off.
+    def metrics_path(self) -> str | None:
+        """Path of the Prometheus metrics on the REST port; None if they are switched off.
 
         Raises:
-            InputError: a MonitoringConfig that cannot be read.
+            InputError: the MonitoringConfig file cannot be read.
         """
         if not self.monitoring_config_file:
             return METRICS
-        found = text_protos.monitoring_config(self.monitoring_config_file).prometheus_config
-        return (found.path or METRICS) if found.enable else None
+        config = text_protos.monitoring_config(self.monitoring_config_file).prometheus_config
+        return (config.path or METRICS) if config.enable else None

@@ -1,9 +1,16 @@
-"""The parts of TensorFlow Serving's gRPC services that a local server answers."""
+"""Implements the parts of TensorFlow Serving's gRPC services that a local server answers."""
+
+from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+import grpc
 from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -11,44 +18,51 @@ from tensorflow_serving.apis import (
 
 from serving import tensor_protos
 from serving.server import requests
-from serving.server.api import fill, refusals
+from serving.server.api import as_request_errors, fill
+
+if TYPE_CHECKING:
+    from serving.server.api import Api
+
+_Method = Callable[[Any, Any, grpc.ServicerContext], Any]
 
 
-def _answered(method):
-    """Turns what a request raises into a status."""
+def _with_status(method: _Method) -> _Method:
+    """Turns an exception of a service method into a gRPC status."""
 
     @functools.wraps(method)
-    def answer(self, request, context):
+    def wrapped(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            with refusals(method.__name__):
+            with as_request_errors(method.__name__):
                 if not request.HasField("model_spec"):
                     raise requests.invalid("Missing ModelSpec. Set model_spec.name.")
                 return method(self, request, context)
         except requests.RequestError as error:
             context.abort(error.code, error.details)
 
-    return answer
+    return wrapped
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the other methods answer UNIMPLEMENTED.
+    """Predict and GetModelMetadata; the other methods return UNIMPLEMENTED.
 
     Args:
-        api: `Api`.
+        api: answers the requests.
     """
 
-    def __init__(self, api):
+    def __init__(self, api: Api):
         self._api = api
 
-    @_answered
-    def Predict(self, request, context):  # noqa: N802
-        """Answers one signature."""
+    @_with_status
+    def Predict(  # noqa: N802
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        """Runs one signature."""
         remaining = context.time_remaining()
         answer = self._api.predict(
             "grpc",
             request.model_spec,
             request.inputs,
-            requests.tensor,
+            requests.decode_tensor,
             request.output_filter,
             None if remaining is None else time.monotonic() + remaining,
         )
@@ -58,23 +72,27 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             tensor_protos.encode(array, response.outputs[output])
         return response
 
-    @_answered
-    def GetModelMetadata(self, request, context):  # noqa: N802
-        """Answers the metadata field `signature_def`."""
+    @_with_status
+    def GetModelMetadata(  # noqa: N802
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Returns the metadata field `signature_def`."""
         return self._api.metadata(request.model_spec, request.metadata_field)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; reloading answers UNIMPLEMENTED.
+    """GetModelStatus; reloading returns UNIMPLEMENTED.
 
     Args:
-        api: `Api`.
+        api: answers the requests.
     """
 
-    def __init__(self, api):
+    def __init__(self, api: Api):
         self._api = api
 
-    @_answered
-    def GetModelStatus(self, request, context):  # noqa: N802
-        """Answers the states of one version or of all."""
+    @_with_status
+    def GetModelStatus(  # noqa: N802
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """Returns the states of one version or of all versions."""
         return self._api.status(request.model_spec)

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from serving import contract
-from serving.client import sync
+from serving.client import ROWS, sync
 from serving.commands import serve
-from serving.server import served, text_protos
+from serving.server import model_config, text_protos
 from serving.server.local_server import LocalServer
 from serving.server.server_options import METRICS
 
@@ -117,7 +117,7 @@ def test_both_start_it_alike():
 
 
 def test_same_model_and_port(flags):
-    models = served.read(FOLDER / "config" / "models.config")
+    models = model_config.read(FOLDER / "config" / "models.config")
     assert list(models) == [contract.MODEL_NAME]
     assert models[contract.MODEL_NAME].base_path == f"/models/{contract.MODEL_NAME}"
     assert models[contract.MODEL_NAME].policy.latest == 2
@@ -142,7 +142,7 @@ def test_mounts_of_the_compose_file(flags):
     local = (
         (FOLDER.parent / serve.MODEL_BASE_PATH).resolve().relative_to((FOLDER / source).resolve())
     )
-    base = served.read(FOLDER / "config" / "models.config")[contract.MODEL_NAME].base_path
+    base = model_config.read(FOLDER / "config" / "models.config")[contract.MODEL_NAME].base_path
     assert base == f"{inside}/{local}" and mode == "ro"
     source, inside, mode = config.split(":")
     assert mode == "ro"
@@ -193,7 +193,7 @@ def test_a_batch_holds_a_request_of_the_client():
     types = text_protos.message_types(BATCHING_PARAMETERS)
     path = FOLDER / "config" / "batching_parameters.txt"
     batching = text_protos.read(path, types["BatchingParameters"]())
-    assert batching.max_batch_size.value >= sync.ROWS
+    assert batching.max_batch_size.value >= ROWS
     assert batching.pad_variable_length_inputs
     for field in ("batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"):
         assert getattr(batching, field).value >= 1

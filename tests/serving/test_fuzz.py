@@ -13,7 +13,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from serving.server import requests, rest_json
-from serving.server.api import Api, refusals
+from serving.server.api import Api, as_request_errors
 from serving.server.limits import Limits
 from serving.server.prometheus_metrics import Metrics
 from tests.serving.test_local_server import predict_request, warm_request
@@ -123,9 +123,13 @@ def api(server):
 
 
 def answered(api, request):
-    with refusals("Predict"):
+    with as_request_errors("Predict"):
         answer = api.predict(
-            "grpc", request.model_spec, request.inputs, requests.tensor, request.output_filter
+            "grpc",
+            request.model_spec,
+            request.inputs,
+            requests.decode_tensor,
+            request.output_filter,
         )
     return answer
 
@@ -194,10 +198,12 @@ def test_bodies(api, share):
     @given(bodies())
     def run(raw_body):
         def ask():
-            with refusals("REST"):
+            with as_request_errors("REST"):
                 body = rest_json.Body(raw_body)
                 spec = predict_request(body.signature_name).model_spec
-                answer = api.predict("rest", spec, body.inputs, rest_json.array, body.output_filter)
+                answer = api.predict(
+                    "rest", spec, body.inputs, rest_json.decode_lists, body.output_filter
+                )
                 json.dumps(rest_json.answer(answer.outputs, body.in_rows))
                 return answer
 

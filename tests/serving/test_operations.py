@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from cmclrec_tf.errors import InputError
-from serving.client.sync import Client, ServingError
+from serving.client import Client, ServingError
 from serving.server import logs
 from serving.server.limits import Limits
 from serving.server.local_server import LocalServer
@@ -224,7 +224,12 @@ def test_expired_requests_are_not_run(running):
     request = warm_request()
     with pytest.raises(requests.RequestError) as caught:
         api.predict(
-            "grpc", request.model_spec, request.inputs, requests.tensor, (), time.monotonic() - 1
+            "grpc",
+            request.model_spec,
+            request.inputs,
+            requests.decode_tensor,
+            (),
+            time.monotonic() - 1,
         )
     assert caught.value.code == Code.DEADLINE_EXCEEDED
     assert b'status="DEADLINE_EXCEEDED"' in metrics.text()

@@ -177,7 +177,11 @@ def test_numbers_that_float32_does_not_hold():
     """They are infinite; the log of a server holds JSON alone, and so no warning."""
     info = meta_graph_pb2.TensorInfo(dtype=types_pb2.DT_FLOAT)
     info.tensor_shape.dim.add(size=-1)
-    assert rest_json.array("age", info, [1e308, -1e308, 2]).tolist() == [math.inf, -math.inf, 2]
+    assert rest_json.decode_lists("age", info, [1e308, -1e308, 2]).tolist() == [
+        math.inf,
+        -math.inf,
+        2,
+    ]
 
 
 def test_ids_of_other_alphabets(rest):

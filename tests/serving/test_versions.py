@@ -11,7 +11,7 @@ from cmclrec_tf.cli import CommandGroups
 from cmclrec_tf.errors import InputError
 from serving import versions
 from serving.commands import versions as command
-from serving.server import served
+from serving.server import model_config
 
 
 @pytest.fixture
@@ -174,17 +174,17 @@ class Root(CommandGroups):
 
 
 def run(base, *arguments):
-    given = ["versions", *map(str, arguments)]
+    command_line = ["versions", *map(str, arguments)]
     if base is not None:
-        given += ["--model_base_path", str(base)]
-    return CliRunner().invoke(Root(name="cmclrec"), given)
+        command_line += ["--model-base-path", str(base)]
+    return CliRunner().invoke(Root(name="cmclrec"), command_line)
 
 
 def test_commands(base):
     assert run(base, "list").output == "4  newest\n2\n1\n"
     done = run(base, "rollback")
     assert "Version 2 is the newest now." in done.output
-    assert f"undo with `cmclrec versions restore 4 --model_base_path {base}`" in done.output
+    assert f"undo with `cmclrec versions restore 4 --model-base-path {base}`" in done.output
     assert run(base, "list").output == "2  newest\n1\n4  rolled back\n3  rolled back\n"
     assert "Version 4 is back; the newest is 4." in run(base, "restore", 4).output
     assert run(base, "prune", "--keep", 1).output == "Removed: 1, 2.\n"
@@ -201,10 +201,10 @@ def test_labels(base, tmp_path):
     path = tmp_path / "models.config"
     path.write_text(f'model_config_list {{ config {{ name: "cmclrec" base_path: "{base}" }} }}')
     path.chmod(0o640)
-    more = ["--model_config_file", path]
+    more = ["--model-config-file", path]
     assert run(base, "label", "canary", 4, *more).exit_code == 0
     assert run(base, "label", "stable", 1, *more).exit_code == 0
-    assert served.read(path)["cmclrec"].labels == (("canary", 4), ("stable", 1))
+    assert model_config.read(path)["cmclrec"].labels == (("canary", 4), ("stable", 1))
     assert path.stat().st_mode & 0o777 == 0o640
     done = run(base, "label", "stable", 3, *more)
     assert done.exit_code == 2 and "a label names one of [1, 2, 4]" in done.output
@@ -212,6 +212,6 @@ def test_labels(base, tmp_path):
     assert run(None, "unlabel", "canary", *more).exit_code == 0
     done = run(None, "unlabel", "canary", *more)
     assert done.exit_code == 2 and "there are ['stable']" in done.output
-    assert served.read(path)["cmclrec"].labels == (("stable", 1),)
-    done = run(None, "unlabel", "stable", *more, "--model_name", "other")
+    assert model_config.read(path)["cmclrec"].labels == (("stable", 1),)
+    done = run(None, "unlabel", "stable", *more, "--model-name", "other")
     assert done.exit_code == 2 and "'other'" in done.output
