@@ -15,8 +15,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks.soak_models import LETTERS
 from serving import tensor_protos
-from serving.client.asynchronous import AsyncClient
-from serving.client.sync import Client, ServingError
+from serving.client import AsyncClient, Client, ServingError
 
 # A restart takes seconds; whoever waits that long gets an answer.
 PATIENCE = 90.0

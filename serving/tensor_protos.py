@@ -1,57 +1,62 @@
-"""TensorProtos to NumPy and back, checked before anything is allocated for them."""
+"""Converts TensorProtos to NumPy arrays and back, with bounds on what a message may allocate."""
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-# A shape is a few bytes; without a bound it could ask for all the memory there is.
-MOST_ELEMENTS = 2**22
-# A single value may stand for many elements, each of which is a copy in TensorFlow.
-MOST_REPEATED_BYTES = 2**26
+if TYPE_CHECKING:
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
+
+# A shape of a few bytes could otherwise request all of the memory.
+MAX_ELEMENTS = 2**22
+# One value may stand for many elements, and TensorFlow copies it for each of them.
+MAX_REPEATED_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """How a TensorFlow type travels.
+    """A TensorFlow type that the server accepts.
 
     Attributes:
-        name: of the type in messages.
-        dtype: its NumPy type.
-        field: the repeated field of TensorProto with its values.
+        name: name of the type in messages.
+        dtype: NumPy type.
+        field: repeated field of TensorProto that holds the values.
     """
 
     name: str
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     field: str
 
 
-# By DataType of types.proto.
+# Keys are the numbers of DataType in types.proto.
+FLOAT, STRING = 1, 7
 KINDS = {
-    1: Kind("float", np.dtype(np.float32), "float_val"),
+    FLOAT: Kind("float", np.dtype(np.float32), "float_val"),
     2: Kind("double", np.dtype(np.float64), "double_val"),
     3: Kind("int32", np.dtype(np.int32), "int_val"),
-    7: Kind("string", np.dtype(object), "string_val"),
+    STRING: Kind("string", np.dtype(object), "string_val"),
     9: Kind("int64", np.dtype(np.int64), "int64_val"),
     10: Kind("bool", np.dtype(np.bool_), "bool_val"),
 }
-STRING = 7
 
 
-def kind_name(code):
-    """A type's name in messages."""
+def kind_name(code: int) -> str:
+    """Returns the name of a type in messages."""
     return KINDS[code].name if code in KINDS else f"DataType {code}"
 
 
-def decode(proto):
-    """The array of a TensorProto; strings as an object array of bytes.
+def decode(proto: "TensorProto") -> NDArray[Any]:
+    """Returns the array of a TensorProto; strings as an object array of bytes.
 
-    As in TensorFlow, fewer values than elements repeat the last one, and none at all stand for
-    zeros or "".
+    As in TensorFlow, the last value is repeated if there are fewer values than elements; without
+    any value the elements are zeros or "".
 
     Raises:
-        ValueError: a type that is not served, no shape, too many elements, or values that do not
-            fit the shape.
+        ValueError: the type is not supported, the shape is missing, there are too many elements, or
+            the values do not fit the shape.
     """
     if proto.dtype not in KINDS:
         raise ValueError(f"DataType {proto.dtype}, served are {[k.name for k in KINDS.values()]}")
@@ -60,8 +65,8 @@ def decode(proto):
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         raise ValueError("the shape is unknown, every dimension must be given")
     count = math.prod(shape)
-    if count > MOST_ELEMENTS:
-        raise ValueError(f"shape {list(shape)}, at most {MOST_ELEMENTS} elements are served")
+    if count > MAX_ELEMENTS:
+        raise ValueError(f"shape {list(shape)}, at most {MAX_ELEMENTS} elements are served")
     if proto.tensor_content:
         if proto.dtype == STRING or len(proto.tensor_content) != count * kind.dtype.itemsize:
             raise ValueError(
@@ -74,7 +79,7 @@ def decode(proto):
         raise ValueError(f"{len(values)} values for shape {list(shape)}")
     if proto.dtype == STRING and values:
         repeated = (count - len(values)) * len(values[-1])
-        if repeated > MOST_REPEATED_BYTES:
+        if repeated > MAX_REPEATED_BYTES:
             raise ValueError(f"one value repeated for shape {list(shape)}, {repeated} bytes in all")
     array = np.full(
         count, (b"" if proto.dtype == STRING else 0) if not values else values[-1], kind.dtype
@@ -83,12 +88,12 @@ def decode(proto):
     return array.reshape(shape)
 
 
-def encode(array, proto) -> None:
+def encode(array: NDArray[Any], proto: "TensorProto") -> None:
     """Writes an array into an empty TensorProto, in typed fields as TensorFlow Serving does.
 
     Args:
-        array: of a type in `KINDS`; strings as an object array of bytes.
-        proto: the TensorProto.
+        array: array of a type in `KINDS`; strings as an object array of bytes.
+        proto: the TensorProto to fill.
     """
     proto.dtype = next(code for code, kind in KINDS.items() if kind.dtype == array.dtype)
     for size in array.shape:

@@ -7,7 +7,7 @@ from cmclrec_tf.errors import InputError
 from pipeline.commands.run_report import printable, texts
 from pipeline.datasets import titles
 from pipeline.storage.records import parse, profile, read
-from serving.client.sync import Client
+from serving.client import Client
 from serving.contract import MODEL_NAME
 from serving.server.local_server import LocalServer
 

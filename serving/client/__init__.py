@@ -1,4 +1,7 @@
-"""The gRPC client: `Client` for threads, `AsyncClient` for asyncio. Names load on first use."""
+"""Clients of a served model: `Client` for threads, `AsyncClient` for asyncio.
+
+The names load on first use, so that `import serving.client` is fast.
+"""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -9,7 +12,7 @@ if TYPE_CHECKING:
     from serving.client.sync import Client
     from serving.client.users import ROWS
 
-_HOMES = {
+_MODULES = {
     "AsyncClient": "asynchronous",
     "Client": "sync",
     "ROWS": "users",
@@ -20,11 +23,11 @@ _HOMES = {
 __all__ = ["ROWS", "AsyncClient", "Client", "Recommendations", "ServingError"]
 
 
-def __getattr__(name):
-    if name not in _HOMES:
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

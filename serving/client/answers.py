@@ -1,36 +1,60 @@
-"""What a client gives back: lists, or the error of a server that did not answer."""
+"""Defines what a client returns, `Recommendations`, and what it raises, `ServingError`."""
 
 import dataclasses
+
+import grpc
 
 from cmclrec_tf.errors import ReadableError
 
 
 class ServingError(ReadableError):
-    """A server that did not answer, or refused to; one line with target, reason and mend.
+    """A request failed: the server is unreachable, too slow, or refuses it.
+
+    Its message is one line with the target, the reason and the fix.
 
     Attributes:
-        code: `grpc.StatusCode`.
+        code: `grpc.StatusCode` of the failure.
+        message: the line.
+
+    Example:
+        >>> from serving.client import Client, ServingError
+        >>> with Client("127.0.0.1:8500", model_name="other") as client:
+        ...     try:
+        ...         client.recommend({"history": ["a"]})
+        ...     except ServingError as error:
+        ...         print(error.code.name)
+        NOT_FOUND
     """
 
-    def __init__(self, code, message):
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
         self.code, self.message = code, message
         super().__init__(message)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["ServingError"], tuple[grpc.StatusCode, str]]:
         return type(self), (self.code, self.message)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recommendations:
-    """One user's list, best first. Two are equal when their items and scores are.
+    """One user's list of items, best first.
+
+    Two lists are equal when their items and scores are.
 
     Attributes:
-        item_ids: of the items.
-        scores: one an item; comparable within one answer only.
-        version: of the model that answered.
-        signature: that answered, such as `warm`.
-        is_cold: whether the user was answered from user features alone; `serving_default` tells
-            what the model decided.
+        item_ids: ids of the recommended items.
+        scores: one score per item; comparable within this list only.
+        version: version of the model that answered.
+        signature: signature that answered, such as `warm`.
+        is_cold: True if the list comes from user features alone. With `serving_default` the model
+            decides this; with the other signatures it follows from the signature.
+
+    Example:
+        >>> from serving.client import Recommendations
+        >>> answer = Recommendations(("50", "181"), (7.5, 7.1), version=3, signature="warm")
+        >>> answer.item_ids[0]
+        '50'
+        >>> answer == Recommendations(("50", "181"), (7.5, 7.1), version=4)
+        True
     """
 
     item_ids: tuple[str, ...]

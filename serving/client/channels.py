@@ -1,17 +1,20 @@
-"""Connections to a server: retries and their budget, encryption, and what a failure means.
+"""Opens connections to a server, with retries and encryption, and explains failures.
 
-gRPC itself retries, by the service config below, so that both kinds of client do it alike:
+gRPC itself retries, as the service config below says, so both clients retry alike:
 
-- A server that cannot be reached is waited for until the deadline (`wait_for_ready`). Trying to
-  connect costs a dead server nothing, so no budget limits it.
-- A request that a server answers with UNAVAILABLE, that it cancels as it stops, or that dies with
-  its connection, is sent again at most four times, within the deadline and the budget: a token
-  goes with each such failure, a tenth comes back with each answer, and below half of the tokens
-  nothing is sent again.
+- While a server cannot be reached, gRPC waits for it until the deadline (`wait_for_ready`). Trying
+  to connect costs a dead server nothing, so no budget limits it.
+- A request is sent again if the server answers UNAVAILABLE, if the server cancels it while it
+  stops, or if its connection breaks. It is sent again at most four times, within the deadline and
+  a budget of tokens. Each such failure takes one token and each answer returns a tenth of one;
+  below half of the tokens nothing is sent again.
 """
 
 import json
 import pathlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -20,36 +23,39 @@ from cmclrec_tf.errors import InputError
 from serving.client.answers import ServingError
 from serving.contract import MESSAGE_BYTES
 
-# gRPC turns a longer one into a deadline in the past.
-MOST_SECONDS = 86_400
-# At the end of a deadline, to learn whether it was the connection that took so long.
+Channel: TypeAlias = Any
+"""A `grpc.Channel` or a `grpc.aio.Channel`; the methods of the latter return awaitables."""
+
+# gRPC turns a longer timeout into a deadline in the past.
+MAX_SECONDS = 86_400
+# At the end of a deadline, used to find out whether connecting took that long.
 _PROBE_SECONDS = 0.1
-# Half of them may be spent at once: as many requests as may be under way when a server dies.
+# Half of them can be spent at once: enough for all requests that run when a server dies.
 _TOKENS = 400
 _RETRY = {
     "maxAttempts": 5,
     "initialBackoff": "0.1s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    # A server that stops in good order cancels what it had accepted and not begun. What a caller
-    # cancels is over, and never comes here.
+    # A server that stops cancels the requests that it accepted and did not start. Requests that
+    # the caller cancels never reach the retry policy.
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
-_MENDS = {
+_FIXES = {
     grpc.StatusCode.UNAVAILABLE: "Start the server, or correct the target",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "Give a longer timeout, or send fewer users at once",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Set a longer timeout, or send fewer users at once",
     grpc.StatusCode.NOT_FOUND: "Correct the model name, or wait until the version is loaded",
     grpc.StatusCode.FAILED_PRECONDITION: "Serve a model that has the signature",
     grpc.StatusCode.UNIMPLEMENTED: "Point the target at TensorFlow Serving or at `cmclrec serve`",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "Send fewer users at once",
-    grpc.StatusCode.CANCELLED: "Ask again",
-    grpc.StatusCode.INTERNAL: "See what the server logged",
+    grpc.StatusCode.CANCELLED: "Send the request again",
+    grpc.StatusCode.INTERNAL: "See the server's log",
 }
 
 
-def options():
-    """The options of every channel."""
+def options() -> list[tuple[str, str | int]]:
+    """Returns the options of every channel."""
     config = {
         "methodConfig": [
             {"name": [{"service": name} for name in _SERVICES], "retryPolicy": _RETRY}
@@ -60,31 +66,33 @@ def options():
         ("grpc.service_config", json.dumps(config)),
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
-        # A request that does not fit into this buffer is not sent again.
+        # gRPC does not retry a request that exceeds this buffer.
         ("grpc.per_rpc_retry_buffer_size", MESSAGE_BYTES),
-        # A server that starts again is found within a second; gRPC's own are up to two minutes.
+        # Find a restarted server within a second; by default gRPC waits up to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
-        # Also what one attempt to connect may take, TLS included.
+        # This is also the time limit of one attempt to connect, TLS included.
         ("grpc.min_reconnect_backoff_ms", 5000),
     ]
 
 
-def open_channel(library, target, credentials):
-    """A channel of `grpc` or of `grpc.aio`.
+def open_channel(
+    library: ModuleType, target: str, credentials: grpc.ChannelCredentials | None
+) -> Channel:
+    """Opens a channel.
 
     Args:
-        library: one of the two modules.
+        library: the module `grpc` or `grpc.aio`.
         target: `host:port`.
-        credentials: `grpc.ChannelCredentials`; unencrypted when None.
+        credentials: `grpc.ChannelCredentials`; None means no encryption.
     """
     if credentials is None:
         return library.insecure_channel(target, options=options())
     return library.secure_channel(target, credentials, options=options())
 
 
-def methods(channel):
-    """{name: callable} of what a client asks over a channel of either library."""
+def methods(channel: Channel) -> dict[str, Callable[..., Any]]:
+    """Returns `{name: callable}` of the methods that clients use."""
     predictions = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     return {
         "Predict": predictions.Predict,
@@ -93,25 +101,25 @@ def methods(channel):
     }
 
 
-def probe(channel):
-    """A callable that fails with UNAVAILABLE, and why, when the server cannot be reached.
+def probe(channel: Channel) -> Callable[[], Any]:
+    """Returns a callable that fails with UNAVAILABLE and the reason if there is no connection.
 
-    It names a service outside of the retries; any other status means that there is a connection.
+    It calls a service without retries. Any other status means that there is a connection.
     """
-    ask = channel.unary_unary("/grpc.health.v1.Health/Check")
-    return lambda: ask(b"", timeout=_PROBE_SECONDS, wait_for_ready=False)
+    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    return lambda: check(b"", timeout=_PROBE_SECONDS, wait_for_ready=False)
 
 
-def request_seconds(timeout):
-    """What of a timeout is for the request, the rest being for a probe."""
+def request_seconds(timeout: float) -> float:
+    """Returns the part of a timeout that the request may use; a probe may use the rest."""
     return timeout - min(_PROBE_SECONDS, timeout / 10)
 
 
-def root_credentials(path):
-    """Credentials that trust the certificates of one file of PEM.
+def root_credentials(path: str | pathlib.Path) -> grpc.ChannelCredentials:
+    """Returns credentials that trust only the certificates in a PEM file.
 
     Raises:
-        InputError: a file that cannot be read or holds no certificate.
+        InputError: the file cannot be read or holds no certificate.
     """
     try:
         roots = pathlib.Path(path).read_bytes()
@@ -120,42 +128,44 @@ def root_credentials(path):
             path, f"it must be a readable file ({error.strerror})", "Correct the path."
         ) from error
     if b"-----BEGIN CERTIFICATE-----" not in roots:
-        raise InputError(path, "it must hold certificates in PEM", "Name the file of the roots.")
+        raise InputError(
+            path, "it must hold certificates in PEM", "Pass the file of the root certificates."
+        )
     return grpc.ssl_channel_credentials(root_certificates=roots)
 
 
-def checked_timeout(timeout):
-    """A timeout in seconds.
+def checked_timeout(timeout: float) -> float:
+    """Returns a timeout in seconds after checking it.
 
     Raises:
-        InputError: it is not above 0, or longer than a day.
+        InputError: it is not above 0, or it is longer than a day.
     """
-    if not 0 < timeout <= MOST_SECONDS:
+    if not 0 < timeout <= MAX_SECONDS:
         raise InputError(
-            f"timeout={timeout}", f"it must be in (0, {MOST_SECONDS}]", "Give it in seconds."
+            f"timeout={timeout}", f"it must be in (0, {MAX_SECONDS}]", "Give it in seconds."
         )
     return timeout
 
 
-def is_late(error):
-    """Whether a deadline passed, be it in waiting for the server or for its answer."""
-    return error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+def is_late(error: grpc.RpcError) -> bool:
+    """Whether the deadline passed, while waiting for the server or for its answer."""
+    return bool(error.code() == grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-def is_unreachable(error):
-    """Whether a probe failed for want of a connection."""
-    return error.code() == grpc.StatusCode.UNAVAILABLE
+def is_unreachable(error: grpc.RpcError) -> bool:
+    """Whether a probe failed because there is no connection."""
+    return bool(error.code() == grpc.StatusCode.UNAVAILABLE)
 
 
-def failure(target, what, error):
-    """The `ServingError` of a request that failed.
+def failure(target: str, name: str, error: grpc.RpcError) -> ServingError:
+    """Returns the `ServingError` of a failed request.
 
     Args:
-        target: that was asked.
-        what: was asked.
-        error: `grpc.RpcError` of the request or of a probe.
+        target: `host:port` of the server.
+        name: name of the request in the message.
+        error: error of the request or of a probe.
     """
     code = error.code()
     details = " ".join((error.details() or "no details").split()).rstrip(".")
-    mend = _MENDS.get(code, "Correct the request")
-    return ServingError(code, f"{target}: {what} failed, {code.name}: {details}. {mend}.")
+    fix = _FIXES.get(code, "Correct the request")
+    return ServingError(code, f"{target}: {name} failed, {code.name}: {details}. {fix}.")

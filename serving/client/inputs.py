@@ -1,197 +1,231 @@
-"""Histories and user features to the input arrays of a signature."""
+"""Converts histories and user features to the input arrays of a signature."""
 
-import collections.abc
-import functools
 import math
 import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, EXCLUDE, MULTI, NUMERIC
+from serving.tensor_protos import FLOAT, STRING
 
-_FLOAT, _STRING = 1, 7
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+ItemLists: TypeAlias = Iterable[Iterable[str | bytes]]
+Kinds: TypeAlias = dict[str, str | int]
+"""`{user feature: kind}`; a vector's kind is its length."""
+FeatureValue: TypeAlias = bytes | float | list[bytes] | list[float]
+InputArray: TypeAlias = NDArray[np.object_] | NDArray[np.float32]
 
 
-def kinds(signature):
-    """{user feature: kind, or the length of a vector} as the `cold` signature's inputs tell it.
+def feature_kinds(signature: "SignatureDef") -> Kinds:
+    """Returns the kinds of a model's user features, from the inputs of its `cold` signature.
 
     Args:
-        signature: its `SignatureDef`.
+        signature: `SignatureDef` of the signature.
 
     Raises:
-        InputError: an input of a dtype or rank that no kind has.
+        InputError: no kind has the dtype and the rank of an input.
     """
-    by_input = {(_STRING, 1): CATEGORICAL, (_STRING, 2): MULTI, (_FLOAT, 1): NUMERIC}
-    found = {}
+    kind_of = {(STRING, 1): CATEGORICAL, (STRING, 2): MULTI, (FLOAT, 1): NUMERIC}
+    kinds: Kinds = {}
     for name in sorted(set(signature.inputs) - {EXCLUDE}):
         info = signature.inputs[name]
         sizes = [dim.size for dim in info.tensor_shape.dim]
-        kind = by_input.get((info.dtype, len(sizes)))
-        if info.dtype == _FLOAT and len(sizes) == 2 and sizes[1] > 1:
+        kind: str | int | None = kind_of.get((info.dtype, len(sizes)))
+        if info.dtype == FLOAT and len(sizes) == 2 and sizes[1] > 1:
             kind = sizes[1]
         if kind is None:
             raise InputError(
                 f"input {name!r} of the cold signature",
                 "it must be string [B], string [B, ?], float [B] or float [B, n]",
-                "Ask a model that cmclrec exported.",
+                "Use a model that cmclrec exported.",
             )
-        found[name] = kind
-    return found
+        kinds[name] = kind
+    return kinds
 
 
-def padded(lists, what, count=None):
-    """Lists of item ids as an object array [B, W] of bytes, "" on the right, W at least 1.
+def padded(lists: ItemLists | None, name: str, count: int | None = None) -> NDArray[np.object_]:
+    """Returns lists of item ids as an array of bytes [B, N], padded with "" on the right.
 
     Args:
-        lists: one sequence of strings a user; None stands for `count` empty ones.
-        what: their name in messages.
-        count: how many there must be, when it is known.
+        lists: one list of strings per user; None stands for `count` empty lists.
+        name: name of the lists in error messages.
+        count: number of lists that there must be, if known.
 
     Raises:
-        InputError: another number of lists, or ids that are not strings.
+        InputError: the number of lists is another one, or ids are not strings.
     """
-    return rectangle(item_lists(lists, what, count))
+    return rectangle(item_lists(lists, name, count))
 
 
-def item_lists(lists, what, count=None, first=0):
-    """As `padded`, but a list of bytes a user; `first` is the number of the first user."""
-    lists = [()] * count if lists is None else list(lists)
-    if count is not None and len(lists) != count:
+def item_lists(lists: ItemLists | None, name: str, count: int | None = None) -> list[list[bytes]]:
+    """Returns lists of item ids as bytes; see `padded` for the arguments and errors."""
+    rows = [()] * (count or 0) if lists is None else list(lists)
+    if count is not None and len(rows) != count:
         raise InputError(
-            f"{len(lists)} lists to {what}", f"there are {count} users", "Give one list a user."
+            f"{len(rows)} lists to {name}", f"there are {count} users", "Pass one list per user."
         )
-    rows = []
-    for row, items in enumerate(lists, first):
-        is_list = isinstance(items, collections.abc.Iterable)
-        is_list = is_list and not isinstance(items, (str, bytes, collections.abc.Mapping))
-        items = list(items) if is_list else []
-        if not is_list or not all(isinstance(item, (str, bytes)) for item in items):
-            raise InputError(
-                f"{what} of user {row}", "it must be a list of strings", "Give item ids as strings."
-            )
-        rows.append([_bytes(item) for item in items])
-    return rows
+    return [item_list(items, name, number) for number, items in enumerate(rows)]
 
 
-def cold_inputs(users, known):
-    """User features as the input arrays of the `cold` signature, without `exclude`.
+def item_list(items: Iterable[str | bytes], name: str, number: int) -> list[bytes]:
+    """Returns a list of item ids as bytes.
 
     Args:
-        users: `{feature: value}` a user; what is absent, None or empty counts as missing.
-        known: `{feature: kind}`, as `kinds` gives it.
-
-    Returns:
-        Per feature an object array [B] or [B, W] of bytes, or float32 [B] or [B, n].
+        items: ids of one user.
+        name: name of the list in error messages.
+        number: number of the user in error messages.
 
     Raises:
-        InputError: a feature that the model does not know, or a value of another kind. The value
-            itself is never named.
+        InputError: `items` is not a list of strings.
     """
-    return feature_arrays(read_features(users, known), known)
+    is_list = isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping))
+    ids = list(items) if is_list else []
+    if not is_list or not all(isinstance(item, (str, bytes)) for item in ids):
+        raise InputError(
+            f"{name} of user {number}", "it must be a list of strings", "Pass item ids as strings."
+        )
+    return [_encoded(item) for item in ids]
 
 
-def read_features(users, known, first=0):
-    """`{feature: value}` a user, every known feature in it; otherwise as `cold_inputs`.
+def cold_inputs(users: Iterable[Mapping[str, Any]], kinds: Kinds) -> dict[str, InputArray]:
+    """Returns user features as the input arrays of the `cold` signature, `exclude` left out.
+
+    Args:
+        users: `{feature: value}` for each user. A value that is absent, None or empty is missing.
+        kinds: kinds of the model's user features, as `feature_kinds` returns them.
 
     Returns:
-        Bytes (categorical), a list of bytes (multi), a number or a list of n numbers; what is
-        missing is b"", [], NaN or n NaN.
+        For each feature an array of bytes [B] or [B, N], or float32 [B] or [B, n].
+
+    Raises:
+        InputError: the model has no such feature, or its value is of another kind. The message
+            never quotes the value.
     """
-    rows = []
-    for row, user in enumerate(users, first):
-        unknown = sorted(str(name) for name in set(user) - set(known))
-        if unknown:
-            raise InputError(
-                f"user feature {unknown[0]!r} of user {row}",
-                f"the model knows {sorted(known)}",
-                "Correct the name or leave it out.",
-            )
-        rows.append(
-            {name: _read(_reader(kind), user.get(name), name, row) for name, kind in known.items()}
+    return feature_arrays([feature_values(user, kinds, i) for i, user in enumerate(users)], kinds)
+
+
+def feature_values(
+    features: Mapping[str, Any], kinds: Kinds, number: int
+) -> dict[str, FeatureValue]:
+    """Returns one user's features, converted: one value for each of the model's features.
+
+    Args:
+        features: the features as the caller passed them.
+        kinds: as in `cold_inputs`.
+        number: number of the user in error messages.
+
+    Returns:
+        Bytes (categorical), a list of bytes (multi), a number or a list of n numbers. The values
+        b"", [], NaN and n times NaN stand for a missing feature.
+
+    Raises:
+        InputError: as `cold_inputs` does.
+    """
+    unknown = sorted(str(name) for name in set(features) - set(kinds))
+    if unknown:
+        raise InputError(
+            f"user feature {unknown[0]!r} of user {number}",
+            f"the model knows {sorted(kinds)}",
+            "Correct the name or leave it out.",
         )
-    return rows
+    values = {}
+    for name, kind in kinds.items():
+        value = features.get(name)
+        try:
+            values[name] = _converted(value, kind)
+        except _WrongKindError as error:
+            raise InputError(
+                f"user feature {name!r} of user {number} (a {type(value).__name__})",
+                str(error),
+                "Correct the value.",
+            ) from None
+    return values
 
 
-def feature_arrays(rows, known):
-    """What `read_features` returned, as the input arrays of the `cold` signature."""
-    inputs = {}
-    for name, kind in known.items():
+def feature_arrays(rows: Sequence[Mapping[str, Any]], kinds: Kinds) -> dict[str, InputArray]:
+    """Returns the rows that `feature_values` returned as the input arrays of `cold`."""
+    arrays: dict[str, InputArray] = {}
+    for name, kind in kinds.items():
         values = [row[name] for row in rows]
         if kind == MULTI:
-            inputs[name] = rectangle(values)
+            arrays[name] = rectangle(values)
         else:
-            inputs[name] = np.array(values, object if kind == CATEGORICAL else np.float32)
-    return inputs
+            arrays[name] = np.array(values, object if kind == CATEGORICAL else np.float32)
+    return arrays
 
 
-def _reader(kind):
-    vector = functools.partial(_vector, length=kind)
-    return {CATEGORICAL: _category, MULTI: _categories, NUMERIC: _number}.get(kind, vector)
+def is_present(value: FeatureValue) -> bool:
+    """Whether a value that `feature_values` returned is not missing."""
+    values = value if isinstance(value, list) else [value]
+    return any(not math.isnan(v) if isinstance(v, float) else bool(v) for v in values)
 
 
-class _MisfitError(Exception):
-    """A value of another kind; says the rule."""
+def rectangle(rows: Sequence[Sequence[bytes]]) -> NDArray[np.object_]:
+    """Returns lists of bytes as an array [B, N], padded with "" on the right; N is at least 1."""
+    array = np.full((len(rows), max([1, *map(len, rows)])), b"", object)
+    for row, values in enumerate(rows):
+        array[row, : len(values)] = values
+    return array
 
 
-def _read(read, value, name, row):
-    try:
-        return read(value)
-    except _MisfitError as error:
-        found = type(value).__name__
-        raise InputError(
-            f"user feature {name!r} of user {row} (a {found})", str(error), "Correct the value."
-        ) from None
+class _WrongKindError(Exception):
+    """A value is of another kind; the message is the rule that it breaks."""
 
 
-def _category(value):
+def _converted(value: Any, kind: str | int) -> FeatureValue:
+    if isinstance(kind, int):
+        return _vector(value, kind)
+    if kind == NUMERIC:
+        return _number(value)
+    return _categories(value) if kind == MULTI else _category(value)
+
+
+def _category(value: Any) -> bytes:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return b""
     if isinstance(value, (str, bytes)):
-        return _bytes(value)
-    # Ids are often numbers in the caller's tables; their tokens are strings.
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return _encoded(value)
+    # Ids are often integers in the caller's tables; the vocabulary holds strings.
+    if not isinstance(value, bool) and isinstance(value, numbers.Integral):
         return str(int(value)).encode()
-    raise _MisfitError("it must be one string")
+    raise _WrongKindError("it must be one string")
 
 
-def _categories(value):
+def _categories(value: Any) -> list[bytes]:
     if value is None:
         return []
     if isinstance(value, (str, bytes, numbers.Real)):
         value = [value]
     if not isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        raise _MisfitError("it must be a list of strings")
+        raise _WrongKindError("it must be a list of strings")
     return [token for token in map(_category, value) if token]
 
 
-def _number(value):
+def _number(value: Any) -> float:
     if value is None or (isinstance(value, str) and not value.strip()):
         return math.nan
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise _MisfitError("it must be a number") from None
+        raise _WrongKindError("it must be a number") from None
     if abs(number) > float(np.finfo(np.float32).max):
-        raise _MisfitError("it must be a number that a float32 holds")
+        raise _WrongKindError("it must be a number that a float32 can hold")
     return number
 
 
-def _vector(value, length):
+def _vector(value: Any, length: int) -> list[float]:
     if value is None or (isinstance(value, str) and not value.strip()):
         return [math.nan] * length
     if not isinstance(value, (list, tuple, np.ndarray)) or len(value) not in (0, length):
-        raise _MisfitError(f"it must be a list of {length} numbers")
+        raise _WrongKindError(f"it must be a list of {length} numbers")
     return [_number(number) for number in value] or [math.nan] * length
 
 
-def _bytes(value):
+def _encoded(value: str | bytes) -> bytes:
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-
-
-def rectangle(rows):
-    """Lists of bytes as an object array [B, W], "" on the right, W at least 1."""
-    array = np.full((len(rows), max([1, *map(len, rows)])), b"", object)
-    for row, values in enumerate(rows):
-        array[row, : len(values)] = values
-    return array

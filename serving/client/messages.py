@@ -1,6 +1,8 @@
-"""Requests made and answers read, without a connection; what every client says to a server."""
+"""Builds the messages that clients send to a server and reads the responses."""
 
 import dataclasses
+from collections.abc import Collection
+from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import Message
 from tensorflow_serving.apis import (
@@ -12,44 +14,55 @@ from tensorflow_serving.apis import (
 from cmclrec_tf.errors import InputError
 from serving import tensor_protos
 from serving.client.answers import Recommendations
+from serving.client.inputs import InputArray
+from serving.client.users import Batch
 from serving.contract import COLD, IS_COLD, ITEM_IDS, SCORES, SERVING_DEFAULT, WARM
 
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+_Request: TypeAlias = (
+    predict_pb2.PredictRequest
+    | get_model_metadata_pb2.GetModelMetadataRequest
+    | get_model_status_pb2.GetModelStatusRequest
+)
 _LISTS = (ITEM_IDS, SCORES)
-_MOST_VERSION = 2**63 - 1
+_MAX_VERSION = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One request of a server.
+    """One request to a server.
 
     Attributes:
-        what: is asked, in messages.
-        method: of TensorFlow Serving's services.
-        request: its message.
+        name: name of the request in error messages.
+        method: method of TensorFlow Serving's gRPC services.
+        request: message to send.
     """
 
-    what: str
+    name: str
     method: str
     request: Message
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The model that a client asks.
+    """The model that a client uses.
 
     Attributes:
-        name: that it is served under.
-        version, label: one of them pins a version; the server chooses when both are None.
+        name: name under which the model is served.
+        version, label: number or label of the version to use. The server chooses the version when
+            both are None.
 
     Raises:
-        InputError: a version and a label, or a version that is no number of a version.
+        InputError: both a version and a label, or a version that is not a version number.
     """
 
     name: str
     version: int | None = None
     label: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.version is not None and self.label:
             raise InputError(
                 f"version {self.version} and label {self.label!r}",
@@ -57,89 +70,101 @@ class Model:
                 "Leave one out.",
             )
         is_number = isinstance(self.version, int) and not isinstance(self.version, bool)
-        if self.version is not None and not (is_number and 0 <= self.version <= _MOST_VERSION):
+        if self.version is not None and not (is_number and 0 <= self.version <= _MAX_VERSION):
             raise InputError(
                 f"version={self.version!r}", "it must be a whole number from 0", "Correct it."
             )
 
-    def predict(self, signature, inputs):
-        """Asks a signature for lists.
+    def predict(self, signature: str, inputs: dict[str, InputArray]) -> Call:
+        """Returns the call that runs a signature.
 
         Args:
-            signature: its name.
-            inputs: `{name: array}`, strings as object arrays of bytes.
+            signature: name of the signature.
+            inputs: `{name: array}`; strings are object arrays of bytes.
         """
-        wanted = [*_LISTS, IS_COLD] if signature == SERVING_DEFAULT else _LISTS
-        request = predict_pb2.PredictRequest(output_filter=wanted)
+        outputs = [*_LISTS, IS_COLD] if signature == SERVING_DEFAULT else _LISTS
+        request = predict_pb2.PredictRequest(output_filter=outputs)
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             tensor_protos.encode(array, request.inputs[name])
         return self._call(signature, "Predict", request)
 
-    def metadata(self):
-        """Asks for the signatures."""
+    def metadata(self) -> Call:
+        """Returns the call that requests the signatures."""
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         return self._call("metadata", "GetModelMetadata", request)
 
-    def status(self):
-        """Asks for the versions and their states."""
+    def status(self) -> Call:
+        """Returns the call that requests the states of the versions."""
         request = get_model_status_pb2.GetModelStatusRequest()
         return self._call("status", "GetModelStatus", request)
 
-    def _call(self, what, method, request):
+    def _call(self, name: str, method: str, request: _Request) -> Call:
         request.model_spec.name = self.name
         if self.version is not None:
             request.model_spec.version.value = self.version
         elif self.label:
             request.model_spec.version_label = self.label
-        return Call(what, method, request)
+        return Call(name, method, request)
 
 
-def recommendations(response, signature, k, excluded):
-    """The lists of a `PredictResponse`.
+def recommendations(
+    batch: Batch, k: int | None, response: predict_pb2.PredictResponse
+) -> list[Recommendations]:
+    """Returns the lists in a `PredictResponse`, one per user of a batch.
+
+    `serving_default` has no input for items to exclude, so they are removed from its lists here.
 
     Args:
-        response: the answer.
-        signature: that was asked.
-        k: length of the lists; None leaves them as they are.
-        excluded: one collection of item ids (bytes) a row, left out before the lists are cut.
+        batch: the users of the request.
+        k: length to which the lists are cut; None leaves them as they are.
+        response: the server's response.
 
     Raises:
-        ValueError: an answer of other rows or tensors than were asked for.
+        ValueError: the response has other rows or tensors than the request asks for.
     """
     ids, scores = (tensor_protos.decode(response.outputs[name]).tolist() for name in _LISTS)
-    known = {WARM: False, COLD: True}.get(signature)
-    is_cold = [known] * len(ids)
-    if signature == SERVING_DEFAULT:
+    if batch.signature == SERVING_DEFAULT:
         is_cold = tensor_protos.decode(response.outputs[IS_COLD]).tolist()
+    else:
+        is_cold = [{WARM: False, COLD: True}[batch.signature]] * len(ids)
     spec = response.model_spec
     version = spec.version.value if spec.HasField("version") else None
     return [
-        Recommendations(*_cut(row, values, k, hidden), version, signature, cold)
-        for row, values, cold, hidden in zip(ids, scores, is_cold, excluded, strict=True)
+        Recommendations(
+            *_cut(items, values, k, user.exclude if batch.signature == SERVING_DEFAULT else ()),
+            version,
+            batch.signature,
+            cold,
+        )
+        for user, items, values, cold in zip(batch.users, ids, scores, is_cold, strict=True)
     ]
 
 
-def _cut(ids, scores, k, hidden):
-    """One row without the "" at its end and what is hidden, as long as the caller wants it."""
-    kept = [pair for pair in zip(ids, scores, strict=True) if pair[0] and pair[0] not in hidden]
-    names = tuple(item.decode("utf-8", "surrogateescape") for item, _ in kept[:k])
-    return names, tuple(score for _, score in kept[:k])
+def _cut(
+    ids: list[bytes], scores: list[float], k: int | None, excluded: Collection[bytes]
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Returns the first k ids and scores of a row, without padding and excluded items."""
+    pairs = [pair for pair in zip(ids, scores, strict=True) if pair[0] and pair[0] not in excluded]
+    names = tuple(item.decode("utf-8", "surrogateescape") for item, _ in pairs[:k])
+    return names, tuple(score for _, score in pairs[:k])
 
 
-def signatures(response):
-    """{signature: SignatureDef} of a `GetModelMetadataResponse`.
+def signatures(
+    response: get_model_metadata_pb2.GetModelMetadataResponse,
+) -> dict[str, "SignatureDef"]:
+    """Returns `{signature: SignatureDef}` from a `GetModelMetadataResponse`.
 
     Raises:
-        ValueError: there is none in it.
+        ValueError: the response holds no signatures.
     """
-    found = get_model_metadata_pb2.SignatureDefMap()
-    if not response.metadata["signature_def"].Unpack(found):
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    if not response.metadata["signature_def"].Unpack(definitions):
         raise ValueError("no signatures")
-    return dict(found.signature_def)
+    return dict(definitions.signature_def)
 
 
-def states(response):
-    """{version: state} of a `GetModelStatusResponse`."""
+def states(response: get_model_status_pb2.GetModelStatusResponse) -> dict[int, str]:
+    """Returns `{version: state}` from a `GetModelStatusResponse`."""
     name = get_model_status_pb2.ModelVersionStatus.State.Name
     return {status.version: name(status.state) for status in response.model_version_status}

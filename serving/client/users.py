@@ -1,8 +1,8 @@
-"""Users as callers describe them, to the inputs of the signature that answers each of them."""
+"""Groups users into batches, each for the signature that fits what is known of its users."""
 
-import collections.abc
 import dataclasses
-import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from tensorflow.core.example import example_pb2
@@ -10,136 +10,186 @@ from tensorflow.core.example import example_pb2
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, EXAMPLES, EXCLUDE, HISTORY, MULTI
 from serving.client import inputs
+from serving.client.inputs import InputArray, ItemLists, Kinds
 from serving.contract import COLD, SERVING_DEFAULT, WARM
 
 ROWS = 256
-# Of one padded input, far below what a server takes.
-_MOST_ELEMENTS = 2**20
+"""Largest number of users in one request."""
+# Most elements of one padded input, far below what a server accepts.
+_MAX_ELEMENTS = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class User:
-    """One user, read and checked.
+    """One user of a call, made by `from_mappings`, `warm` or `cold`.
 
     Attributes:
-        signature: that is asked.
+        signature: signature to request; None means that `resolved` chooses it.
         history, exclude: item ids as bytes.
-        features: `{feature: value}`, as `inputs.read_features` gives them.
+        features: user features, as the caller passed them; `resolved` converts them.
+        number: number of the user in error messages.
+    """
+
+    signature: str | None
+    history: list[bytes] = dataclasses.field(default_factory=list, repr=False)
+    exclude: list[bytes] = dataclasses.field(default_factory=list, repr=False)
+    features: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    number: int = 0
+
+    @property
+    def needs_kinds(self) -> bool:
+        """Whether a request for this user depends on the model's user features."""
+        return self.signature != WARM and (bool(self.features) or not any(self.history))
+
+    @property
+    def width(self) -> tuple[int, int]:
+        """Columns of the padded inputs that the user fills; similar users share a batch."""
+        if self.signature == SERVING_DEFAULT:
+            return 0, 0  # a serialized record needs no padding
+        lists = (len(value) for value in self.features.values() if isinstance(value, list))
+        return max(len(self.history), *lists, 0, 0), len(self.exclude)
+
+    def resolved(self, kinds: Kinds) -> "User":
+        """Returns the user with converted features and a signature.
+
+        `warm` answers users with a history only, `cold` users with user features or nothing. For
+        users with both, the model decides: they are sent to `serving_default`.
+
+        Args:
+            kinds: kinds of the model's user features, as `inputs.feature_kinds` returns them.
+
+        Raises:
+            InputError: the model has no such feature, or its value is of another kind.
+        """
+        features = inputs.feature_values(self.features, kinds, self.number)
+        signature = self.signature
+        if signature is None and not any(self.history):
+            signature = COLD
+        elif signature is None:
+            has_features = any(map(inputs.is_present, features.values()))
+            signature = SERVING_DEFAULT if has_features else WARM
+        features = {} if signature == WARM else features
+        return dataclasses.replace(self, signature=signature, features=features)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """The users of one request.
+
+    Attributes:
+        signature: signature to request.
+        places: places of the users in the list that `batches` received.
+        users: the users.
     """
 
     signature: str
-    history: list[bytes] = dataclasses.field(default_factory=list, repr=False)
-    exclude: list[bytes] = dataclasses.field(default_factory=list, repr=False)
-    features: dict = dataclasses.field(default_factory=dict, repr=False)
+    places: list[int]
+    users: list[User]
 
-    @property
-    def width(self):
-        """Columns that the user needs in the padded inputs; users of equal widths go together."""
+    def inputs(self, kinds: Kinds) -> dict[str, InputArray]:
+        """Returns the input arrays of the signature, by name."""
         if self.signature == SERVING_DEFAULT:
-            return 0, 0  # a record has no padding
-        several = (len(value) for value in self.features.values() if isinstance(value, list))
-        return max(len(self.history), *several, 0, 0), len(self.exclude)
+            return {EXAMPLES: np.array([record(user, kinds) for user in self.users], object)}
+        exclude = inputs.rectangle([user.exclude for user in self.users])
+        if self.signature == WARM:
+            return {HISTORY: inputs.rectangle([u.history for u in self.users]), EXCLUDE: exclude}
+        features = inputs.feature_arrays([user.features for user in self.users], kinds)
+        return {**features, EXCLUDE: exclude}
 
 
-def split(users, first=0):
-    """Users as three lists: histories, items to exclude, and `{user feature: value}`.
-
-    Args:
-        users: mappings, any of `history`, `exclude` and user features.
-        first: number of the first user in messages.
-
-    Raises:
-        InputError: a user that is no mapping, or ids that are not strings.
-    """
-    for row, user in enumerate(users, first):
-        if not isinstance(user, collections.abc.Mapping):
-            raise InputError(
-                f"user {row} (a {type(user).__name__})",
-                "a user is a mapping of history, exclude and user features",
-                "Give one mapping a user.",
-            )
-    lists = {}
-    for name in (HISTORY, EXCLUDE):
-        values = [user.get(name) for user in users]
-        values = [() if value is None else value for value in values]
-        lists[name] = inputs.item_lists(values, name, first=first)
-    features = [{name: user[name] for name in user if name not in lists} for user in users]
-    return lists[HISTORY], lists[EXCLUDE], features
-
-
-def need_features(histories, features):
-    """Whether some of the users cannot be asked for without the model's user features."""
-    pairs = zip(histories, features, strict=True)
-    return any(given or not any(history) for history, given in pairs)
-
-
-def read(histories, exclude, features, known, first=0):
-    """What `split` returned, each user with the signature that fits what is known of it.
-
-    `warm` answers who has a history only, `cold` who has user features or nothing, and the model
-    itself decides in `serving_default` about who has both.
+def from_mappings(mappings: Iterable[Mapping[str, Any]], first: int = 0) -> list[User]:
+    """Returns the users that mappings with `history`, `exclude` and user features describe.
 
     Args:
-        known: `{feature: kind}`, as `inputs.kinds` gives it.
+        mappings: one mapping per user; every key is optional.
+        first: number of the first user in error messages.
 
     Raises:
-        InputError: a feature that the model does not know, or a value of another kind.
+        InputError: a user is not a mapping, or its ids are not strings.
     """
-    found = []
-    rows = zip(histories, exclude, inputs.read_features(features, known, first), strict=True)
-    for history, hidden, values in rows:
-        given = any(map(_is_given, values.values()))
-        signature = (SERVING_DEFAULT if given else WARM) if any(history) else COLD
-        found.append(User(signature, history, hidden, values if signature != WARM else {}))
-    return found
+    people = []
+    for number, mapping in enumerate(mappings, first):
+        _check_mapping(mapping, number)
+        lists = {name: mapping.get(name) for name in (HISTORY, EXCLUDE)}
+        history, exclude = (
+            [] if items is None else inputs.item_list(items, name, number)
+            for name, items in lists.items()
+        )
+        features = {name: value for name, value in mapping.items() if name not in lists}
+        people.append(User(None, history, exclude, features, number))
+    return people
 
 
-def parts(users):
-    """Cuts users into requests of at most ROWS, similar ones together so that padding is little.
+def warm(histories: ItemLists, exclude: ItemLists | None) -> list[User]:
+    """Returns users for the `warm` signature.
 
-    Returns:
-        Pairs of a signature and the places of its users in `users`.
+    Raises:
+        InputError: ids are not strings, or the numbers of lists differ.
     """
-    cut = []
+    rows = inputs.item_lists(histories, HISTORY)
+    excluded = inputs.item_lists(exclude, EXCLUDE, len(rows))
+    return [User(WARM, *lists) for lists in zip(rows, excluded, strict=True)]
+
+
+def cold(features: Iterable[Mapping[str, Any]], exclude: ItemLists | None) -> list[User]:
+    """Returns users for the `cold` signature.
+
+    Raises:
+        InputError: a user is not a mapping, ids are not strings, or the numbers of users and lists
+            differ.
+    """
+    rows = list(features)
+    excluded = inputs.item_lists(exclude, EXCLUDE, len(rows))
+    people = []
+    for number, (row, items) in enumerate(zip(rows, excluded, strict=True)):
+        _check_mapping(row, number)
+        people.append(User(COLD, [], items, row, number))
+    return people
+
+
+def batches(users: list[User]) -> list[Batch]:
+    """Divides users into batches of at most ROWS.
+
+    Users of similar width share a batch, so that little padding is sent.
+
+    Args:
+        users: resolved users.
+    """
+    result = []
     for signature in (WARM, COLD, SERVING_DEFAULT):
-        places = [i for i, user in enumerate(users) if user.signature == signature]
-        part = []
-        for place in sorted(places, key=lambda i: users[i].width):
-            widest = max(*users[place].width, 1)
-            if len(part) == ROWS or (part and (len(part) + 1) * widest > _MOST_ELEMENTS):
-                cut.append((signature, part))
+        places = [place for place, user in enumerate(users) if user.signature == signature]
+        part: list[int] = []
+        for place in sorted(places, key=lambda place: users[place].width):
+            elements = (len(part) + 1) * max(*users[place].width, 1)
+            if len(part) == ROWS or (part and elements > _MAX_ELEMENTS):
+                result.append(Batch(signature, part, [users[i] for i in part]))
                 part = []
             part.append(place)
         if part:
-            cut.append((signature, part))
-    return cut
+            result.append(Batch(signature, part, [users[i] for i in part]))
+    return result
 
 
-def signature_inputs(signature, users, known):
-    """{input: array} of a signature for its users."""
-    if signature == SERVING_DEFAULT:
-        return {EXAMPLES: np.array([record(user, known) for user in users], object)}
-    exclude = {EXCLUDE: inputs.rectangle([user.exclude for user in users])}
-    if signature == WARM:
-        return {HISTORY: inputs.rectangle([user.history for user in users]), **exclude}
-    return {**inputs.feature_arrays([user.features for user in users], known), **exclude}
-
-
-def record(user, known):
-    """A serialized user record, with what is given only."""
+def record(user: User, kinds: Kinds) -> bytes:
+    """Returns the serialized record of a resolved user, without the features that are missing."""
     example = example_pb2.Example()
     fields = example.features.feature
     fields[HISTORY].bytes_list.value.extend(user.history)
     for name, value in user.features.items():
-        if not _is_given(value):
+        if not inputs.is_present(value):
             continue
         values = value if isinstance(value, list) else [value]
-        is_text = known[name] in (CATEGORICAL, MULTI)
-        kind = fields[name].bytes_list if is_text else fields[name].float_list
-        kind.value.extend(values)
-    return example.SerializeToString(deterministic=True)
+        is_text = kinds[name] in (CATEGORICAL, MULTI)
+        field = fields[name].bytes_list if is_text else fields[name].float_list
+        field.value.extend(values)
+    serialized: bytes = example.SerializeToString(deterministic=True)
+    return serialized
 
 
-def _is_given(value):
-    values = value if isinstance(value, list) else [value]
-    return any(not math.isnan(v) if isinstance(v, float) else bool(v) for v in values)
+def _check_mapping(user: object, number: int) -> None:
+    if not isinstance(user, Mapping):
+        raise InputError(
+            f"user {number} (a {type(user).__name__})",
+            "it must be a mapping of history, exclude and user features",
+            "Pass one mapping per user.",
+        )

@@ -1,11 +1,18 @@
-"""`cmclrec index ...`: how much of the exact lists an index finds, and how fast."""
+"""Implements `cmclrec index`, which measures the recall and the speed of a retrieval index."""
 
 import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmclrec_tf.errors import InputError
 from serving.contract import EMBEDDING, USER_EMBEDDING, WARMUP_FILE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from serving.c_api.session import SavedModelSession
+    from serving.retrieval import Index
 
 _BATCH, _SECONDS = 64, 2.0
 
@@ -17,30 +24,45 @@ _BATCH, _SECONDS = 64, 2.0
     type=click.Choice(["brute_force", "streaming", "scann"]),
     default="scann",
     show_default=True,
+    help="Kind of index to build.",
 )
 @click.option(
-    "-k", type=click.IntRange(min=1), default=100, show_default=True, help="Items of a list."
+    "-k",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Number of items per list.",
 )
 @click.option(
     "--users",
     type=click.Path(),
     help="TFRecord file (or .gz) of user records; by default the version's warmup requests.",
 )
-@click.option("--queries", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option(
+    "--queries",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Largest number of users to search for.",
+)
 @click.option(
     "--random-items",
     type=click.IntRange(min=1),
-    help="Grow the item table to this many items by noisy copies, for a trial of size.",
+    help="Grow the item table to this size with noisy copies, to measure large tables.",
 )
-def index(folder, kind, k, users, queries, random_items) -> None:
-    """Build an index over an exported version; print its recall against exact and its speed.
+def index(
+    folder: str, kind: str, k: int, users: str | None, queries: int, random_items: int | None
+) -> None:
+    """Build an index over an exported version and measure it.
+
+    Prints the recall against exact search, the build time and the queries per second.
 
     \b
-    cmclrec index var/serving/1 --kind scann -k 100
+    cmclrec index var/serving/cmclrec/1 --kind scann -k 100
     """
     from serving import retrieval
 
-    # Before anything else imports TensorFlow.
+    # This must come before anything else imports TensorFlow.
     retrieval.load_layers(kind)
     from serving.c_api.session import SavedModelSession
     from serving.export import item_table
@@ -62,37 +84,37 @@ def index(folder, kind, k, users, queries, random_items) -> None:
         click.echo(f"{name}: {_speed(searched, embeddings):.0f} queries/s, {_BATCH} at once")
 
 
-def _records(folder, users, limit):
-    """Serialized user records, and where they are from."""
+def _records(folder: str, users: str | None, limit: int) -> tuple[list[bytes], str]:
+    """Returns serialized user records and where they come from."""
     import pathlib
 
     import tensorflow as tf
 
     path = pathlib.Path(users or pathlib.Path(folder) / WARMUP_FILE)
     if not path.is_file():
-        raise InputError(path, "it must be a TFRecord file", "Give one by --users.")
+        raise InputError(path, "it must be a TFRecord file", "Pass one with --users.")
     try:
-        packed = "GZIP" if path.suffix == ".gz" else ""
-        read = list(tf.data.TFRecordDataset(str(path), packed).as_numpy_iterator())
+        compression = "GZIP" if path.suffix == ".gz" else ""
+        records = list(tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator())
     except tf.errors.DataLossError as error:
         raise InputError(path, "it must be a TFRecord file", "Write it again.") from error
     if not users:
-        from tensorflow_serving.apis import prediction_log_pb2
+        from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-        logs = (prediction_log_pb2.PredictionLog.FromString(x).predict_log.request for x in read)
-        read = [
+        logs = (PredictionLog.FromString(record).predict_log.request for record in records)
+        records = [
             record
             for log in logs
             if log.model_spec.signature_name == USER_EMBEDDING
             for record in tf.make_ndarray(log.inputs["examples"])
         ]
-        read = list(dict.fromkeys(read))
-    if not read:
-        raise InputError(path, "it must hold user records", "Give others by --users.")
-    return read[:limit], f"{path}" if users else "warmup requests, each once"
+        records = list(dict.fromkeys(records))
+    if not records:
+        raise InputError(path, "it must hold user records", "Pass other records with --users.")
+    return records[:limit], f"{path}" if users else "warmup requests, each once"
 
 
-def _embeddings(session, records):
+def _embeddings(session: "SavedModelSession", records: list[bytes]) -> "NDArray[Any]":
     import numpy as np
 
     parts = [records[i : i + _BATCH] for i in range(0, len(records), _BATCH)]
@@ -100,14 +122,14 @@ def _embeddings(session, records):
     return np.concatenate([run(part)[EMBEDDING] for part in parts])
 
 
-def _speed(searched, embeddings):
-    """Queries a second, over a few seconds of full batches."""
+def _speed(searched: "Index", embeddings: "NDArray[Any]") -> float:
+    """Returns queries per second, measured for a few seconds with full batches."""
     import numpy as np
 
     batch = np.resize(embeddings, (_BATCH, embeddings.shape[1]))
     searched.search(batch)
     start, done = time.perf_counter(), 0
-    while (passed := time.perf_counter() - start) < _SECONDS:
+    while (elapsed := time.perf_counter() - start) < _SECONDS:
         searched.search(batch)
         done += _BATCH
-    return done / passed
+    return done / elapsed

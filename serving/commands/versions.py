@@ -1,9 +1,11 @@
-"""`cmclrec versions`: which versions there are, back to an earlier one, labels, retention."""
+"""Implements `cmclrec versions`: lists, rolls back, restores, labels and prunes versions."""
 
 import os
 import pathlib
 import shlex
 import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +13,11 @@ from cmclrec_tf.errors import InputError
 from serving import versions as folders
 from serving.contract import MODEL_BASE_PATH, MODEL_NAME
 
-_base = click.option(
-    "--model_base_path",
+if TYPE_CHECKING:
+    from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
+
+_base_path_option = click.option(
+    "--model-base-path",
     type=click.Path(),
     default=MODEL_BASE_PATH,
     show_default=True,
@@ -20,26 +25,34 @@ _base = click.option(
 )
 
 
-def _config(required):
+def _config_option(required: bool) -> Callable[..., Any]:
     return click.option(
-        "--model_config_file",
+        "--model-config-file",
         type=click.Path(),
         required=required,
-        help="models.config with the labels, as the server reads it.",
+        help="The server's models.config file, which holds the labels.",
     )
 
 
-_model = click.option("--model_name", default=MODEL_NAME, show_default=True)
+_model_option = click.option(
+    "--model-name",
+    default=MODEL_NAME,
+    show_default=True,
+    help="Name of the model in the models.config file.",
+)
 
 
 @click.group()
 def versions() -> None:
-    """See, roll back, restore, label and remove versions; a server that watches follows."""
+    """List, roll back, restore, label and prune the versions of a model.
+
+    A server that watches the folder follows each change.
+    """
 
 
 @versions.command("list")
-@_base
-def list_versions(model_base_path) -> None:
+@_base_path_option
+def list_versions(model_base_path: str) -> None:
     """Print the versions, newest first."""
     complete = folders.available(model_base_path)
     newest = max(complete, default=None)
@@ -50,18 +63,18 @@ def list_versions(model_base_path) -> None:
 
 
 @versions.command()
-@click.option("--to", type=int, help="The version wanted; the one before the newest by default.")
-@_base
-def rollback(to, model_base_path) -> None:
-    """Serve an earlier version: the ones above it are moved aside.
+@click.option("--to", type=int, help="Version to go back to; by default the one before the newest.")
+@_base_path_option
+def rollback(to: int | None, model_base_path: str) -> None:
+    """Serve an earlier version again: moves all newer versions aside.
 
     \b
     cmclrec versions rollback
     cmclrec versions rollback --to 1795688615
     """
-    wanted, moved = folders.roll_back(model_base_path, to)
-    click.echo(f"Version {wanted} is the newest now.")
-    where = f" --model_base_path {shlex.quote(str(model_base_path))}"
+    newest, moved = folders.roll_back(model_base_path, to)
+    click.echo(f"Version {newest} is the newest now.")
+    where = f" --model-base-path {shlex.quote(str(model_base_path))}"
     for version in moved:
         undo = f"cmclrec versions restore {version}{where}"
         click.echo(f"Moved aside: {version}; undo with `{undo}`.")
@@ -69,21 +82,23 @@ def rollback(to, model_base_path) -> None:
 
 @versions.command()
 @click.argument("version", type=int)
-@_base
-def restore(version, model_base_path) -> None:
-    """Take a version back that was rolled back."""
+@_base_path_option
+def restore(version: int, model_base_path: str) -> None:
+    """Bring back a version that was rolled back."""
     folders.restore(model_base_path, version)
     click.echo(f"Version {version} is back; the newest is {folders.latest(model_base_path)[0]}.")
 
 
 @versions.command()
-@click.option("--keep", type=click.IntRange(min=1), required=True, help="Newest ones that stay.")
-@_base
-@_config(required=False)
-@_model
-def prune(keep, model_base_path, model_config_file, model_name) -> None:
-    """Remove old versions, but those that models.config labels or asks for by number."""
-    protected = set()
+@click.option(
+    "--keep", type=click.IntRange(min=1), required=True, help="Number of newest versions to keep."
+)
+@_base_path_option
+@_config_option(required=False)
+@_model_option
+def prune(keep: int, model_base_path: str, model_config_file: str | None, model_name: str) -> None:
+    """Remove old versions, except those that models.config labels or names by number."""
+    protected: set[int] = set()
     if model_config_file:
         _, model = _read(model_config_file, model_name)
         protected |= set(model.version_labels.values())
@@ -95,19 +110,21 @@ def prune(keep, model_base_path, model_config_file, model_name) -> None:
 @versions.command()
 @click.argument("name")
 @click.argument("version", type=int)
-@_base
-@_config(required=True)
-@_model
-def label(name, version, model_base_path, model_config_file, model_name) -> None:
+@_base_path_option
+@_config_option(required=True)
+@_model_option
+def label(
+    name: str, version: int, model_base_path: str, model_config_file: str, model_name: str
+) -> None:
     """Point a label, such as stable or canary, at a version.
 
     \b
-    cmclrec versions label canary 1795688615 --model_config_file models.config
+    cmclrec versions label canary 1795688615 --model-config-file models.config
     """
-    found = folders.available(model_base_path)
-    if version not in found:
+    complete = folders.available(model_base_path)
+    if version not in complete:
         raise InputError(
-            f"version {version}", f"a label names one of {sorted(found)}", "Choose one of them."
+            f"version {version}", f"a label names one of {sorted(complete)}", "Choose one of them."
         )
     config, model = _read(model_config_file, model_name)
     model.version_labels[name] = version
@@ -117,9 +134,9 @@ def label(name, version, model_base_path, model_config_file, model_name) -> None
 
 @versions.command()
 @click.argument("name")
-@_config(required=True)
-@_model
-def unlabel(name, model_config_file, model_name) -> None:
+@_config_option(required=True)
+@_model_option
+def unlabel(name: str, model_config_file: str, model_name: str) -> None:
     """Remove a label."""
     config, model = _read(model_config_file, model_name)
     if name not in model.version_labels:
@@ -128,11 +145,11 @@ def unlabel(name, model_config_file, model_name) -> None:
         )
     del model.version_labels[name]
     _write(model_config_file, config)
-    click.echo(f"Label {name} of {model_name} is gone.")
+    click.echo(f"Label {name} of {model_name} is removed.")
 
 
-def _read(path, model_name):
-    """The ModelServerConfig of a file, and the part of one model."""
+def _read(path: str, model_name: str) -> tuple["ModelServerConfig", "ModelConfig"]:
+    """Returns the ModelServerConfig in a file and its entry for one model."""
     from serving.server import text_protos
 
     config = text_protos.model_server_config(path)
@@ -140,17 +157,17 @@ def _read(path, model_name):
         if model.name == model_name:
             return config, model
     raise InputError(
-        f"model {model_name!r}", f"{path} must name it", "Correct --model_name or the file."
+        f"model {model_name!r}", f"{path} must name it", "Correct --model-name or the file."
     )
 
 
-def _write(path, config):
-    """Replaces the file at once: a server may be reading it. Comments are lost."""
+def _write(path: str, config: "ModelServerConfig") -> None:
+    """Replaces the file in one step, since a server may be reading it. Comments are lost."""
     from google.protobuf import text_format
 
-    path = pathlib.Path(path)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    target = pathlib.Path(path)
+    handle, copy = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     with os.fdopen(handle, "w") as file:
         file.write(text_format.MessageToString(config))
-    os.chmod(aside, path.stat().st_mode & 0o777)
-    os.replace(aside, path)
+    os.chmod(copy, target.stat().st_mode & 0o777)
+    os.replace(copy, target)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.pipeline
 
 def test_the_printed_command_asks_a_server(first_run):
     from pipeline.commands import quickstart, run_report
-    from serving.client.sync import Client
+    from serving.client import Client
     from serving.commands.recommend import recommend
     from serving.server.local_server import LocalServer
 

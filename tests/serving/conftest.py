@@ -163,7 +163,7 @@ def target(server):
 
 @pytest.fixture
 def client(target):
-    from serving.client.sync import Client
+    from serving.client import Client
 
     with Client(target, timeout=30.0) as asking:
         yield asking

@@ -16,8 +16,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving import tensor_protos
-from serving.client.asynchronous import AsyncClient
-from serving.client.sync import Client
+from serving.client import AsyncClient, Client
 
 
 class Script(

@@ -8,8 +8,7 @@ import grpc
 import pytest
 
 from cmclrec_tf.errors import InputError
-from serving.client.asynchronous import AsyncClient
-from serving.client.sync import ROWS, ServingError
+from serving.client import ROWS, AsyncClient, ServingError
 from tests.serving.scripted import Script, playing
 
 

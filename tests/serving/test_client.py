@@ -11,7 +11,7 @@ import pytest
 from tensorflow_serving.apis import model_service_pb2_grpc
 
 from cmclrec_tf.errors import InputError, ReadableError
-from serving.client.sync import ROWS, Client, Recommendations, ServingError
+from serving.client import ROWS, Client, Recommendations, ServingError
 from serving.server.local_server import LocalServer
 
 Code = grpc.StatusCode

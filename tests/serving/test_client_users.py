@@ -81,29 +81,28 @@ def test_similar_histories_go_together():
     from serving.client import users
 
     lengths = [1 + (i * 37) % 300 for i in range(700)]
-    asked = [users.User("warm", [b"x"] * length) for length in lengths]
-    cut = users.parts(asked)
-    assert sorted(place for _, places in cut for place in places) == list(range(700))
-    assert [len(places) for _, places in cut] == [256, 256, 188]
-    sent = sum(
-        users.signature_inputs("warm", [asked[i] for i in places], {})["history"].size
-        for _, places in cut
-    )
+    batches = users.batches([users.User("warm", [b"x"] * length) for length in lengths])
+    assert sorted(place for batch in batches for place in batch.places) == list(range(700))
+    assert [len(batch.places) for batch in batches] == [256, 256, 188]
+    sent = sum(batch.inputs({})["history"].size for batch in batches)
     assert sent < 1.45 * sum(lengths)
-    wide = users.parts([users.User("warm", [b"x"] * 2**19) for _ in range(5)])
-    assert [len(places) for _, places in wide] == [2, 2, 1]
+    wide = users.batches([users.User("warm", [b"x"] * 2**19) for _ in range(5)])
+    assert [len(batch.places) for batch in wide] == [2, 2, 1]
 
 
-def test_records_hold_what_is_given(example):
+def test_records_hold_the_features_that_are_present(example):
     from tensorflow.core.example import example_pb2
 
     from serving.client import users
 
-    known = {"gender": "categorical", "genres": "multi", "age": "numeric", "place": 2}
-    given = {"gender": "Ж", "genres": ["a", ""], "age": 0, "place": [1, 2]}
-    (user,) = users.read(*users.split([{"history": ["x", "y"], **given}]), known)
-    wanted = example(history=["x", "y"], gender=["Ж"], genres=["a"], age=[0.0], place=[1.0, 2.0])
-    read = example_pb2.Example.FromString
-    assert read(users.record(user, known)) == read(wanted)
-    (user,) = users.read(*users.split([{"history": ["x"], "place": [1, 2], "age": None}]), known)
-    assert set(read(users.record(user, known)).features.feature) == {"history", "place"}
+    kinds = {"gender": "categorical", "genres": "multi", "age": "numeric", "place": 2}
+
+    def record(mapping):
+        (user,) = users.from_mappings([mapping])
+        return example_pb2.Example.FromString(users.record(user.resolved(kinds), kinds))
+
+    features = {"gender": "Ж", "genres": ["a", ""], "age": 0, "place": [1, 2]}
+    expected = example(history=["x", "y"], gender=["Ж"], genres=["a"], age=[0.0], place=[1.0, 2.0])
+    assert record({"history": ["x", "y"], **features}) == example_pb2.Example.FromString(expected)
+    sparse = record({"history": ["x"], "place": [1, 2], "age": None})
+    assert set(sparse.features.feature) == {"history", "place"}

@@ -3,7 +3,7 @@
 import pytest
 
 from cmclrec_tf.errors import InputError
-from serving.client.sync import Client
+from serving.client import Client
 from serving.server.local_server import LocalServer
 from tests.serving.eventually import eventually
 from tests.serving.scripted import by_tasks

@@ -1,4 +1,4 @@
-"""`cmclrec recommend`, as a shell sees it."""
+"""Tests `cmclrec recommend` as a shell runs it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cmclrec_tf.cli import CommandGroups
 from serving.commands import recommend as command
 
-# The root group over this room's commands, whether or not the package is installed.
+# The root group with this command, whether or not the package is installed.
 ROOT = """
 from cmclrec_tf.cli import CommandGroups
 from serving.commands import recommend as command
@@ -68,7 +68,7 @@ def test_nothing_left(target):
         (["cold", "--feature", "age"], "NAME=VALUE"),
         (["warm", "--item", "a", "-k", "0"], "x>=1"),
         (["warm"], "--item"),
-        (["warm", "--item", "a", "--model_name", "other"], "NOT_FOUND"),
+        (["warm", "--item", "a", "--model-name", "other"], "NOT_FOUND"),
     ],
 )
 def test_wrong_questions(target, arguments, text):
@@ -80,13 +80,10 @@ def test_wrong_questions(target, arguments, text):
 
 
 def test_no_server():
-    """In a process of its own, so that whatever a terminal would show is seen.
-
-    By the module's own name, where no root group is around the commands.
-    """
-    asked = ["warm", "--item", "a", "--target", "127.0.0.1:1"]
+    """The command prints one line, in a process of its own, so that all of its output counts."""
+    arguments = ["recommend", "warm", "--item", "a", "--target", "127.0.0.1:1"]
     done = subprocess.run(
-        [sys.executable, "-m", "serving.client.sync", *asked],
+        [sys.executable, "-c", ROOT, *arguments],
         env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
         capture_output=True,
         text=True,
@@ -113,7 +110,9 @@ def test_user(target):
         "signature": "serving_default",
         "is_cold": False,
     }
-    (line,) = recommend("user", "--json", "--target", target, "--version", "12").output.splitlines()
+    (line,) = recommend(
+        "user", "--json", "--target", target, "--model-version", "12"
+    ).output.splitlines()
     assert json.loads(line)["signature"] == "cold"
 
 
@@ -127,7 +126,7 @@ LINES = [
 
 @pytest.mark.parametrize("by", ["file", "stdin"])
 def test_many(target, tmp_path, monkeypatch, by):
-    monkeypatch.setattr(command, "_AT_ONCE", 3)
+    monkeypatch.setattr(command, "_CHUNK", 3)
     text = "".join(json.dumps(line) + "\n" for line in LINES)
     (tmp_path / "users.jsonl").write_text(text)
     source = ["--input", str(tmp_path / "users.jsonl")] if by == "file" else []
@@ -156,7 +155,7 @@ def test_many(target, tmp_path, monkeypatch, by):
     ],
 )
 def test_lines_that_are_none(target, monkeypatch, line, text):
-    monkeypatch.setattr(command, "_AT_ONCE", 2)
+    monkeypatch.setattr(command, "_CHUNK", 2)
     done = CliRunner().invoke(
         Root(name="cmclrec"),
         ["recommend", "many", "--target", target],
@@ -169,7 +168,7 @@ def test_lines_that_are_none(target, monkeypatch, line, text):
 
 
 def test_files_that_are_none(target, tmp_path):
-    for options in (["--input", "gone.jsonl"], ["--root_certificates", str(tmp_path)]):
+    for options in (["--input", "gone.jsonl"], ["--root-certificates", str(tmp_path)]):
         done = recommend("many", *options, "--target", target)
         assert done.exit_code == 2 and "Traceback" not in done.output
 
@@ -177,9 +176,9 @@ def test_files_that_are_none(target, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--version", "13"], "NOT_FOUND"),
-        (["--label", "canary"], "canary"),
-        (["--version", "12", "--label", "canary"], "a request names one of them"),
+        (["--model-version", "13"], "NOT_FOUND"),
+        (["--version-label", "canary"], "canary"),
+        (["--model-version", "12", "--version-label", "canary"], "a request names one of them"),
         (["--feature", "exclude=a"], "use --item and --exclude"),
     ],
 )

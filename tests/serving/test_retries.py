@@ -12,7 +12,7 @@ import time
 import grpc
 import pytest
 
-from serving.client.sync import ServingError
+from serving.client import ServingError
 from serving.server.local_server import LocalServer
 from tests.serving.scripted import WAYS, Script, playing
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.client.sync import Client
+from serving.client import Client
 from serving.server.local_server import LocalServer
 from tests.serving import conftest
 from tests.serving.inputs import cold_inputs, record, warm_inputs

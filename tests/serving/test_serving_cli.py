@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cmclrec_tf.cli import CommandGroups
-from serving.client.sync import Client
+from serving.client import Client
 from serving.commands import serve
 
 # The root group over this room's commands, whether or not the package is installed.

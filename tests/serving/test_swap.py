@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from cmclrec_tf.errors import InputError
 from serving import tensor_protos
 from serving.c_api.tensors import as_array
-from serving.client.sync import Client
+from serving.client import Client
 from serving.server.local_server import LocalServer
 from tests.serving.eventually import eventually
 
