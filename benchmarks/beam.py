@@ -1,12 +1,19 @@
-"""From a raw log to user records: rows/s beside a naive Beam transform and pandas.
+"""Measures the transform of a raw log into user records, against a naive Beam job and pandas.
 
-python -m benchmarks.beam
+The log has the size of KuaiRec, and 4 and 16 times that size. The naive job and pandas are not run
+on the largest log, which would need more memory than the machine has.
+
+    python -m benchmarks.beam
 """
+
+from __future__ import annotations
 
 import itertools
 import pathlib
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from benchmarks import performance_table
 from benchmarks.performance_table import Row
@@ -14,38 +21,38 @@ from benchmarks.performance_table import Row
 # The size of KuaiRec: 4.7 million watched videos of 7,176 users.
 ROWS, USERS, ITEMS, HISTORY = 4_700_000, 7176, 10_700, 50
 _TIMES = (1, 4, 16)
-_KEPT = "1"
-_OTHERS = {"naive": "a naive transform of rows", "pandas": "pandas on one machine"}
+_LIKED = "1"
+_PEERS = {"naive": "a naive transform of rows", "pandas": "pandas on one machine"}
 
 
-def measure(quick):
-    """Rows for a log of KuaiRec's size and for longer ones, and the others beside ours."""
+def measure(quick: bool) -> Iterator[Row]:
+    """Yields rows of this project's transform by log size, and its ratios to the peers."""
     once = ROWS // (400 if quick else 1)
     sizes = [once * times for times in _TIMES]
-    compared = sizes[:2]  # the others would need all of a machine's memory for the longest
-    with tempfile.TemporaryDirectory() as folder:
-        ours = {size: _measured("ours", folder, size) for size in sizes}
-        others = {
-            way: {size: _measured(way, folder, size) for size in compared}
-            for way in ("naive", "pandas")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        ours = {size: _run_in_process("ours", folder, size) for size in sizes}
+        peers = {
+            peer: {size: _run_in_process(peer, folder, size) for size in sizes[:2]}
+            for peer in _PEERS
         }
-    for size, one in ours.items():
+    for size, figures in ours.items():
         yield Row(
             f"Beam, {size:,} rows to user records",
-            one["seconds"],
+            figures["seconds"],
             "s",
             at_most=90 if size == once else None,
-            detail=_detail(size, one),
+            detail=_detail(size, figures),
         )
-        yield Row(f"Beam, {size:,} rows: peak memory", one["mebibytes"], "MiB", at_most=2048)
-    for way, figures in others.items():
-        for size, one in figures.items():
+        yield Row(f"Beam, {size:,} rows: peak memory", figures["mebibytes"], "MiB", at_most=2048)
+    for peer, by_size in peers.items():
+        for size, figures in by_size.items():
             yield Row(
-                f"Beam, {size:,} rows: rows/s against {_OTHERS[way]}",
-                one["seconds"] / ours[size]["seconds"],
+                f"Beam, {size:,} rows: rows/s against {_PEERS[peer]}",
+                figures["seconds"] / ours[size]["seconds"],
                 "x",
-                at_least=10 if way == "naive" else None,
-                detail=f"{way} {_detail(size, one)}",
+                at_least=10 if peer == "naive" else None,
+                detail=f"{peer} {_detail(size, figures)}",
             )
     for fewer, more in itertools.pairwise(sizes):
         yield Row(
@@ -56,12 +63,18 @@ def measure(quick):
         )
 
 
-def _detail(size, one):
-    return f"{size / one['seconds']:,.0f} rows/s, {one['mebibytes']:,.0f} MiB"
+def _detail(size: int, figures: dict[str, float]) -> str:
+    return f"{size / figures['seconds']:,.0f} rows/s, {figures['mebibytes']:,.0f} MiB"
 
 
-def write_log(folder, rows, part=1_000_000) -> None:
-    """The two tables, in the order of time as a log is."""
+def write_log(folder: pathlib.Path, rows: int, part: int = 1_000_000) -> None:
+    """Writes the log, ordered by time, and the table of users.
+
+    Args:
+        folder: folder for `log.csv` and `users.csv`.
+        rows: rows of the log.
+        part: rows that are made at a time.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.csv
@@ -84,25 +97,34 @@ def write_log(folder, rows, part=1_000_000) -> None:
     (folder / "users.csv").write_text("\n".join(["user,group,age", *lines, ""]))
 
 
-def _measured(way, folder, rows):
-    folder = pathlib.Path(folder) / str(rows)
-    if not folder.exists():
-        folder.mkdir()
-        write_log(folder, rows)
-    return performance_table.in_a_process("beam", way, folder)
+def _run_in_process(method: str, folder: pathlib.Path, rows: int) -> dict[str, float]:
+    logs = folder / str(rows)
+    if not logs.exists():
+        logs.mkdir()
+        write_log(logs, rows)
+    return performance_table.run_in_process("beam", method, logs)
 
 
-def one(way, folder):
-    """One way in this process: {seconds, mebibytes: peak}; imports are not counted."""
+def measure_one(method: str, folder: str) -> dict[str, float]:
+    """Runs one method in this process; imports are not part of the time.
+
+    Args:
+        method: "ours", "naive" or "pandas".
+        folder: folder of the log.
+
+    Returns:
+        `seconds`, and `mebibytes` of peak memory.
+    """
     from benchmarks.machine import peak_mebibytes
 
-    run = {"ours": _ours, "naive": _naive, "pandas": _pandas}[way](pathlib.Path(folder))
-    began = time.perf_counter()
+    run = {"ours": _ours, "naive": _naive, "pandas": _pandas}[method](pathlib.Path(folder))
+    start = time.perf_counter()
     run()
-    return {"seconds": time.perf_counter() - began, "mebibytes": peak_mebibytes()}
+    return {"seconds": time.perf_counter() - start, "mebibytes": peak_mebibytes()}
 
 
-def _ours(folder):
+def _ours(folder: pathlib.Path) -> Callable[[], None]:
+    """Returns this project's transform."""
     import apache_beam as beam
 
     from cmclrec_tf.config import DataConfig
@@ -114,7 +136,7 @@ def _ours(folder):
 
     features = [{"name": "group"}, {"name": "age", "kind": "numeric"}]
     log = {"file": "log.csv", "user": "user", "item": "item", "time": "time"}
-    keep = {"column": "liked", "one_of": [_KEPT]}
+    keep = {"column": "liked", "one_of": [_LIKED]}
     spec = DatasetSpec.from_dict(
         {
             "name": "log",
@@ -127,32 +149,32 @@ def _ours(folder):
     def run():
         with beam.Pipeline(argv=list(BEAM_ARGS)) as pipeline:
             records = pipeline | UserRecords(spec, folder, data) | "Guarded" >> CheckRecords(data)
-            for split, found in records.items():
-                encoded = found | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
-                _written(encoded, folder, split)
+            for split, users in records.items():
+                examples = users | f"Encode[{split}]" >> beam.Map(to_example, spec.features)
+                _write(examples, folder, split)
 
     return run
 
 
-def _naive(folder):
-    """What a first version does: every row a tuple, every user a group."""
+def _naive(folder: pathlib.Path) -> Callable[[], None]:
+    """Returns a simple Beam job: every row is a tuple, every user a group."""
     import apache_beam as beam
 
     from pipeline.runners.local import BEAM_ARGS
 
     def event(line):
         user, item, moment, liked = line.split(",")
-        return [(user, (int(moment), item))] if liked == _KEPT else []
+        return [(user, (int(moment), item))] if liked == _LIKED else []
 
     def profile(line):
         user, group, age = line.split(",")
         return user, (group, float(age))
 
-    def record(user, found):
-        events = sorted(found["events"])
-        if events and found["users"]:
+    def record(user, groups):
+        events = sorted(groups["events"])
+        if events and groups["users"]:
             items = [item.encode() for _, item in events]
-            yield _example(user, items, *next(iter(found["users"])))
+            yield _example(user, items, *next(iter(groups["users"])))
 
     def run():
         with beam.Pipeline(argv=list(BEAM_ARGS)) as pipeline:
@@ -162,19 +184,19 @@ def _naive(folder):
                 "users": pipeline | "Users" >> read("users.csv") | "Profiles" >> beam.Map(profile),
             }
             joined = tables | beam.CoGroupByKey() | beam.FlatMapTuple(record)
-            _written(joined, folder, "all")
+            _write(joined, folder, "all")
 
     return run
 
 
-def _pandas(folder):
-    """What fits into one machine's memory."""
+def _pandas(folder: pathlib.Path) -> Callable[[], None]:
+    """Returns a pandas program, which holds all rows in memory."""
     import pandas as pd
     import tensorflow as tf
 
     def run():
         log = pd.read_csv(folder / "log.csv", dtype={"user": str, "item": str, "liked": str})
-        log = log[log["liked"] == _KEPT].sort_values("time", kind="stable")
+        log = log[log["liked"] == _LIKED].sort_values("time", kind="stable")
         users = pd.read_csv(folder / "users.csv", dtype={"user": str, "group": str})
         profiles = users.set_index("user")
         with tf.io.TFRecordWriter(str(folder / "pandas.gz"), "GZIP") as writer:
@@ -186,7 +208,7 @@ def _pandas(folder):
     return run
 
 
-def _example(user, items, group, age):
+def _example(user: str, items: list[bytes], group: str, age: float) -> bytes:
     import tensorflow as tf
 
     text = lambda values: tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
@@ -200,14 +222,14 @@ def _example(user, items, group, age):
     return tf.train.Example(features=tf.train.Features(feature=fields)).SerializeToString()
 
 
-def _written(encoded, folder, name):
+def _write(examples: Any, folder: pathlib.Path, name: str) -> None:
     import apache_beam as beam
 
     path = str(folder / "out" / name)
-    _ = encoded | f"Write[{name}]" >> beam.io.WriteToTFRecord(
+    _ = examples | f"Write[{name}]" >> beam.io.WriteToTFRecord(
         path, file_name_suffix=".gz", num_shards=1
     )
 
 
 if __name__ == "__main__":
-    performance_table.main(measure, __doc__, one)
+    performance_table.main(measure, __doc__, measure_one)

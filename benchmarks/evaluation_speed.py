@@ -1,10 +1,16 @@
-"""Full ranking: users/s of `evaluate` against a NumPy matrix product and argpartition.
+"""Measures users per second of `evaluate` over all items, against NumPy.
 
-python -m benchmarks.evaluation_speed
+NumPy computes the scores with a matrix product and the lists with argpartition and a sort; it
+neither removes the items of histories nor computes metrics.
+
+    python -m benchmarks.evaluation_speed
 """
 
 import time
 import types
+from collections.abc import Iterator
+
+import numpy as np
 
 from benchmarks import performance_table
 from benchmarks.performance_table import Row
@@ -12,21 +18,19 @@ from benchmarks.performance_table import Row
 WIDTH, LENGTH, BATCH, K = 64, 50, 256, 50
 
 
-def measure(quick):
-    """The ratio, over a part of the users: the rate does not depend on how many there are."""
-    import numpy as np
-
+def measure(quick: bool) -> Iterator[Row]:
+    """Yields the ratio; it does not depend on the number of users."""
     users, items = (512, 5000) if quick else (8192, 100_000)
     rng = np.random.default_rng(0)
     states = rng.standard_normal((users, WIDTH), np.float32)
     vectors = rng.standard_normal((items, WIDTH), np.float32)
     history = rng.integers(2, items, (users, LENGTH), np.int32)
     target = rng.integers(2, items, (users, 1), np.int32)
-    ours, theirs = [], []
+    evaluate_seconds, numpy_seconds = [], []
     for _ in range(3):
-        ours.append(_evaluated(states, vectors, history, target))
-        theirs.append(_ranked(states, vectors))
-    ours, theirs = users / sorted(ours)[1], users / sorted(theirs)[1]
+        evaluate_seconds.append(_time_evaluate(states, vectors, history, target))
+        numpy_seconds.append(_time_numpy(states, vectors))
+    ours, theirs = users / sorted(evaluate_seconds)[1], users / sorted(numpy_seconds)[1]
     yield Row(
         f"evaluation over {items:,} items: users/s against NumPy",
         ours / theirs,
@@ -37,20 +41,22 @@ def measure(quick):
     )
 
 
-def _evaluated(states, vectors, history, target):
-    """Seconds of `evaluate` once its graph is made."""
+def _time_evaluate(
+    states: np.ndarray, vectors: np.ndarray, history: np.ndarray, target: np.ndarray
+) -> float:
+    """Returns the seconds of `evaluate`, without the tracing of its graph."""
     import tensorflow as tf
 
     from cmclrec_tf.evaluation import evaluate
     from cmclrec_tf.models import ranking
 
-    known = tf.constant(states)
+    all_states = tf.constant(states)
     items = tf.constant(vectors)
 
     @tf.function(reduce_retracing=True)
     def recommend(batch, k):
-        rows = tf.gather(known, batch["rows"])
-        return ranking.recommended(tf.matmul(rows, items, transpose_b=True), batch, k)
+        rows = tf.gather(all_states, batch["rows"])
+        return ranking.recommend(tf.matmul(rows, items, transpose_b=True), batch, k)
 
     def batches(split, batch_size):
         columns = {
@@ -62,25 +68,23 @@ def _evaluated(states, vectors, history, target):
         return tf.data.Dataset.from_tensor_slices(columns).batch(batch_size)
 
     schema = types.SimpleNamespace(items=len(vectors))
-    dataset = types.SimpleNamespace(name="made up", schema=schema, batches=batches)
+    dataset = types.SimpleNamespace(name="synthetic", schema=schema, batches=batches)
     recommender = types.SimpleNamespace(recommend=recommend)
     recommend(next(iter(batches("test", BATCH))), K)
-    began = time.perf_counter()
+    start = time.perf_counter()
     evaluate(recommender, dataset, ks=(10, K), batch_size=BATCH)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def _ranked(states, vectors):
-    """Seconds of the K best items of every user, by what NumPy has."""
-    import numpy as np
-
-    began = time.perf_counter()
+def _time_numpy(states: np.ndarray, vectors: np.ndarray) -> float:
+    """Returns the seconds in which NumPy finds the K best items of every user."""
+    start = time.perf_counter()
     for first in range(0, len(states), BATCH):
         scores = states[first : first + BATCH] @ vectors.T
         best = np.argpartition(scores, -K, axis=1)[:, -K:]
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
         np.take_along_axis(best, order, axis=1)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -1,33 +1,40 @@
-"""What the machine can do, and how a step is timed on it."""
+"""Measures the machine: seconds of a step, rate of matrix products, memory reads, peak memory."""
 
 import resource
 import statistics
 import time
+from collections.abc import Callable
 
 import tensorflow as tf
 
 
-def median_seconds(step, repeats=5, warmup=1):
-    """Median seconds of `repeats` calls of `step`, after `warmup` ones; results are waited for."""
+def median_seconds(step: Callable[[], object], repeats: int = 5, warmup: int = 1) -> float:
+    """Returns the median seconds of a step.
+
+    Args:
+        step: a function; the tensors that it returns are awaited.
+        repeats: number of measured calls.
+        warmup: number of calls before them that are not measured.
+    """
     for _ in range(warmup):
-        _finish(step())
-    found = []
+        _wait_for(step())
+    seconds = []
     for _ in range(repeats):
-        began = time.perf_counter()
-        _finish(step())
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
+        start = time.perf_counter()
+        _wait_for(step())
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
-def matmul_gflops(n=1536, repeats=9, dtype="float32"):
-    """The rate of TensorFlow's own matrix product of two [n, n], GFLOP/s."""
+def matmul_gflops(n: int = 1536, repeats: int = 9, dtype: str = "float32") -> float:
+    """Returns the rate of TensorFlow's product of two [n, n] matrices in GFLOP/s."""
     a = tf.cast(tf.random.stateless_normal([n, n], seed=(0, 0)), dtype)
     product = tf.function(lambda: tf.matmul(a, a))
     return 2e-9 * n**3 / median_seconds(product, repeats, warmup=2)
 
 
-def read_gigabytes(megabytes=256, repeats=7):
-    """Sustained reading of memory by a matrix-vector product, GB/s."""
+def read_gigabytes(megabytes: int = 256, repeats: int = 7) -> float:
+    """Returns the rate at which a matrix-vector product reads memory in GB/s."""
     rows = megabytes * 1_000_000 // (4 * 64)
     a = tf.random.stateless_uniform([rows, 64], seed=(0, 0))
     x = tf.ones([64, 1])
@@ -35,12 +42,12 @@ def read_gigabytes(megabytes=256, repeats=7):
     return megabytes / 1e3 / median_seconds(product, repeats, warmup=2)
 
 
-def peak_mebibytes():
-    """Largest resident memory that this process has had, MiB."""
+def peak_mebibytes() -> float:
+    """Returns the peak resident memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _finish(value):
+def _wait_for(value: object) -> None:
     for tensor in tf.nest.flatten(value):
         if tf.is_tensor(tensor):
             tensor.numpy()

@@ -1,7 +1,7 @@
-"""Where the time goes, by kind of TensorFlow's operations.
+"""Shows how much time TensorFlow spends in each kind of operation.
 
-python -m benchmarks.operations training            # a step of SASRec alone, as in `training`
-python -m benchmarks.operations warm [--items V]    # a request of one user, by the C API; or cold
+python -m benchmarks.operations training         # one step of SASRec, as in training_speed.py
+python -m benchmarks.operations warm [--items V] # one request of one user, by the C API; or cold
 """
 
 import argparse
@@ -12,33 +12,35 @@ import tempfile
 from benchmarks import serving, synthetic, training_speed
 
 _USERS, _REQUESTS = 1280, 100
-_SHOWN = 20
+_MAX_ROWS = 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("training", "warm", "cold"))
-    parser.add_argument("--items", type=int, default=synthetic.ITEMS, help="V of a request")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        if given.what == "training":
-            times = _steps(folder)
+    parser.add_argument("what", choices=("training", "warm", "cold"), help="What to trace.")
+    parser.add_argument(
+        "--items", type=int, default=synthetic.ITEMS, help="Number of items of a request's model."
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        if arguments.what == "training":
+            times = _trace_steps(folder)
         else:
-            times = _requests(folder, given.what, given.items)
-        spent = _by_kind(folder / "trace")
+            times = _trace_requests(folder, arguments.what, arguments.items)
+        totals = _by_kind(folder / "trace")
     print("| operation | ms each time | runs each time |")
     print("|---|---|---|")
-    rows = sorted(((kind, *found) for kind, found in spent.items()), key=lambda row: -row[1])
-    whole = ("all", sum(row[1] for row in rows), sum(row[2] for row in rows))
-    for kind, milliseconds, runs in [whole, *rows[:_SHOWN]]:
+    rows = sorted(((kind, *total) for kind, total in totals.items()), key=lambda row: -row[1])
+    everything = ("all", sum(row[1] for row in rows), sum(row[2] for row in rows))
+    for kind, milliseconds, runs in [everything, *rows[:_MAX_ROWS]]:
         print(f"| {kind} | {milliseconds / times:.3f} | {runs / times:.0f} |")
 
 
-def _steps(folder):
-    """Traces steps of training; their number."""
+def _trace_steps(folder: pathlib.Path) -> int:
+    """Traces one epoch of training and returns its number of steps."""
     import tensorflow as tf
 
     from cmclrec_tf.models import PlainRecommender
@@ -46,44 +48,46 @@ def _steps(folder):
 
     dataset = synthetic.prepared(folder / "prepared", synthetic.histories(_USERS))
     model = training_speed.compiled(PlainRecommender, averaged_adam, dataset, training_speed.ALONE)
-    training_speed.fit(model, dataset, 1)  # makes the graph
+    training_speed.fit(model, dataset, 1)  # traces the graph
     with tf.profiler.experimental.Profile(str(folder / "trace")):
         training_speed.fit(model, dataset, 1)
     return dataset.steps("train", training_speed.BATCH)
 
 
-def _requests(folder, signature, items):
-    """Traces requests of one user; their number."""
+def _trace_requests(folder: pathlib.Path, signature: str, items: int) -> int:
+    """Traces requests of one user and returns their number."""
     import tensorflow as tf
 
     from serving.c_api.session import SavedModelSession
     from serving.export import warmup
 
     _, dataset = serving.exported(folder / "prepared", folder / "1", items)
-    asked = warmup.requests(dataset, 1)[signature]
+    inputs = warmup.requests(dataset, 1)[signature]
     with SavedModelSession(folder / "1") as session:
-        session.run(signature, asked)
+        session.run(signature, inputs)
         with tf.profiler.experimental.Profile(str(folder / "trace")):
             for _ in range(_REQUESTS):
-                session.run(signature, asked)
+                session.run(signature, inputs)
     return _REQUESTS
 
 
-def _by_kind(folder):
-    """{kind of operation: (milliseconds, runs)} of a trace, summed over the threads."""
+def _by_kind(folder: pathlib.Path) -> dict[str, tuple[float, int]]:
+    """Returns `{kind of operation: (milliseconds, runs)}` of a trace, summed over the threads."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     (path,) = folder.rglob("*.xplane.pb")
     space = xplane_pb2.XSpace.FromString(path.read_bytes())
-    found = collections.defaultdict(lambda: [0.0, 0])
+    milliseconds: collections.defaultdict[str, float] = collections.defaultdict(float)
+    runs: collections.Counter[str] = collections.Counter()
     for plane in space.planes:
         for event in (event for line in plane.lines for event in line.events):
             operation, colon, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-            # TensorFlow's own functions, which hold operations, are named as in C++.
+            # An event is named `operation:kind`. Functions of TensorFlow, which contain operations,
+            # have C++ names such as `a::b` and are left out.
             if colon and kind.isidentifier() and not operation.endswith(":"):
-                found[kind][0] += event.duration_ps / 1e9
-                found[kind][1] += 1
-    return found
+                milliseconds[kind] += event.duration_ps / 1e9
+                runs[kind] += 1
+    return {kind: (milliseconds[kind], count) for kind, count in runs.items()}
 
 
 if __name__ == "__main__":

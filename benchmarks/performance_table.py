@@ -1,11 +1,16 @@
-"""Rows of the performance table: what was measured, against what, and the target of it."""
+"""Defines the rows of the performance table and the command line that every benchmark shares."""
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,11 +18,11 @@ class Row:
     """One line of the table.
 
     Attributes:
-        what: what was measured.
-        value: the figure, in `unit`; None where it could not be measured here.
+        what: what is measured, and against what.
+        value: the figure in `unit`; None if it could not be measured on this machine.
         unit: such as `x` for a ratio, `s`, `users/s`.
-        at_least, at_most: the target; both None where the figure has none.
-        detail: what it is made of, such as the two sides of a ratio with their units.
+        at_least, at_most: the target; both are None if the figure has no target.
+        detail: the numbers behind the figure, such as both sides of a ratio with their units.
     """
 
     what: str
@@ -28,71 +33,84 @@ class Row:
     detail: str = ""
 
     @property
-    def met(self):
-        """Whether the target is met; None without a target or a figure."""
+    def met(self) -> bool | None:
+        """Whether the figure meets its target; None without a target or a figure."""
         if self.value is None or (self.at_least is None and self.at_most is None):
             return None
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
 
     @property
-    def target(self):
+    def target(self) -> str:
         """The target as text."""
         low = "" if self.at_least is None else f">= {self.at_least:g}"
         return low or ("" if self.at_most is None else f"<= {self.at_most:g}")
 
 
-def text(rows):
-    """The table as Markdown."""
+def text(rows: Iterable[Row]) -> str:
+    """Returns the table as Markdown."""
     lines = ["| what | figure | target | met | detail |", "|---|---|---|---|---|"]
-    said = {True: "yes", False: "**no**", None: ""}
+    marks = {True: "yes", False: "**no**", None: ""}
     for row in rows:
         figure = "not run" if row.value is None else f"{row.value:.3g} {row.unit}"
-        cells = (row.what, figure, row.target, said[row.met], row.detail)
+        cells = (row.what, figure, row.target, marks[row.met], row.detail)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def write(rows, path) -> None:
+def write(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
     """Writes rows as JSON, for `read`."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
 
 
-def read(path):
-    """The rows of a file that `write` made."""
+def read(path: str | os.PathLike[str]) -> list[Row]:
+    """Returns the rows of a file that `write` has written."""
     return [Row(**values) for values in json.loads(pathlib.Path(path).read_text())]
 
 
-def in_a_process(module, *arguments):
-    """What the `one` of a benchmark gives for these arguments, in a process of its own.
+def run_in_process(module: str, *arguments: object) -> dict[str, Any]:
+    """Calls the `measure_one` of a benchmark in a new process, so that peak memory is its own.
 
     Args:
-        module: name of the benchmark, whose `main` was given `one`.
+        module: name of the benchmark module, which passes `measure_one` to `main`.
+        arguments: arguments of `measure_one`.
+
+    Returns:
+        The figures of `measure_one`.
     """
     command = [sys.executable, "-m", f"benchmarks.{module}", "--one", *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def main(measure, description, one=None) -> None:
-    """The command of one benchmark: measures, prints the table, writes it where `--out` says.
+def main(
+    measure: Callable[[bool], Iterable[Row]],
+    description: str | None,
+    measure_one: Callable[..., dict[str, Any]] | None = None,
+) -> None:
+    """Runs one benchmark as a command: measures, prints the table, and writes it to `--out`.
 
     Args:
-        measure: `measure(quick) -> rows`; `quick` asks for small sizes, which prove that it runs.
-        description: of the command.
-        one: `one(*texts) -> figures`, a part that `in_a_process` asks for, if there is any.
+        measure: `measure(quick) -> rows`; `quick` selects small sizes that only prove that the
+            benchmark runs.
+        description: text for `--help`.
+        measure_one: `measure_one(*texts) -> figures`, the part that `run_in_process` calls, if any.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="small sizes: proves that it runs")
-    parser.add_argument("--out", help="JSON file for the rows")
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="Use small sizes, which prove that it runs."
+    )
+    parser.add_argument("--out", help="JSON file to write the rows to.")
     parser.add_argument("--one", nargs="*", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        print(json.dumps(one(*given.one)))
+    arguments = parser.parse_args()
+    if arguments.one and measure_one:
+        print(json.dumps(measure_one(*arguments.one)))
         return
-    rows = list(measure(given.quick))
+    rows = list(measure(arguments.quick))
     print(text(rows))
-    if given.out:
-        write(rows, given.out)
+    if arguments.out:
+        write(rows, arguments.out)

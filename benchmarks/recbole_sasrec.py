@@ -1,6 +1,7 @@
-"""RecBole's SASRec on whole histories, by RecBole's own loader and trainer: seconds an epoch.
+"""Times the epochs of RecBole's SASRec on full histories, with RecBole's loader and trainer.
 
-Runs in an environment of its own, see `make bench`; nothing of this project is imported.
+It runs in an environment of its own (see `make bench`) and imports nothing of this project.
+benchmarks/training_speed.py calls it.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import time
 import numpy as np
 import torch
 
-# RecBole 1.2.1 was written for NumPy 1 names that are gone.
+# RecBole 1.2.1 uses NumPy names that NumPy 2 has removed.
 for name, kind in (("bool8", np.bool_), ("float_", np.float64), ("complex_", np.complex128)):
     if not hasattr(np, name):
         setattr(np, name, kind)
@@ -21,13 +22,13 @@ from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", help="holds benchmark/benchmark.{train,valid,test}.inter")
-    parser.add_argument("settings", help="JSON of RecBole's settings")
-    parser.add_argument("--epochs", type=int, default=4)
-    given = parser.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", help="Folder of benchmark/benchmark.{train,valid,test}.inter.")
+    parser.add_argument("settings", help="RecBole's settings as JSON.")
+    parser.add_argument("--epochs", type=int, default=4, help="Number of epochs.")
+    arguments = parser.parse_args()
     settings = {
-        "data_path": given.folder,
+        "data_path": arguments.folder,
         "benchmark_filename": ["train", "valid", "test"],
         "alias_of_item_id": ["item_id_list"],
         "load_col": {"inter": ["user_id", "item_id_list", "item_id"]},
@@ -36,7 +37,7 @@ def main() -> None:
         "use_gpu": False,
         "state": "ERROR",
         "show_progress": False,
-        **json.loads(given.settings),
+        **json.loads(arguments.settings),
     }
     config = Config(model="SASRec", dataset="benchmark", config_dict=settings)
     init_seed(config["seed"], True)
@@ -45,12 +46,13 @@ def main() -> None:
     model = get_model("SASRec")(config, train.dataset)
     trainer = get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
     seconds = []
-    for epoch in range(given.epochs):
-        began = time.perf_counter()
+    for epoch in range(arguments.epochs):
+        start = time.perf_counter()
+        # RecBole 1.2.1 has no public method for one epoch without validation.
         trainer._train_epoch(train, epoch)
-        seconds.append(time.perf_counter() - began)
-    told = {"seconds": seconds, "users": len(train.dataset), "torch": torch.__version__}
-    print(json.dumps(told))
+        seconds.append(time.perf_counter() - start)
+    figures = {"seconds": seconds, "users": len(train.dataset), "torch": torch.__version__}
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

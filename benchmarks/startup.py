@@ -1,10 +1,11 @@
-"""Start-up: what an import and the command's help take, and what they leave out.
+"""Measures how long imports and `cmclrec --help` take, and that training does not import TFX.
 
 python -m benchmarks.startup
 """
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 from benchmarks import performance_table
 from benchmarks.performance_table import Row
@@ -19,24 +20,24 @@ _CASES = (
     ),
     ("`import serving.client.sync`", "import serving.client.sync", None),
 )
-_LOADED = (
+_TFX_MODULES = (
     "import sys, cmclrec_tf.training, serving.export.saved_model\n"
     "print(sum(n == 'tfx' for n in sys.modules))"
 )
 
 
-def measure(quick):
-    """Median seconds of new processes."""
+def measure(quick: bool) -> Iterator[Row]:
+    """Yields the median seconds of new processes."""
     from benchmarks.machine import median_seconds
 
     for what, code, limit in _CASES:
-        took = median_seconds(lambda code=code: _run(code), 1 if quick else 5)
-        yield Row(f"start-up, {what}", took, "s", at_most=limit)
-    loaded = float(_run(_LOADED).stdout)
-    yield Row("start-up, TFX modules loaded by training and export", loaded, "", at_most=0)
+        seconds = median_seconds(lambda code=code: _run(code), 1 if quick else 5)
+        yield Row(f"start-up, {what}", seconds, "s", at_most=limit)
+    count = float(_run(_TFX_MODULES).stdout)
+    yield Row("start-up, TFX modules loaded by training and export", count, "", at_most=0)
 
 
-def _run(code):
+def _run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
 

@@ -1,41 +1,47 @@
-"""Users made up in the size of KuaiRand-Pure, for whoever trains on them."""
+"""Makes a synthetic dataset of the size of KuaiRand-Pure for the benchmarks."""
+
+import os
 
 import numpy as np
 
 from cmclrec_tf.data.in_memory import prepare_tables
+from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.schema import Feature
 
 LENGTH, ITEMS, FIELDS, VALUES = 50, 5000, 25, 20
 
 
-def histories(users):
-    """Whole histories and their next items, so that padding plays no part: [users, LENGTH + 1].
+def histories(users: int) -> np.ndarray:
+    """Returns random full-length histories with their next items, [users, LENGTH + 1].
 
-    Items are drawn by Zipf's law of their rank, and numbered from 0; the same ones in every call.
+    The items are numbered from 0 and follow Zipf's law. Every call returns the same histories.
     """
     chances = 1 / np.arange(1, ITEMS + 1)
     shape = (users, LENGTH + 1)
     return np.random.default_rng(0).choice(ITEMS, shape, p=chances / chances.sum())
 
 
-def every_item(items):
-    """Histories and next items that hold every item once: [ceil(items / (LENGTH + 1)), LENGTH + 1].
+def every_item(items: int) -> np.ndarray:
+    """Returns histories with their next items in which every item occurs.
 
-    The last one is filled up with the first items.
+    The shape is [ceil(items / (LENGTH + 1)), LENGTH + 1]; the last row ends with the first items.
     """
     users = -(-items // (LENGTH + 1))
     return (np.arange(users * (LENGTH + 1)) % items).reshape(users, LENGTH + 1)
 
 
-def prepared(folder, drawn):
-    """The `PreparedDataset` of histories, with FIELDS user features of VALUES values each.
+def prepared(folder: str | os.PathLike[str], items: np.ndarray) -> PreparedDataset:
+    """Writes a prepared dataset with FIELDS random user features of VALUES values each.
 
     Args:
-        folder: new; records are written there.
-        drawn: [users, LENGTH + 1] item numbers, the last one the next item.
+        folder: new folder for the records.
+        items: item numbers [users, LENGTH + 1]; the last column is the next item.
+
+    Returns:
+        The dataset.
     """
     rng = np.random.default_rng(1)
-    profiles = rng.integers(0, VALUES, (len(drawn), FIELDS))
+    profiles = rng.integers(0, VALUES, (len(items), FIELDS))
     rows = [
         {
             "user_id": f"u{number}",
@@ -44,7 +50,7 @@ def prepared(folder, drawn):
             "segment": "warm",
             **{f"f{field}": f"v{value}" for field, value in enumerate(profile)},
         }
-        for number, (row, profile) in enumerate(zip(drawn, profiles, strict=True))
+        for number, (row, profile) in enumerate(zip(items, profiles, strict=True))
     ]
     features = tuple(Feature(f"f{field}") for field in range(FIELDS))
     tables = {"train": rows, "val": rows[:64], "test": rows[:64]}

@@ -1,7 +1,13 @@
-"""Training: examples/s beside RecBole's SASRec, and the share of the machine's matrix products.
+"""Measures training in examples per second, against RecBole's SASRec and the machine's rate.
 
-python -m benchmarks.training_speed
+RecBole 1.2.1 trains on the same histories with the same sizes: blocks, heads, width, dropout,
+batch, loss at the last position over all items. The rate of the machine is that of a large matrix
+product.
+
+    python -m benchmarks.training_speed
 """
+
+from __future__ import annotations
 
 import json
 import pathlib
@@ -9,13 +15,21 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import performance_table, synthetic
 from benchmarks.performance_table import Row
 
+if TYPE_CHECKING:
+    import keras
+
+    from cmclrec_tf.data.prepared import PreparedDataset
+
 WIDTH, BLOCKS, HEADS, BATCH, DROPOUT = 64, 2, 2, 128, 0.2
-# As RecBole's: of the last position, over every item, and without an average of the weights.
-_LAST = {"model.positions": "last", "finetune.softmax": "full"}
+# RecBole's loss: last position, all items.
+_LAST: dict[str, Any] = {"model.positions": "last", "finetune.softmax": "full"}
+# RecBole does not average the weights.
 ALONE = {**_LAST, "finetune.ema": 0.0}
 _RECBOLE = pathlib.Path(".venv-recbole/bin/python")
 _SETTINGS = {
@@ -31,8 +45,8 @@ _SETTINGS = {
 }
 
 
-def measure(quick):
-    """Rows for the backbone alone and for stage 2."""
+def measure(quick: bool) -> Iterator[Row]:
+    """Yields rows of the backbone alone and of stage 2."""
     import tensorflow as tf
 
     from benchmarks.machine import matmul_gflops
@@ -40,89 +54,96 @@ def measure(quick):
     from cmclrec_tf.training import averaged_adam, decay_feature_side
 
     users, epochs = (512, 2) if quick else (3840, 4)
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
         dataset = synthetic.prepared(folder / "prepared", synthetic.histories(users))
-        theirs = _recbole(folder, users, epochs)
-        plain, ours = (PlainRecommender, averaged_adam), (CMCLRec, decay_feature_side)
-        alone = lambda: _fitted(*plain, dataset, ALONE, epochs)
-        same = users / alone()
-        stage2 = users / _fitted(*ours, dataset, _LAST, epochs)
-        usual = users / _fitted(*ours, dataset, {}, epochs)
+        recbole_seconds = _recbole_seconds(folder, users, epochs)
+        plain, stage2 = (PlainRecommender, averaged_adam), (CMCLRec, decay_feature_side)
+        alone_seconds = lambda: _epoch_seconds(*plain, dataset, ALONE, epochs)
+        alone = users / alone_seconds()
+        stage2_last = users / _epoch_seconds(*stage2, dataset, _LAST, epochs)
+        stage2_default = users / _epoch_seconds(*stage2, dataset, {}, epochs)
         half = None
         if tf.config.list_physical_devices("GPU"):
-            half = users / _in_bfloat16(alone)
-    beside = "RecBole not installed: make .venv-recbole/.ready"
-    if theirs:
-        theirs = users / theirs
-        beside = f"RecBole 1.2.1 SASRec {theirs:,.0f}/s"
-    ratio = lambda ours: ours / theirs if theirs else None
+            half = users / _in_bfloat16(alone_seconds)
+    recbole = users / recbole_seconds if recbole_seconds else None
+    peer = "RecBole not installed: make .venv-recbole/.ready"
+    if recbole:
+        peer = f"RecBole 1.2.1 SASRec {recbole:,.0f}/s"
+    ratio = lambda rate: rate / recbole if recbole else None
     shape = (
         f"D {WIDTH}, L {synthetic.LENGTH}, B {BATCH}, V {synthetic.ITEMS:,}, "
         "last position, full softmax"
     )
     yield Row(
         "training, SASRec alone: examples/s against RecBole's",
-        ratio(same),
+        ratio(alone),
         "x",
         at_least=1.5,
-        detail=f"{same:,.0f}/s; {beside}; {shape}",
+        detail=f"{alone:,.0f}/s; {peer}; {shape}",
     )
     yield Row(
         "training, stage 2 of CMCLRec: examples/s against RecBole's plain SASRec",
-        ratio(stage2),
+        ratio(stage2_last),
         "x",
         at_least=0.8,
-        detail=f"{stage2:,.0f}/s; {beside}",
+        detail=f"{stage2_last:,.0f}/s; {peer}",
     )
     yield Row(
         "training, stage 2 as `default` is: next items learned/s against RecBole's",
-        ratio(usual * synthetic.LENGTH),
+        ratio(stage2_default * synthetic.LENGTH),
         "x",
-        detail=f"{usual:,.0f} users/s, {synthetic.LENGTH} next items each, sampled softmax; "
-        f"{beside}",
+        detail=f"{stage2_default:,.0f} users/s, {synthetic.LENGTH} next items each, "
+        f"sampled softmax; {peer}",
     )
-    rate = matmul_gflops()
-    own = same * flops_of_an_example() / 1e9
+    limit = matmul_gflops()
+    gflops = alone * flops_of_an_example() / 1e9
     yield Row(
         "training, SASRec alone: share of the matrix product rate",
-        own / rate,
+        gflops / limit,
         "",
         at_least=0.4,
-        detail=f"{own:.0f} of {rate:.0f} GFLOP/s",
+        detail=f"{gflops:.0f} of {limit:.0f} GFLOP/s",
     )
     what = "training, SASRec alone in bfloat16 on a GPU: share of the matrix product rate"
     if half is None:
         yield Row(what, None, "", detail="no GPU here")
         return
-    own, rate = half * flops_of_an_example() / 1e9, matmul_gflops(8192, dtype="bfloat16")
-    detail = f"{half:,.0f}/s, float32 {same:,.0f}/s; {own:,.0f} of {rate:,.0f} GFLOP/s"
-    yield Row(what, own / rate, "", detail=detail)
+    gflops, limit = half * flops_of_an_example() / 1e9, matmul_gflops(8192, dtype="bfloat16")
+    detail = f"{half:,.0f}/s, float32 {alone:,.0f}/s; {gflops:,.0f} of {limit:,.0f} GFLOP/s"
+    yield Row(what, gflops / limit, "", detail=detail)
 
 
-def flops_of_an_example():
-    """Of a step's matrix products: forward, and twice as many backward.
+def flops_of_an_example() -> int:
+    """Returns the FLOPs of an example's matrix products: forward, plus twice as many backward.
 
-    Keys and values are made of every position; in the last block the newest alone asks.
+    Keys and values are computed at every position; the last block has one query, at the newest
+    position.
     """
-    asked = [synthetic.LENGTH] * (BLOCKS - 1) + [1]
-    projections = sum((2 * synthetic.LENGTH + (1 + 1 + 2 + 2) * n) * 2 * WIDTH**2 for n in asked)
-    attention = sum(2 * 2 * n * synthetic.LENGTH * WIDTH for n in asked)
+    queries = [synthetic.LENGTH] * (BLOCKS - 1) + [1]
+    projections = sum((2 * synthetic.LENGTH + (1 + 1 + 2 + 2) * n) * 2 * WIDTH**2 for n in queries)
+    attention = sum(2 * 2 * n * synthetic.LENGTH * WIDTH for n in queries)
     return 3 * (projections + attention + 2 * synthetic.ITEMS * WIDTH)
 
 
-def _in_bfloat16(fitted):
+def _in_bfloat16(run: Callable[[], float]) -> float:
     import keras
 
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        return fitted()
+        return run()
     finally:
         keras.mixed_precision.set_global_policy("float32")
 
 
-def _fitted(make_model, make_optimizer, dataset, changes, epochs):
-    """Median seconds of an epoch, the first left out: it traces the step."""
+def _epoch_seconds(
+    make_model: Callable[..., Any],
+    make_optimizer: Callable[..., Any],
+    dataset: PreparedDataset,
+    changes: Mapping[str, Any],
+    epochs: int,
+) -> float:
+    """Returns the median seconds of an epoch, without the first, which traces the step."""
     import keras
 
     model = compiled(make_model, make_optimizer, dataset, changes)
@@ -130,20 +151,32 @@ def _fitted(make_model, make_optimizer, dataset, changes, epochs):
 
     class Clock(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            self.began = time.perf_counter()
+            self.start = time.perf_counter()
 
         def on_epoch_end(self, epoch, logs=None):
-            seconds.append(time.perf_counter() - self.began)
+            seconds.append(time.perf_counter() - self.start)
 
     fit(model, dataset, epochs, Clock())
     return statistics.median(seconds[1:])
 
 
-def compiled(make_model, make_optimizer, dataset, changes):
-    """A model of the shape that is compared, ready for `fit`."""
+def compiled(
+    make_model: Callable[..., Any],
+    make_optimizer: Callable[..., Any],
+    dataset: PreparedDataset,
+    changes: Mapping[str, Any],
+) -> keras.Model:
+    """Returns a model of the benchmark's sizes that is ready for `fit`.
+
+    Args:
+        make_model: (schema, config) -> model.
+        make_optimizer: (model, stage config) -> optimizer.
+        dataset: the training data.
+        changes: further settings, by their dotted names.
+    """
     from cmclrec_tf import Config
 
-    model_of = {
+    sizes = {
         "model.width": WIDTH,
         "model.blocks": BLOCKS,
         "model.heads": HEADS,
@@ -151,7 +184,7 @@ def compiled(make_model, make_optimizer, dataset, changes):
         "finetune.batch_size": BATCH,
         "data.max_history": synthetic.LENGTH,
     }
-    config = Config().changed({**model_of, **changes})
+    config = Config().changed({**sizes, **changes})
     model = make_model(dataset.schema, config)
     model(next(iter(dataset.batches("train", BATCH, shuffle=False))))
     model.compile(make_optimizer(model, config.finetune))
@@ -159,38 +192,40 @@ def compiled(make_model, make_optimizer, dataset, changes):
     return model
 
 
-def fit(model, dataset, epochs, *callbacks) -> None:
-    """Trains on the batches that training reads."""
+def fit(
+    model: keras.Model, dataset: PreparedDataset, epochs: int, *callbacks: keras.callbacks.Callback
+) -> None:
+    """Trains on the same stream of batches as the training driver."""
     steps, stream = dataset.steps("train", BATCH), dataset.stream("train", BATCH)
     model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=callbacks)
 
 
-def _recbole(folder, users, epochs):
-    """Median seconds of RecBole's epoch on the same histories; None where it is not installed."""
+def _recbole_seconds(folder: pathlib.Path, users: int, epochs: int) -> float | None:
+    """Returns the median seconds of RecBole's epoch; None if RecBole is not installed."""
     if not _RECBOLE.exists():
         return None
-    own = folder / "benchmark"
-    own.mkdir()
+    data = folder / "benchmark"
+    data.mkdir()
     header = "user_id:token\titem_id_list:token_seq\titem_id:token"
     rows = synthetic.histories(users)
     lines = [f"u{n}\t{' '.join(map(str, row[:-1]))}\t{row[-1]}" for n, row in enumerate(rows)]
     for split in ("train", "valid", "test"):
-        taken = lines if split == "train" else lines[:64]
-        (own / f"benchmark.{split}.inter").write_text("\n".join([header, *taken, ""]))
+        content = lines if split == "train" else lines[:64]
+        (data / f"benchmark.{split}.inter").write_text("\n".join([header, *content, ""]))
     script = pathlib.Path(__file__).with_name("recbole_sasrec.py")
     command = [_RECBOLE.absolute(), script, folder, json.dumps(_SETTINGS), "--epochs", epochs]
-    done = subprocess.run(
+    process = subprocess.run(
         list(map(str, command)),
         capture_output=True,
         text=True,
         cwd=folder,
         check=False,
     )
-    if done.returncode:
-        raise RuntimeError(f"RecBole failed: {done.stderr[-2000:]}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["users"] == users, told
-    return statistics.median(told["seconds"][1:])
+    if process.returncode:
+        raise RuntimeError(f"RecBole failed: {process.stderr[-2000:]}")
+    figures = json.loads(process.stdout.splitlines()[-1])
+    assert figures["users"] == users, figures
+    return statistics.median(figures["seconds"][1:])
 
 
 if __name__ == "__main__":

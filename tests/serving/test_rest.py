@@ -150,7 +150,7 @@ def test_wrong_bodies(rest, body, said):
         (nested(33), "nest 33 deep, at most 32"),
         (nested(70), "nest 70 deep, at most 32"),
         ([[1], [2]], "is JSON int: it must be string"),
-        ([[{"b64": "?"}], ["b"]], "no base64"),
+        ([[{"b64": "?"}], ["b"]], "not base64"),
         ([[{"b65": "YQ=="}], ["b"]], "is JSON dict"),
         ([[None], ["b"]], "is JSON NoneType"),
     ],

@@ -1,4 +1,4 @@
-"""The performance table says what was measured, and whether a target is met."""
+"""Tests the rows of the performance table, their targets, and the command that makes it."""
 
 import json
 import subprocess
@@ -21,12 +21,12 @@ from benchmarks.performance_table import Row
         (7.0, {}, None, ""),
     ],
 )
-def test_a_target_is_met_or_not(value, bounds, met, target):
+def test_row_compares_the_figure_with_its_target(value, bounds, met, target):
     row = Row("it", value, "s", **bounds)
     assert (row.met, row.target) == (met, target)
 
 
-def test_a_missed_target_is_seen_and_rows_come_back_from_their_file(tmp_path):
+def test_missed_targets_are_marked_and_rows_can_be_read_back(tmp_path):
     rows = [Row("slow", 2.0, "s", at_most=1.0, detail="why"), Row("absent", None, "x")]
     performance_table.write(rows, tmp_path / "of" / "rows.json")
     assert performance_table.read(tmp_path / "of" / "rows.json") == rows
@@ -34,20 +34,20 @@ def test_a_missed_target_is_seen_and_rows_come_back_from_their_file(tmp_path):
     assert "| absent | not run |" in performance_table.text(rows)
 
 
-def test_the_runner_tells_of_a_benchmark_that_does_not_exist():
+def test_unknown_benchmark_is_an_error():
     command = [sys.executable, "-m", "benchmarks.run", "startup", "nonsense"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "no benchmark ['nonsense']" in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 2 and "no benchmark ['nonsense']" in process.stderr
 
 
 @pytest.mark.slow
-def test_a_benchmark_runs_and_leaves_its_rows(tmp_path):
+def test_benchmarks_run_and_write_their_rows(tmp_path):
     command = [sys.executable, "-m", "benchmarks.run", "--quick", "--out", tmp_path]
     command += ["startup", "evaluation"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
     values = {
         row["what"]: row["value"] for row in json.loads((tmp_path / "startup.json").read_text())
     }
     assert 0 < values["start-up, `import cmclrec_tf`"] < 60
-    assert "evaluation over 5,000 items" in done.stdout
+    assert "evaluation over 5,000 items" in process.stdout
