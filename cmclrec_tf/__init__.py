@@ -1,8 +1,8 @@
 """CMCLRec on Keras: one model that recommends to users with a history and to new users.
 
-`import cmclrec_tf` loads Keras and registers the models, so that `keras.saving.load_model` reads
-their `.keras` files. An import of one module (`import cmclrec_tf.schema`) loads that module alone:
-the command line and the workers of a pipeline start without Keras.
+`import cmclrec_tf` imports Keras and registers the models, so that `keras.saving.load_model` can
+read their `.keras` files. `import cmclrec_tf.schema`, or any other module, imports that module
+only, so the command line and the workers of a pipeline start without Keras.
 
 Source of the method: Xu et al., CMCLRec, SIGIR 2024, doi:10.1145/3626772.3657839.
 
@@ -18,6 +18,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from cmclrec_tf.baselines.popularity import Popularity
     from cmclrec_tf.config import Config
     from cmclrec_tf.data.in_memory import prepare_tables
@@ -68,16 +70,22 @@ __all__ = [
 
 
 def load(folder: str) -> "PreparedDataset":
-    """Reads a prepared dataset from its folder, see `PreparedDataset.load`.
+    """Reads a prepared dataset from its folder.
 
     Args:
-        folder: path of the folder that `cmclrec prepare` wrote.
+        folder: path of the folder that `cmclrec prepare` or `prepare_tables` wrote.
 
     Raises:
         InputError: the folder is missing, damaged or not a prepared dataset.
 
     Example:
+        >>> import tempfile
         >>> import cmclrec_tf as cm
+        >>> user = {"user_id": "ann", "history": ["tea"], "target": ["bread"], "age": 31.0}
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = cm.prepare_tables({"train": [user]}, [cm.Feature("age", "numeric")], folder)
+        >>> cm.load(folder).users["train"]
+        1
         >>> cm.load("absent")
         Traceback (most recent call last):
         ...
@@ -101,8 +109,8 @@ def __dir__() -> list[str]:
 
 
 def _imports_only_a_module() -> bool:
-    """Whether the import that runs this file names a module of the package, not the package."""
-    frame = sys._getframe(1)
+    """Whether this file runs because of `import cmclrec_tf.<module>`, not `import cmclrec_tf`."""
+    frame: FrameType | None = sys._getframe(1)
     while frame:
         module = frame.f_locals.get("name", "")
         is_importlib = frame.f_code.co_filename.startswith("<frozen importlib")
@@ -112,8 +120,8 @@ def _imports_only_a_module() -> bool:
     return False
 
 
-# Keras finds a class by the name it is registered under, so the classes must exist before a file
-# is loaded. The import costs 0.2 s after Keras' own, and Keras is in the process already or next.
+# Keras finds a class by the name it is registered under, so the classes must be imported before a
+# model is loaded. That takes 0.2 s once Keras is imported.
 if "keras" in sys.modules or not _imports_only_a_module():
     importlib.import_module("cmclrec_tf.models")
     importlib.import_module("cmclrec_tf.baselines").load_all()

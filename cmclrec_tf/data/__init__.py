@@ -1,0 +1,1 @@
+"""Reads prepared datasets, or small tables in memory, as batches of `tf.data`."""

@@ -1,12 +1,30 @@
-"""From serialized user records to the tensors of a batch."""
+"""Parses serialized user records into the tensors of a batch."""
 
 import tensorflow as tf
 
-from cmclrec_tf.schema import COLD, HISTORY, OOV, PAD, SEGMENT, TARGET, USER_ID
+from cmclrec_tf.schema import (
+    COLD,
+    HISTORY,
+    MULTI,
+    OOV,
+    PAD,
+    SEGMENT,
+    TARGET,
+    USER_ID,
+    Feature,
+    Schema,
+)
+from cmclrec_tf.types import Batch, Features, IdsBL, KeysB, Tensor
 
 
-def parse(serialized, schema, max_history):
-    """Serialized user records [B] to a batch, see `input.PreparedDataset.batches`."""
+def parse(serialized: Tensor, schema: Schema, max_history: int) -> Batch:
+    """Parses serialized user records, string [B], into a `Batch`.
+
+    Args:
+        serialized: `tf.Example`s with ids in place of strings.
+        schema: schema of the dataset.
+        max_history: L.
+    """
     ragged = tf.io.RaggedFeature
     spec = {
         USER_ID: tf.io.FixedLenFeature([], tf.string),
@@ -27,8 +45,8 @@ def parse(serialized, schema, max_history):
     }
 
 
-def left_pad(history, length):
-    """The newest `length` known items of each row, newest at the end.
+def left_pad(history: tf.RaggedTensor, length: int) -> IdsBL:
+    """Returns the newest `length` known items of each row, the newest at the end.
 
     Args:
         history: ragged int [B, None] ids; PAD and OOV are dropped.
@@ -46,29 +64,33 @@ def left_pad(history, length):
     return tf.where(source >= 0, moved, PAD)
 
 
-def dense_feature(feature, values):
-    """Ragged values of one feature to int32 ids [B, W] or float32 [B, n]; PAD or NaN = missing."""
+def dense_feature(feature: Feature, values: tf.RaggedTensor) -> Tensor:
+    """Turns the ragged values of a feature into a dense tensor.
+
+    Returns:
+        int32 ids [B, N], PAD = missing, or float32 [B, N], NaN = missing.
+    """
     if feature.is_numeric:
         return values.to_tensor(float("nan"), shape=[None, feature.numbers])
-    width = None if feature.kind == "multi" else 1
+    width = None if feature.kind == MULTI else 1
     dense = tf.cast(values.to_tensor(PAD, shape=[None, width]), tf.int32)
-    # A batch in which nobody has a value still has one column.
+    # A batch in which no user has a value still gets one column.
     return dense if width else tf.pad(dense, [[0, 0], [0, 1]], constant_values=PAD)
 
 
-def profile_key(features):
-    """int64 [B]: equal for users whose features are all equal.
+def profile_key(features: Features) -> KeysB:
+    """Hashes the user features: int64 [B], equal for users whose features are all equal.
 
-    The order of several values does not count, and unknown is the same as missing, as in the
+    The order of a feature's values does not count, and unknown equals missing, as in the feature
     tokens.
     """
 
-    def text(values):
+    def text(values: Tensor) -> Tensor:
         if values.dtype.is_floating:
             return tf.strings.as_string(values, precision=9, scientific=True)
         return tf.strings.as_string(tf.sort(tf.where(values > OOV, values, PAD), axis=1))
 
-    # How far a batch was padded must not count either.
+    # The padding depends on the other users of the batch, so it is removed.
     parts = [
         tf.strings.regex_replace(
             tf.strings.reduce_join(text(features[name]), axis=1, separator=","), "^(0,)+", ""

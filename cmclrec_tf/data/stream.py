@@ -1,43 +1,52 @@
-"""Endless training batches whose order is a pure function of seed and epoch."""
+"""Endless training batches in an order that depends on seed and epoch only."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from cmclrec_tf.schema import PAD
+from cmclrec_tf.types import Batch, Tensor
 
-# Beyond this many users records are read from their files in every epoch.
+Parse: TypeAlias = Callable[[Tensor], Batch]
+
+# With more users than this, records are read from their files in every epoch.
 IN_MEMORY_USERS = 2_000_000
 CHUNK = 100_000
-# Batches among which users are sorted by length, and the multiple that lengths are cut to: a
-# program compiled for a length serves often.
+# Users are sorted by history length within WINDOW batches. Lengths are rounded up to a multiple of
+# STEP, so that a program that XLA compiled for a length is often used again.
 WINDOW = 16
 STEP = 8
 READ_BATCH = 4096
 
 
-def in_memory(records, parse, batch_size, seed, first_epoch=0):
-    """Records parsed once; an epoch is a permutation of them, and a batch one gather.
+def in_memory(
+    records: tf.data.Dataset, parse: Parse, batch_size: int, seed: int, first_epoch: int = 0
+) -> tf.data.Dataset:
+    """Returns endless batches from records that are parsed once and kept in memory.
 
-    Users of similar history lengths share a batch, whose histories are cut to the longest of them:
-    padding is work for nothing. Batches come in random order, and are drawn anew in every epoch.
+    Users of similar history lengths share a batch, and its histories are cut to the longest of
+    them, which saves work on padding. The batches come in random order and differ in every epoch.
 
-    Memory is that of the parsed columns: 4 N L bytes of histories for N users, and for each
-    feature 4 N bytes and 4 more per further value.
+    The memory is that of the parsed columns: 4 N L bytes of histories for N users, and for each
+    feature 4 N bytes, plus 4 for every further value of a user.
 
     Args:
-        records: `tf.data.Dataset` of serialized user records.
-        parse: serialized [B] -> dict of tensors, padded with PAD, see `parsing.parse`.
+        records: serialized user records.
+        parse: parses serialized records [B] into a batch padded with PAD, see `parsing.parse`.
         batch_size: B; one batch of an epoch may be smaller.
-        seed, first_epoch: of the order.
+        seed: seeds the order.
+        first_epoch: epoch of the first batch; the order of an epoch depends on its number.
     """
-    # The columns would fill an accelerator's memory, and are gathered from by the host anyway.
+    # In an accelerator's memory the columns would crowd out the model, and the host gathers anyway.
     with tf.device("CPU"):
         columns = _columns(records.batch(READ_BATCH).map(parse, tf.data.AUTOTUNE))
         lengths = tf.math.count_nonzero(columns["history"] != PAD, axis=1)
     users = columns["user_key"].shape[0]
 
-    def epoch_of(epoch):
+    def epoch_of(epoch: Tensor) -> tf.data.Dataset:
         order = _permutation(users, seed, epoch)
-        # Sorted by length within windows of some batches only, so that epochs differ.
+        # Sorted by length only within windows of some batches, so that epochs differ.
         window = tf.range(users, dtype=tf.int64) // (WINDOW * batch_size)
         key = window * (tf.reduce_max(lengths) + 1) + tf.gather(lengths, order)
         order = tf.gather(order, tf.argsort(key, stable=True))
@@ -48,27 +57,33 @@ def in_memory(records, parse, batch_size, seed, first_epoch=0):
             lambda start: order[start : start + batch_size]
         )
 
-    def gather(rows):
-        batch = tf.nest.map_structure(lambda column: _dense(tf.gather(column, rows)), columns)
+    def gather(rows: Tensor) -> Batch:
+        batch: Batch = tf.nest.map_structure(lambda x: _dense(tf.gather(x, rows)), columns)
         longest = tf.cast(tf.reduce_max(tf.gather(lengths, rows)), tf.int32)
         size = tf.minimum(-(-tf.maximum(longest, 1) // STEP) * STEP, tf.shape(batch["history"])[1])
-        return {**batch, "history": batch["history"][:, -size:]}
+        batch["history"] = batch["history"][:, -size:]
+        return batch
 
     return _endless(epoch_of, first_epoch).map(gather, tf.data.AUTOTUNE, deterministic=True)
 
 
-def from_files(files, parse, batch_size, seed, first_epoch=0):
-    """The same without the memory: files in a random order, then records within every CHUNK.
+def from_files(
+    files: Sequence[str], parse: Parse, batch_size: int, seed: int, first_epoch: int = 0
+) -> tf.data.Dataset:
+    """Returns endless batches that are read from files: no memory, but a weaker shuffle.
+
+    The files come in random order, and records are shuffled within chunks of CHUNK.
 
     Args:
-        files: paths of gzipped TFRecords. For the others see `in_memory`.
+        files: paths of gzipped TFRecords.
+        parse, batch_size, seed, first_epoch: as in `in_memory`.
     """
     files = tf.constant(files)
 
-    def epoch_of(epoch):
+    def epoch_of(epoch: Tensor) -> tf.data.Dataset:
         order = tf.gather(files, _permutation(tf.size(files), seed, epoch))
         chunks = tf.data.TFRecordDataset(order, compression_type="GZIP").batch(CHUNK).enumerate()
-        # The chunk's number goes into the seed: chunks are not shuffled alike.
+        # With the chunk's number in the seed, chunks are shuffled differently.
         shuffled = chunks.map(
             lambda i, rows: tf.gather(rows, _permutation(tf.size(rows), seed + 1 + i, epoch))
         )
@@ -77,33 +92,36 @@ def from_files(files, parse, batch_size, seed, first_epoch=0):
     return _endless(epoch_of, first_epoch).map(parse, tf.data.AUTOTUNE, deterministic=True)
 
 
-def _permutation(n, seed, epoch):
+def _permutation(n: Tensor | int, seed: Tensor | int, epoch: Tensor) -> Tensor:
     return tf.random.experimental.stateless_shuffle(tf.range(n), seed=tf.stack([seed, epoch]))
 
 
-def _endless(epoch_of, first_epoch):
+def _endless(epoch_of: Callable[[Tensor], tf.data.Dataset], first_epoch: int) -> tf.data.Dataset:
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_of)
     return epochs.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
-def _columns(batches):
-    """All batches under each other; columns whose width varies become ragged."""
+def _columns(batches: tf.data.Dataset) -> Batch:
+    """Concatenates all batches; columns of varying width become ragged."""
     varies = tf.nest.map_structure(
         lambda spec: spec.shape.rank == 2 and spec.shape[1] is None, batches.element_spec
     )
 
-    def join(ragged, *parts):
+    def join(ragged: bool, *parts: Tensor) -> Tensor:
         if ragged:
-            parts = [tf.RaggedTensor.from_tensor(part, padding=PAD) for part in parts]
+            return tf.concat(
+                [tf.RaggedTensor.from_tensor(part, padding=PAD) for part in parts], axis=0
+            )
         return tf.concat(parts, axis=0)
 
-    return tf.nest.map_structure(join, varies, *batches)
+    columns: Batch = tf.nest.map_structure(join, varies, *batches)
+    return columns
 
 
-def _dense(rows):
+def _dense(rows: Tensor) -> Tensor:
     if not isinstance(rows, tf.RaggedTensor):
         return rows
     dense = rows.to_tensor(PAD)
-    # A batch in which nobody has a value still has one column.
+    # A batch in which no user has a value still gets one column.
     missing = tf.cast(tf.equal(tf.shape(dense)[1], 0), tf.int32)
     return tf.pad(dense, [[0, 0], [0, missing]], constant_values=PAD)
