@@ -1,7 +1,12 @@
-"""A served model under load and faults for minutes: nothing lost, nothing wrong.
+"""Runs a served model under load and faults for minutes; no answer may be wrong or missing.
 
-python -m benchmarks.soak --minutes 10
+It measures no ratio: it exits with 1 if an answer differs from what Keras computes, or is lost.
+docs/serving_load.md lists the callers and the faults.
+
+    python -m benchmarks.soak --minutes 10
 """
+
+from __future__ import annotations
 
 import argparse
 import collections
@@ -15,6 +20,8 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -28,64 +35,68 @@ _FLAGS = ["--file_system_poll_wait_seconds=0.5"]
 
 
 class Faults:
-    """What goes wrong around a server, one thing after the other.
+    """Causes faults around a server, one after the other.
 
     Args:
         exports: folder of the exports.
         base: model base path.
-        server: the running `ServerProcess`.
+        server: the running server.
+
+    Attributes:
+        server: the server that runs now.
+        done: `{fault: how often it was caused}`.
     """
 
-    def __init__(self, exports, base, server):
+    def __init__(self, exports: pathlib.Path, base: pathlib.Path, server: ServerProcess):
         self._exports, self._base, self.server = exports, base, server
         self._version = server.version
-        self.done = collections.Counter()
+        self.done: collections.Counter[str] = collections.Counter()
         self._kinds = itertools.cycle(
             [self.swap, self.truncate, self.flood, self.swap, self.lose_variables]
             + [self.stall, self.roll_back, self.kill, self.swap, self.terminate]
         )
 
-    def next(self):
-        """Does the next one; returns its name."""
+    def next(self) -> str:
+        """Causes the next fault and returns its name."""
         fault = next(self._kinds)
         fault()
         self.done[fault.__name__] += 1
         return fault.__name__
 
     def swap(self) -> None:
-        """The other model as a new version."""
+        """Pushes the other model as a new version and removes old versions."""
         self._push()
         for old in sorted(self._versions())[:-3]:
             shutil.rmtree(self._base / str(old))
 
     def truncate(self) -> None:
-        """A new version that is cut short."""
+        """Pushes a version whose saved_model.pb is cut short."""
         self._push(lambda folder: os.truncate(folder / "saved_model.pb", 5000))
 
     def lose_variables(self) -> None:
-        """A new version without its weights."""
+        """Pushes a version without its weights."""
         self._push(lambda folder: shutil.rmtree(folder / "variables"))
 
     def roll_back(self) -> None:
-        """The newest version is moved aside."""
+        """Moves the newest version aside."""
         newest = self._base / str(max(self._versions()))
         newest.rename(newest.with_name(f"{newest.name}.rolled-back"))
 
     def flood(self) -> None:
-        """Hundreds of connections that ask nothing."""
+        """Opens hundreds of connections that send nothing."""
         with contextlib.ExitStack() as stack:
             for port in (self.server.port, self.server.rest_port) * 150:
                 stack.enter_context(socket.create_connection((self.server.host, port), timeout=30))
 
     def stall(self) -> None:
-        """Clients that send half a request and then nothing."""
-        begun = {
+        """Opens connections that send half a request and then nothing."""
+        starts = {
             self.server.port: b"PRI * HTTP/2.0\r\n\r\nSM",
             self.server.rest_port: b"POST /v1/models/cmclrec:predict HTTP/1.1\r\n"
             b"Content-Length: 100\r\n\r\n{",
         }
         with contextlib.ExitStack() as stack:
-            for port, text in list(begun.items()) * 10:
+            for port, text in list(starts.items()) * 10:
                 slow = stack.enter_context(
                     socket.create_connection((self.server.host, port), timeout=30)
                 )
@@ -93,50 +104,56 @@ class Faults:
             time.sleep(2)
 
     def kill(self) -> None:
-        """SIGKILL and a new start."""
+        """Kills the server with SIGKILL and starts it again."""
         self.server.kill()
         self._start()
 
     def terminate(self) -> None:
-        """SIGTERM and a new start: it answers what is under way, and leaves in order."""
+        """Stops the server with SIGTERM, which lets it answer requests, and starts it again."""
         if self.server.terminate() != 0:
-            raise SystemExit("the server did not end in order")
+            raise SystemExit("the server did not exit with 0 after SIGTERM")
         self._start()
 
-    def _start(self):
+    def _start(self) -> None:
         self.server = ServerProcess(
             self._base, _FLAGS, port=self.server.port, rest_port=self.server.rest_port
         )
 
-    def _push(self, damage=lambda folder: None):
-        # A version's parity tells its model, so every number is of the other one.
+    def _push(self, damage: Callable[[pathlib.Path], None] = lambda folder: None) -> None:
+        # Even and odd versions are different models, so each push changes the model.
         self._version += 1
         aside = self._base / f".aside-{self._version}"
         shutil.copytree(self._exports / letter_of(self._version), aside)
         damage(aside)
         aside.rename(self._base / str(self._version))
 
-    def _versions(self):
+    def _versions(self) -> list[int]:
         return [int(path.name) for path in self._base.iterdir() if path.name.isdigit()]
 
 
-def soak(minutes, seed=0, pause=6.0, mixed_up=False, told=print):
+def soak(
+    minutes: float,
+    seed: int = 0,
+    pause: float = 6.0,
+    expect_other_model: bool = False,
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """Runs the soak.
 
     Args:
-        minutes: of load and faults; training comes on top.
-        seed: of the models and of the requests.
+        minutes: duration of load and faults, after the training of the models.
+        seed: seeds the models and the requests.
         pause: seconds between two faults.
-        mixed_up: expects the answers of the other model: a check of the check.
-        told: is given progress, a line at a time.
+        expect_other_model: expects the answers of the wrong model, to test that the soak notices.
+        report: called with one line of progress after each fault.
 
     Returns:
-        The summary, JSON values.
+        The summary, as JSON values.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
         cases = soak_models.build(folder, seed)
-        if mixed_up:
+        if expect_other_model:
             swap = lambda by_letter: {"a": by_letter["b"], "b": by_letter["a"]}
             cases = [
                 soak_models.Case(case.user, swap(case.scores), swap(case.states)) for case in cases
@@ -144,17 +161,17 @@ def soak(minutes, seed=0, pause=6.0, mixed_up=False, told=print):
         base = folder / "cmclrec"
         shutil.copytree(folder / letter_of(1), base / "1")
         with ServerProcess(base, _FLAGS) as first:
-            server, memory = first, [first.megabytes]
-            callers = Callers(cases, server.target, server.host, server.rest_port, seed)
-            faults = Faults(folder, base, server)
+            memory = [first.megabytes or 0]
+            callers = Callers(cases, first.target, first.host, first.rest_port, seed)
+            faults = Faults(folder, base, first)
             start = time.monotonic()
             callers.start()
             try:
-                while (passed := time.monotonic() - start) < 60 * minutes:
-                    time.sleep(min(pause, 60 * minutes - passed))
-                    memory.append(faults.server.megabytes)
+                while (elapsed := time.monotonic() - start) < 60 * minutes:
+                    time.sleep(min(pause, 60 * minutes - elapsed))
+                    memory.append(faults.server.megabytes or 0)
                     tally = callers.tally
-                    told(
+                    report(
                         f"{time.monotonic() - start:4.0f} s, {faults.next()}: "
                         f"{sum(tally.answered.values())} answered, {len(tally.lost)} lost, "
                         f"{len(tally.wrong)} wrong, {memory[-1]} MB"
@@ -181,17 +198,21 @@ def soak(minutes, seed=0, pause=6.0, mixed_up=False, told=print):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=pathlib.Path, help="Where the summary goes, as JSON.")
-    given = parser.parse_args()
-    summary = soak(given.minutes, given.seed, told=lambda line: print(line, flush=True))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="Duration of load and faults in minutes."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of models and requests.")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file to write the summary to.")
+    arguments = parser.parse_args()
+    summary = soak(arguments.minutes, arguments.seed, report=lambda line: print(line, flush=True))
     text = json.dumps(summary, indent=1)
     print(text)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text)
     sys.exit(bool(summary["lost"] or summary["wrong"]))
 
 

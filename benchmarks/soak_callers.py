@@ -1,4 +1,6 @@
-"""Callers that ask a server all the while and hold each answer against Keras."""
+"""Sends requests to a server from several threads and compares every answer with Keras."""
+
+from __future__ import annotations
 
 import asyncio
 import collections
@@ -7,17 +9,19 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 import numpy as np
-from tensorflow.core.example import example_pb2
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from benchmarks.soak_models import LETTERS
-from serving import tensor_protos
-from serving.client import AsyncClient, Client, ServingError
+from benchmarks import soak_requests
+from benchmarks.soak_models import LETTERS, Case
+from serving import contract, tensor_protos
+from serving.client import AsyncClient, Client, Recommendations, ServingError
 
-# A restart takes seconds; whoever waits that long gets an answer.
+# A restart takes seconds: a caller that waits this long gets an answer.
 PATIENCE = 90.0
 _REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -25,7 +29,7 @@ _REFUSALS = {
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.INTERNAL,
 }
-# Not of the request, but of a server that is just being restarted.
+# Statuses of a server that is being restarted, which say nothing about the request.
 _AWAY = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.CANCELLED,
@@ -33,36 +37,49 @@ _AWAY = {
 }
 
 
-def letter_of(version):
-    """Which model a version is."""
+def letter_of(version: int) -> str:
+    """Returns the letter of the model that a version contains."""
     return LETTERS[version % 2]
 
 
 class Tally:
-    """What happened, counted by many threads."""
+    """Counts of what happened; threads may share it.
+
+    Attributes:
+        answered: `{kind of request: answers}`.
+        refused: `{status: malformed requests that it refused}`.
+        versions: versions that answered.
+        lost: a line for each request without an answer.
+        wrong: a line for each wrong answer, and for each malformed request with a wrong status.
+        seconds: latency of each answer.
+    """
 
     def __init__(self):
         self._lock = threading.Lock()
-        self.answered, self.refused = collections.Counter(), collections.Counter()
-        self.versions, self.lost, self.wrong, self.seconds = set(), [], [], []
+        self.answered: collections.Counter[str] = collections.Counter()
+        self.refused: collections.Counter[str] = collections.Counter()
+        self.versions: set[int] = set()
+        self.lost: list[str] = []
+        self.wrong: list[str] = []
+        self.seconds: list[float] = []
 
-    def answer(self, who, fits, seconds, version=None) -> None:
-        """Counts an answer."""
+    def answer(self, kind: str, fits: bool, seconds: float, version: int | None = None) -> None:
+        """Counts an answer, which is wrong unless it `fits`."""
         with self._lock:
-            self.answered[who] += 1
+            self.answered[kind] += 1
             self.seconds.append(seconds)
             if version is not None:
                 self.versions.add(version)
             if not fits:
-                self.wrong.append(who)
+                self.wrong.append(kind)
 
-    def loss(self, who, reason) -> None:
+    def loss(self, kind: str, reason: str) -> None:
         """Counts a request that a caller gave up."""
         with self._lock:
-            self.lost.append(f"{who}: {reason}")
+            self.lost.append(f"{kind}: {reason}")
 
-    def refusal(self, code, expected) -> None:
-        """Counts a malformed request."""
+    def refusal(self, code: str, expected: bool) -> None:
+        """Counts a malformed request and whether its status was an expected one."""
         with self._lock:
             self.refused[code] += 1
             if not expected:
@@ -70,99 +87,106 @@ class Tally:
 
 
 class Callers:
-    """Threads that ask until they are stopped.
+    """Threads that send requests until they are stopped.
 
     Args:
-        cases: [`soak_models.Case`].
-        target: of gRPC.
-        host, rest_port: of REST.
-        seed: of what they ask.
+        cases: users with the expected answers.
+        target: gRPC address, `host:port`.
+        host: host of REST.
+        rest_port: port of REST.
+        seed: seeds the choice of requests.
+
+    Attributes:
+        tally: what happened so far.
     """
 
-    def __init__(self, cases, target, host, rest_port, seed):
+    def __init__(
+        self, cases: Sequence[Case], target: str, host: str, rest_port: int | None, seed: int
+    ):
         self.tally, self._cases, self._target = Tally(), cases, target
         self._host, self._rest_port, self._stop = host, rest_port, threading.Event()
-        work = [self._sync, self._sync, self._batches, self._tasks, self._embeddings]
-        work += [self._rest, self._malformed]
+        callers = [self._sync, self._sync, self._batches, self._tasks, self._embeddings]
+        callers += [self._rest, self._malformed]
         self._threads = [
-            threading.Thread(target=self._guarded, args=[run, random.Random(seed + number)])
-            for number, run in enumerate(work)
+            threading.Thread(target=self._guarded, args=[caller, random.Random(seed + number)])
+            for number, caller in enumerate(callers)
         ]
 
     def start(self) -> None:
+        """Starts the threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Waits for the requests under way."""
+        """Stops the threads after their current requests."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
-    def _guarded(self, run, rng):
+    def _guarded(self, caller: Callable[[random.Random], None], rng: random.Random) -> None:
         try:
-            run(rng)
+            caller(rng)
         except Exception as error:
-            self.tally.loss(run.__name__, f"{type(error).__name__}: {error}")
+            self.tally.loss(caller.__name__, f"{type(error).__name__}: {error}")
 
-    def _client(self, kind=Client):
-        return kind(self._target, timeout=PATIENCE)
-
-    def _drawn(self, rng):
-        """(case, user): by all that is known, by history alone or by user features alone."""
+    def _choose(self, rng: random.Random) -> tuple[Case, dict[str, Any]]:
+        """Returns a case and the user to send: all its data, or its history and an `exclude`."""
         case = rng.choice(self._cases)
         history = case.user["history"]
         if history and rng.random() < 0.5:
             return case, {"history": history, "exclude": rng.sample(sorted(case.scores["a"]), 2)}
         return case, dict(case.user)
 
-    def _judge(self, who, case, user, found, start):
+    def _check(
+        self, kind: str, case: Case, user: dict[str, Any], answer: Recommendations, start: float
+    ) -> None:
         fits = case.fits(
-            letter_of(found.version), found.item_ids, found.scores, user.get("exclude", ())
+            letter_of(answer.version), answer.item_ids, answer.scores, user.get("exclude", ())
         )
-        took = time.monotonic() - start
-        self.tally.answer(f"{who} {found.signature}", fits, took, found.version)
+        seconds = time.monotonic() - start
+        self.tally.answer(f"{kind} {answer.signature}", fits, seconds, answer.version)
 
-    def _sync(self, rng):
-        with self._client() as client:
+    def _sync(self, rng: random.Random) -> None:
+        with Client(self._target, timeout=PATIENCE) as client:
             while not self._stop.is_set():
-                (case, user), start = self._drawn(rng), time.monotonic()
+                (case, user), start = self._choose(rng), time.monotonic()
                 try:
-                    self._judge("grpc", case, user, client.recommend(user), start)
+                    self._check("grpc", case, user, client.recommend(user), start)
                 except ServingError as error:
                     self.tally.loss("grpc", str(error))
 
-    def _batches(self, rng):
-        with self._client() as client:
+    def _batches(self, rng: random.Random) -> None:
+        with Client(self._target, timeout=PATIENCE) as client:
             while not self._stop.is_set():
-                drawn, start = [self._drawn(rng) for _ in range(32)], time.monotonic()
+                batch, start = [self._choose(rng) for _ in range(32)], time.monotonic()
                 try:
-                    answers = client.recommend_many([user for _, user in drawn])
+                    answers = client.recommend_many([user for _, user in batch])
                 except ServingError as error:
                     self.tally.loss("grpc batch", str(error))
                     continue
-                for (case, user), found in zip(drawn, answers, strict=True):
-                    self._judge("grpc batch", case, user, found, start)
+                for (case, user), answer in zip(batch, answers, strict=True):
+                    self._check("grpc batch", case, user, answer, start)
 
-    def _tasks(self, rng):
-        async def ask():
-            async with self._client(AsyncClient) as client:
+    def _tasks(self, rng: random.Random) -> None:
+        async def send() -> None:
+            async with AsyncClient(self._target, timeout=PATIENCE) as client:
                 while not self._stop.is_set():
-                    await asyncio.gather(*(self._ask_async(client, rng) for _ in range(4)))
+                    await asyncio.gather(*(self._send_async(client, rng) for _ in range(4)))
 
-        asyncio.run(ask())
+        asyncio.run(send())
 
-    async def _ask_async(self, client, rng):
-        (case, user), start = self._drawn(rng), time.monotonic()
+    async def _send_async(self, client: AsyncClient, rng: random.Random) -> None:
+        (case, user), start = self._choose(rng), time.monotonic()
         try:
-            self._judge("asyncio", case, user, await client.recommend(user), start)
+            self._check("asyncio", case, user, await client.recommend(user), start)
         except ServingError as error:
             self.tally.loss("asyncio", str(error))
 
-    def _embeddings(self, rng):
+    def _embeddings(self, rng: random.Random) -> None:
         while not self._stop.is_set():
             case, start = rng.choice(self._cases), time.monotonic()
-            request = _request("user_embedding", examples=[_record(case.user)])
+            record = soak_requests.record(case.user)
+            request = soak_requests.predict(contract.USER_EMBEDDING, examples=[record])
             with grpc.insecure_channel(self._target) as channel:
                 predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
                 answer = None
@@ -176,41 +200,42 @@ class Callers:
                 self.tally.loss("grpc user_embedding", "no answer")
                 continue
             version = answer.model_spec.version.value
-            found = tensor_protos.decode(answer.outputs["embedding"])[0]
-            fits = np.allclose(found, case.states[letter_of(version)], atol=1e-4)
-            took = time.monotonic() - start
-            self.tally.answer("grpc user_embedding", fits, took, version)
+            embedding = tensor_protos.decode(answer.outputs[contract.EMBEDDING])[0]
+            fits = np.allclose(embedding, case.states[letter_of(version)], atol=1e-4)
+            seconds = time.monotonic() - start
+            self.tally.answer("grpc user_embedding", fits, seconds, version)
 
-    def _rest(self, rng):
+    def _rest(self, rng: random.Random) -> None:
         while not self._stop.is_set():
-            (case, user), start = self._drawn(rng), time.monotonic()
+            (case, user), start = self._choose(rng), time.monotonic()
             if "exclude" in user:
                 row = {"history": user["history"], "exclude": user["exclude"]}
             else:
                 row = {**user, "exclude": [""]}
                 del row["history"]
-            signature = "warm" if "history" in row else "cold"
+            signature = contract.WARM if "history" in row else contract.COLD
             body = json.dumps({"signature_name": signature, "instances": [row]})
-            found, reason = None, ""
-            while found is None and time.monotonic() < start + PATIENCE:
-                found, reason = self._post(body)
-            if found is None:
+            answer, reason = None, ""
+            while answer is None and time.monotonic() < start + PATIENCE:
+                answer, reason = self._post(body)
+            if answer is None:
                 self.tally.loss("rest", reason)
                 continue
-            if signature == "cold":
-                # A history that was not sent hides nothing.
-                case = type(case)({**case.user, "history": []}, case.scores, case.states)
+            if signature == contract.COLD:
+                # The request has no history, so the answer may contain its items.
+                case = Case({**case.user, "history": []}, case.scores, case.states)
                 if user["history"]:
-                    self.tally.answer("rest cold of a warm user", bool(found["item_ids"]), 0.0)
+                    self.tally.answer("rest cold of a warm user", bool(answer["item_ids"]), 0.0)
                     continue
+            # A REST answer does not name the version.
             fits = any(
-                case.fits(letter, found["item_ids"], found["scores"], row["exclude"])
+                case.fits(letter, answer["item_ids"], answer["scores"], row["exclude"])
                 for letter in LETTERS
             )
             self.tally.answer(f"rest {signature}", fits, time.monotonic() - start)
 
-    def _post(self, body):
-        """(prediction, ""), or (None, why) after which one asks again."""
+    def _post(self, body: str) -> tuple[dict[str, Any] | None, str]:
+        """Returns (prediction, ""), or (None, reason) if the request must be sent again."""
         connection = http.client.HTTPConnection(self._host, self._rest_port, timeout=30)
         try:
             connection.request("POST", "/v1/models/cmclrec:predict", body)
@@ -226,58 +251,18 @@ class Callers:
         time.sleep(0.1)
         return None, reason
 
-    def _malformed(self, rng):
+    def _malformed(self, rng: random.Random) -> None:
         while not self._stop.is_set():
-            raw = malformed(rng)
+            message = soak_requests.malformed(rng)
             with grpc.insecure_channel(self._target) as channel:
-                call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+                call = channel.unary_unary(
+                    "/tensorflow.serving.PredictionService/Predict", None, None
+                )
                 try:
-                    call(raw, timeout=PATIENCE, wait_for_ready=True)
+                    call(message, timeout=PATIENCE, wait_for_ready=True)
                 except grpc.RpcError as error:
                     if error.code() not in _AWAY:
                         self.tally.refusal(error.code().name, error.code() in _REFUSALS)
                 else:
                     self.tally.refusal("OK", False)
             time.sleep(0.02)
-
-
-def malformed(rng):
-    """A serialized request that no server may answer."""
-    nothing = [[b""]]
-    kind = rng.randrange(7)
-    if kind == 0:
-        return b"\xff" + rng.randbytes(rng.randrange(1, 200))
-    request = _request("warm", history=nothing, exclude=nothing)
-    if kind == 1:
-        request.model_spec.name = rng.randbytes(8).hex()
-    elif kind == 2:
-        request.model_spec.version.value = 10**9
-    elif kind == 3:
-        request.model_spec.signature_name = "hot\0"
-    elif kind == 4:
-        request.inputs["history"].tensor_shape.dim[0].size = rng.choice([-1, 2, 2**40])
-    elif kind == 5:
-        del request.inputs["exclude"]
-    else:
-        request = _request("serving_default", examples=[b"\xff" * rng.randrange(1, 1000)])
-    return request.SerializeToString()
-
-
-def _request(signature, **inputs):
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = "cmclrec", signature
-    for name, values in inputs.items():
-        tensor_protos.encode(np.array(values, object), request.inputs[name])
-    return request
-
-
-def _record(user):
-    record = example_pb2.Example()
-    for name, value in user.items():
-        feature = record.features.feature[name]
-        if isinstance(value, float):
-            feature.float_list.value.append(value)
-        else:
-            texts = [value] if isinstance(value, str) else value
-            feature.bytes_list.value.extend(text.encode() for text in texts)
-    return record.SerializeToString()

@@ -1,6 +1,12 @@
-"""Two small models of the same users, and what each of them must answer, told by Keras."""
+"""Trains two small models of the same users and computes the answers that each must give."""
+
+from __future__ import annotations
 
 import dataclasses
+import os
+import pathlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +29,10 @@ _TOLERANCE = 1e-4
 LETTERS = "ab"
 
 
-def _users(prefix, count, rng, cold=False):
-    """Users of two teams, each of which walks round ten items of its own."""
+def _users(
+    prefix: str, count: int, rng: np.random.Generator, cold: bool = False
+) -> list[dict[str, Any]]:
+    """Returns users of two teams; the history of each walks around the ten items of its team."""
     users = []
     for number in range(count):
         team = number % 2
@@ -46,40 +54,55 @@ def _users(prefix, count, rng, cold=False):
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A user and the scores that each model gives every item.
+    """A user, and the scores that each model gives to every item.
 
     Attributes:
         user: history and user features, as a client takes them.
-        scores: `{letter: {item: score}}`.
-        states: `{letter: the user's embedding}`.
+        scores: `{letter of the model: {item: score}}`.
+        states: `{letter of the model: the user's embedding}`.
     """
 
-    user: dict
-    scores: dict
-    states: dict
+    user: dict[str, Any]
+    scores: Mapping[str, Mapping[str, float]]
+    states: Mapping[str, np.ndarray]
 
-    def fits(self, letter, items, scores, exclude=()):
-        """Whether a list is what a model should answer: its best items, with their scores."""
-        own = self.scores[letter]
+    def fits(
+        self,
+        letter: str,
+        items: Sequence[str],
+        scores: Sequence[float],
+        exclude: Collection[str] = (),
+    ) -> bool:
+        """Whether a list has the best items of a model, with their scores.
+
+        Args:
+            letter: letter of the model.
+            items: item ids of the list.
+            scores: scores of the list.
+            exclude: items that must not be in the list, in addition to the history.
+        """
+        expected = self.scores[letter]
         hidden = {*self.user["history"], *exclude}
-        best = sorted((own[i] for i in own if i not in hidden), reverse=True)[: len(items)]
+        best = sorted((expected[i] for i in expected if i not in hidden), reverse=True)
+        best = best[: len(items)]
         if not items or set(items) & hidden or len(set(items)) < len(items):
             return False
-        told = [own.get(item, np.nan) for item in items]
+        of_items = [expected.get(item, np.nan) for item in items]
         close = lambda values: np.allclose(scores, values, atol=_TOLERANCE)
-        return len(best) == len(items) and close(told) and close(best)
+        return len(best) == len(items) and close(of_items) and close(best)
 
 
-def build(folder, seed):
+def build(folder: str | os.PathLike[str], seed: int) -> list[Case]:
     """Trains and exports the models.
 
     Args:
-        folder: where to; the exports lie in its folders `a` and `b`.
-        seed: of the users and of the first model.
+        folder: folder for the exports, which become its subfolders `a` and `b`.
+        seed: seeds the users and the first model.
 
     Returns:
-        [`Case`], one a test user.
+        One `Case` for each test user.
     """
+    folder = pathlib.Path(folder)
     rng = np.random.default_rng(seed)
     tables = {
         "train": _users("u", 96, rng),
@@ -88,27 +111,27 @@ def build(folder, seed):
     }
     dataset = prepare_tables(tables, _FEATURES, folder / "prepared", max_history=8, name="soak")
     names = read(dataset.vocabularies["items"])
-    by_user = {}
+    by_model = {}
     for number, letter in enumerate(LETTERS):
         config = Config.from_dict({**_CONFIG, "seed": seed + number})
         model = train(dataset, config, log_dir=folder / f"logs-{letter}")
         export(model, dataset, folder / letter)
         batch = next(iter(dataset.batches("test", 64)))
         states = np.asarray(model(batch))
-        by_user[letter] = states, np.asarray(model.score(states))
+        by_model[letter] = states, np.asarray(model.score(states))
     order = dataset.user_ids("test")
-    rows = {user["user_id"]: user for user in tables["test"]}
+    users = {user["user_id"]: user for user in tables["test"]}
     cases = []
     for row, user_id in enumerate(order):
-        user = rows[user_id.decode() if isinstance(user_id, bytes) else user_id]
+        user = users[user_id.decode() if isinstance(user_id, bytes) else user_id]
         cases.append(
             Case(
                 {name: user[name] for name in ("history", "age", "team", "tags")},
                 {
                     letter: dict(zip(names, scores[row, 2:].tolist(), strict=True))
-                    for letter, (_, scores) in by_user.items()
+                    for letter, (_, scores) in by_model.items()
                 },
-                {letter: states[row] for letter, (states, _) in by_user.items()},
+                {letter: states[row] for letter, (states, _) in by_model.items()},
             )
         )
     return cases

@@ -1,4 +1,4 @@
-"""Half a minute of the soak, and that it notices wrong answers."""
+"""Runs the soak for half a minute, and checks that it notices wrong answers."""
 
 import pytest
 
@@ -10,11 +10,11 @@ pytestmark = pytest.mark.slow
 def test_soak():
     summary = soak(0.5, pause=2.0)
     assert summary["lost"] == summary["wrong"] == 0, summary["first_failures"]
-    ways = {"grpc warm", "grpc cold", "grpc serving_default", "asyncio warm", "rest warm"}
-    assert ways | {"grpc user_embedding", "grpc batch cold"} <= set(summary["answered"])
+    callers = {"grpc warm", "grpc cold", "grpc serving_default", "asyncio warm", "rest warm"}
+    assert callers | {"grpc user_embedding", "grpc batch cold"} <= set(summary["answered"])
     assert summary["refused"] and summary["faults"]["swap"] >= 1 and summary["versions"] >= 2
 
 
 def test_wrong_answers_are_noticed():
-    summary = soak(0.05, pause=1.0, mixed_up=True)
+    summary = soak(0.05, pause=1.0, expect_other_model=True)
     assert summary["wrong"] > 10
