@@ -1,11 +1,11 @@
-"""Waiting for what another thread is about to do."""
+"""Waits for a condition that another thread fulfils."""
 
 import time
 
 
-def eventually(wanted, seconds=20):
-    """Waits until `wanted()` is true; fails when it never is."""
+def eventually(condition, seconds=20):
+    """Waits until `condition()` is true; fails if it is not within some seconds."""
     end = time.monotonic() + seconds
-    while not wanted():
+    while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.02)

@@ -1,10 +1,11 @@
-"""Inputs of the signatures, as arrays, from the user records of tests/conftest.py."""
+"""Converts the user records of tests/conftest.py to inputs of the signatures."""
 
 import numpy as np
 import tensorflow as tf
 
 
 def strings(rows):
+    """Pads lists of strings to an array [B, n]."""
     width = max((len(row) for row in rows), default=0)
     padded = [[*row, *[""] * (width - len(row))] for row in rows]
     return np.array(padded, object).reshape(len(rows), width)
@@ -25,6 +26,8 @@ def warm_inputs(histories, exclude=None):
 
 
 def record(user):
+    """Serializes a user as a tf.Example."""
+
     def text(values):
         encoded = [value.encode() for value in values]
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))

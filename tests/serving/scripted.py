@@ -1,4 +1,4 @@
-"""A gRPC server that fails as it is told, and both clients asked in one way."""
+"""Runs a gRPC server that fails according to a script, and calls it with both clients."""
 
 import asyncio
 import contextlib
@@ -23,16 +23,16 @@ class Script(
     model_service_pb2_grpc.ModelServiceServicer,
     prediction_service_pb2_grpc.PredictionServiceServicer,
 ):
-    """Aborts the first requests, then answers; item "x" to everybody.
+    """Aborts the first requests, then answers every user with item "x".
 
     Args:
-        failures: how many requests are aborted.
-        code: the status that aborts them.
-        seconds: that an answer takes.
+        failures: number of requests to abort.
+        code: status of the aborted requests.
+        seconds: duration of an answer.
 
     Attributes:
-        seen: requests so far.
-        most: the most that were under way at once.
+        seen: number of requests so far.
+        most: largest number of requests at the same time.
     """
 
     def __init__(self, failures=0, code=grpc.StatusCode.UNAVAILABLE, seconds=0.0):
@@ -54,7 +54,7 @@ class Script(
             with self._lock:
                 self._now -= 1
 
-    def GetModelStatus(self, request, context):  # noqa: N802  named by the service
+    def GetModelStatus(self, request, context):  # noqa: N802  the service sets the name
         self._play(context)
         return get_model_status_pb2.GetModelStatusResponse(
             model_version_status=[get_model_status_pb2.ModelVersionStatus(version=7, state=30)]
@@ -71,7 +71,7 @@ class Script(
 
 @contextlib.contextmanager
 def playing(script, port=0, credentials=None):
-    """The target of a server that plays a script."""
+    """Runs a server with a script and yields its target."""
     server = grpc.server(
         futures.ThreadPoolExecutor(16),
         options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 2**26)],
@@ -91,7 +91,7 @@ def playing(script, port=0, credentials=None):
 
 
 def by_threads(target, asks, *, at_once=1, **options):
-    """Asks a shared `Client` by each of the functions of it; answers and errors in their order."""
+    """Calls each function with a shared `Client`; returns answers and errors in order."""
 
     def one(ask):
         try:
@@ -104,7 +104,7 @@ def by_threads(target, asks, *, at_once=1, **options):
 
 
 def by_tasks(target, asks, *, at_once=1, **options):
-    """The same by an `AsyncClient`, from as many tasks."""
+    """Does the same with an `AsyncClient`, in one task per function."""
 
     async def main():
         free = asyncio.Semaphore(at_once)

@@ -1,6 +1,6 @@
-"""Files for stock TensorFlow Serving: valid by their schemas, and in step with each other.
+"""Tests the files for stock TensorFlow Serving: they fit their schemas and each other.
 
-The local server takes the same configuration files, so it is started by them.
+The local server reads two of the configuration files, so a test starts it with them.
 """
 
 import copy
@@ -92,9 +92,9 @@ def test_compose_file_fits_its_schema():
 
 
 def test_kustomization_names_every_file():
-    found = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
-    assert sorted(FOLDER / name for name in found["resources"]) == MANIFESTS
-    (generated,) = found["configMapGenerator"]
+    kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+    assert sorted(FOLDER / name for name in kustomization["resources"]) == MANIFESTS
+    (generated,) = kustomization["configMapGenerator"]
     assert sorted(FOLDER / name for name in generated["files"]) == sorted(
         (FOLDER / "config").iterdir()
     )
@@ -102,7 +102,7 @@ def test_kustomization_names_every_file():
     assert generated["name"] in {v["configMap"]["name"] for v in volumes if "configMap" in v}
 
 
-def test_image_is_of_the_series_of_the_exports():
+def test_image_has_the_tensorflow_version_of_the_exports():
     import tensorflow as tf
 
     assert compose()["image"] == container()["image"]
@@ -112,7 +112,7 @@ def test_image_is_of_the_series_of_the_exports():
     assert compose()["entrypoint"] == container()["command"] == ["tensorflow_model_server"]
 
 
-def test_both_start_it_alike():
+def test_compose_and_kubernetes_use_the_same_flags():
     assert FLAGS["compose"]() == FLAGS["kubernetes"]()
 
 
@@ -131,8 +131,8 @@ def test_same_model_and_port(flags):
 
 
 def test_ports_are_bound_to_loopback(flags):
-    wanted = {f"127.0.0.1:{flags[name]}:{flags[name]}" for name in ("port", "rest_api_port")}
-    assert set(compose()["ports"]) == wanted
+    expected = {f"127.0.0.1:{flags[name]}:{flags[name]}" for name in ("port", "rest_api_port")}
+    assert set(compose()["ports"]) == expected
 
 
 def test_mounts_of_the_compose_file(flags):
@@ -181,15 +181,15 @@ def test_manifests_find_each_other(flags):
     }
 
 
-def test_metrics_are_where_they_are_looked_for(flags):
-    found = text_protos.monitoring_config(FOLDER / "config" / "monitoring.config")
-    assert found.prometheus_config.enable and found.prometheus_config.path == METRICS
+def test_prometheus_annotations_match_the_metrics(flags):
+    config = text_protos.monitoring_config(FOLDER / "config" / "monitoring.config")
+    assert config.prometheus_config.enable and config.prometheus_config.path == METRICS
     notes = manifest("deployment")["spec"]["template"]["metadata"]["annotations"]
     assert notes["prometheus.io/path"] == METRICS
     assert notes["prometheus.io/port"] == flags["rest_api_port"]
 
 
-def test_a_batch_holds_a_request_of_the_client():
+def test_a_batch_is_as_large_as_a_request_of_the_client():
     types = text_protos.message_types(BATCHING_PARAMETERS)
     path = FOLDER / "config" / "batching_parameters.txt"
     batching = text_protos.read(path, types["BatchingParameters"]())
@@ -199,8 +199,8 @@ def test_a_batch_holds_a_request_of_the_client():
         assert getattr(batching, field).value >= 1
 
 
-def test_the_local_server_starts_by_these_files(base_path, tmp_path):
-    """And is ready, as the probe asks, when it answers."""
+def test_the_local_server_starts_with_these_files(base_path, tmp_path):
+    """Once it has started it passes the probes of the deployment."""
     import urllib.request
 
     text = (FOLDER / "config" / "models.config").read_text()

@@ -1,6 +1,6 @@
-"""Requests of all kinds: each is answered, or refused as TensorFlow Serving would.
+"""Tests that random requests are answered, or refused with TensorFlow Serving's statuses.
 
-A tenth of them in the quick suite, and ten thousand in the slow one.
+The slow suite runs about ten thousand requests, the quick suite a tenth of them.
 """
 
 import json
@@ -34,7 +34,7 @@ sizes = st.one_of(st.integers(0, 4), st.sampled_from([-1, -(2**63), 2**31, 2**62
 
 @st.composite
 def tensors(draw):
-    """TensorProtos, most of them nearly right."""
+    """Draws TensorProtos, most of them nearly valid."""
     proto = tensor_pb2.TensorProto(dtype=draw(st.sampled_from([7, 7, 7, 1, 1, 9, 3, 10, 0, 2, 21])))
     for size in draw(st.lists(sizes, max_size=4)):
         proto.tensor_shape.dim.add(size=size)
@@ -48,22 +48,22 @@ def tensors(draw):
 
 
 def strings(rows, width):
-    """A right TensorProto of strings [rows, width], or [rows] for a width of None."""
+    """Draws valid TensorProtos of strings [rows, width], or [rows] for a width of None."""
     shape = [rows] if width is None else [rows, width]
     count = rows * (1 if width is None else width)
 
-    def made(values):
+    def to_proto(values):
         proto = tensor_pb2.TensorProto(dtype=7, string_val=values)
         for size in shape:
             proto.tensor_shape.dim.add(size=size)
         return proto
 
-    return st.lists(raw, min_size=count, max_size=count).map(made)
+    return st.lists(raw, min_size=count, max_size=count).map(to_proto)
 
 
 @st.composite
 def predictions(draw):
-    """PredictRequests: a right one, parts of which are replaced, dropped or added."""
+    """Draws PredictRequests: a valid one with parts replaced, dropped or added."""
     rows = draw(st.integers(0, 5))
     signature = draw(st.sampled_from(["warm", "warm", "cold", "", "user_embedding"]))
     request = predict_request(signature)
@@ -107,7 +107,7 @@ json_values = st.recursive(
 
 @st.composite
 def bodies(draw):
-    """JSON bodies, some of them right."""
+    """Draws JSON bodies, some of them valid."""
     if draw(st.booleans()) and draw(st.booleans()):
         return draw(st.binary(max_size=60) | json_values.map(json.dumps).map(str.encode))
     value = st.lists(st.lists(st.text(max_size=3), max_size=3), min_size=1, max_size=2)
@@ -122,7 +122,7 @@ def api(server):
     return Api(server._catalog, Metrics(), Limits())
 
 
-def answered(api, request):
+def predict(api, request):
     with as_request_errors("Predict"):
         answer = api.predict(
             "grpc",
@@ -135,7 +135,7 @@ def answered(api, request):
 
 
 def check(ask):
-    """It is answered with lists as long as its rows, or refused in one line."""
+    """Checks that the answer has one entry per row, or that the refusal is one line."""
     try:
         answer = ask()
     except requests.RequestError as error:
@@ -149,7 +149,7 @@ def check(ask):
 @pytest.fixture(autouse=True)
 def still_answers(api):
     yield
-    answer = answered(api, warm_request())
+    answer = predict(api, warm_request())
     assert answer.outputs["item_ids"].tolist() == [[b"c", b"d", b"e"]]
 
 
@@ -160,7 +160,7 @@ def test_requests(api, share):
     @fuzzed(6000 // share)
     @given(predictions())
     def run(request):
-        answer = check(lambda: answered(api, request))
+        answer = check(lambda: predict(api, request))
         outcomes.add(answer is None)
 
     run()
@@ -172,7 +172,7 @@ def test_tensors(api, share):
     @fuzzed(1500 // share)
     @given(tensors(), tensors())
     def run(history, exclude):
-        check(lambda: answered(api, predict_request("warm", history=history, exclude=exclude)))
+        check(lambda: predict(api, predict_request("warm", history=history, exclude=exclude)))
 
     run()
 
@@ -185,7 +185,7 @@ def test_records(api, example, share):
     @given(st.binary(max_size=100), st.integers(0, len(whole)), st.integers(0, len(whole)))
     def run(noise, start, end):
         record = whole[:start] + noise + whole[end:]
-        check(lambda: answered(api, predict_request("", examples=[record, whole])))
+        check(lambda: predict(api, predict_request("", examples=[record, whole])))
 
     run()
 
@@ -214,7 +214,7 @@ def test_bodies(api, share):
 
 
 def test_bytes_on_the_wire(target):
-    """What is no message is INTERNAL, as gRPC has it; whatever else it is, it is answered."""
+    """Bytes that are no message get INTERNAL, which is gRPC's status; others are served."""
     with grpc.insecure_channel(target) as channel:
         call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
 

@@ -1,4 +1,4 @@
-"""The load generator: an open loop that does not flatter, over real servers."""
+"""Tests the load generator: the open loop, its requests and the whole load test."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from serving.server.local_server import LocalServer
 
 
 class Slow:
-    """Answers one request after the other, each taking `seconds`."""
+    """A sender that answers one request at a time, each in `seconds`."""
 
     def __init__(self, seconds, status="OK"):
         self._seconds, self._status, self._lock = seconds, status, asyncio.Lock()
@@ -29,17 +29,17 @@ class Slow:
         return self._status
 
 
-def test_a_slow_server_is_not_flattered():
-    """At twice the rate that it can take, the queue and so the latency grow all the while."""
+def test_latency_includes_the_queue_of_a_slow_server():
+    """At twice the rate that the server sustains, the queue and so the latency keep growing."""
     result = asyncio.run(open_loop.offer(Slow(0.02), [b""], 100, 1.0))
     assert result.sent == result.answered == 100
-    # The last request waited for a hundred others, half of which came while it did not.
+    # The last request waits for the hundred before it, half of which are done when it is sent.
     assert result.most > 500
     assert result.p50 > 150
     assert result.achieved < 60
 
 
-def test_a_fast_server():
+def test_fast_server():
     result = asyncio.run(open_loop.offer(Slow(0.0), [b""], 200, 0.5))
     assert result.p50 < 15 and not result.errors
     assert 130 < result.offered < 300
@@ -58,7 +58,7 @@ def requests(exported):
     return RequestMaker.from_warmup(exported.parent, "cmclrec")
 
 
-def test_requests_are_of_all_kinds(requests):
+def test_requests_of_every_signature(requests):
     assert requests.signatures == ["warm", "cold", "serving_default", "user_embedding"]
     warm = requests.make("warm", 32)
     assert warm.inputs["history"].tensor_shape.dim[0].size == 32
@@ -79,29 +79,29 @@ def test_steps_by_rest(exported, requests):
 
 @pytest.mark.slow
 def test_loadtest(exported, tmp_path):
-    """The whole command: every signature is answered without an error."""
-    done = CliRunner().invoke(
+    """The whole command answers every signature without an error."""
+    result = CliRunner().invoke(
         loadtest,
         ["--model-base-path", str(exported.parent), "--seconds", "0.2", "--p99-ms", "0.1"]
         + ["--out", str(tmp_path)],
     )
-    assert done.exit_code == 0, done.output
-    found = json.loads((tmp_path / "loadtest.json").read_text())
-    series = {(s["signature"], s["rows"]) for s in found["steps"]}
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "loadtest.json").read_text())
+    series = {(s["signature"], s["rows"]) for s in report["steps"]}
     assert len(series) == 4 * 2
-    assert not any(step["result"]["errors"] for step in found["steps"])
-    assert all(step["result"]["answered"] for step in found["steps"])
-    assert set(found["first_answers"]["true"]) == set(contract.SIGNATURES)
+    assert not any(step["result"]["errors"] for step in report["steps"])
+    assert all(step["result"]["answered"] for step in report["steps"])
+    assert set(report["first_answers"]["true"]) == set(contract.SIGNATURES)
     assert (tmp_path / "loadtest.png").stat().st_size > 1000
     assert "| `warm` | 1 |" in (tmp_path / "loadtest.md").read_text()
 
 
-def test_a_server_that_does_not_start(tmp_path):
+def test_server_process_reports_why_it_does_not_start(tmp_path):
     with pytest.raises(ReadableError, match="must hold a version"):
         ServerProcess(tmp_path)
 
 
-def test_own_process_is_stopped(base_path):
+def test_server_process_stops(base_path):
     with ServerProcess(base_path) as server:
         assert server.version == 12 and server.megabytes > 50
         assert 0.1 < server.processor_seconds < 1000

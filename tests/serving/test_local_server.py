@@ -1,4 +1,4 @@
-"""Requests as any gRPC client sends them: answers worked out by hand, and refusals."""
+"""Tests gRPC requests to a local server: answers computed by hand, and refused requests."""
 
 import contextlib
 import threading
@@ -68,7 +68,7 @@ def refused(code, *texts):
 
 @pytest.fixture(autouse=True)
 def still_answers(predictions):
-    """Whatever a test sends, the server answers the next one."""
+    """After every test the server still answers a valid request."""
     yield
     assert arrays(predictions.Predict(warm_request(), timeout=30))["item_ids"] == [
         [b"c", b"d", b"e"]
@@ -108,7 +108,7 @@ def test_output_filter(predictions):
 
 
 def test_content_and_broadcast(predictions):
-    """A TensorProto may hold raw bytes, or one value for many elements."""
+    """A TensorProto may contain raw bytes, or one value for many elements."""
     age = tensor_pb2.TensorProto(dtype=1, tensor_content=np.array([3, 7], "<f4").tobytes())
     age.tensor_shape.dim.add(size=2)
     gender = tensor_pb2.TensorProto(dtype=7, string_val=[b"c"])
@@ -253,12 +253,12 @@ def test_status(models):
     assert status.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
-def test_methods_that_are_not_served(predictions):
+def test_unimplemented_methods(predictions):
     with refused(Code.UNIMPLEMENTED):
         predictions.Classify(classification_pb2.ClassificationRequest(), timeout=30)
 
 
-def test_many_at_once(predictions):
+def test_concurrent_requests(predictions):
     wrong = []
 
     def ask(item, expected):

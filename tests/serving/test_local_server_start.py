@@ -1,4 +1,4 @@
-"""What keeps a local server from starting: each one line that says how to mend it."""
+"""Tests the errors of a local server that cannot start: each is one line with the fix."""
 
 import socket
 
@@ -47,8 +47,8 @@ def test_broken_models(copied_model):
     does_not_start(copied_model, "must be able to load")
 
 
-def test_warmup_requests_are_asked(copied_model):
-    """Without its variables a SavedModel loads and cannot answer."""
+def test_warmup_requests_are_run(copied_model):
+    """A SavedModel without its variables loads but cannot answer."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -77,7 +77,7 @@ def test_port_in_use(server, base_path, saved_model):
         does_not_start(base_path, f"port {port}", "in use", port=port)
 
 
-def test_addresses_that_cannot_be_had(base_path):
+def test_unavailable_addresses(base_path):
     does_not_start(base_path, "203.0.113.1", "listen there", host="203.0.113.1")
     does_not_start(base_path, "host 'no such host'", host="no such host")
     does_not_start(base_path, "port 65536", port=65536)

@@ -1,4 +1,4 @@
-"""What people who run a server look at: health, reflection, metrics, logs, limits, stopping."""
+"""Tests what operators use: health, reflection, metrics, logs, limits and orderly stops."""
 
 import json
 import logging
@@ -37,18 +37,18 @@ def channel_of(server):
 
 
 def metric(server, name, **labels):
-    """The value of a metric with these labels among others; 0 when there is none."""
+    """Returns the sum of a metric over all series with these labels."""
     with urllib.request.urlopen(
         f"http://{server.host}:{server.rest_port}/monitoring/prometheus/metrics"
     ) as answer:
         text = answer.read().decode()
     total = 0.0
     for line in text.splitlines():
-        found = re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line)
-        if found:
-            told = dict(re.findall(r'(\w+)="(.*?)"', found[1] or ""))
-            if all(told.get(key) == value for key, value in labels.items()):
-                total += float(found[2])
+        match = re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line)
+        if match:
+            series = dict(re.findall(r'(\w+)="(.*?)"', match[1] or ""))
+            if all(series.get(key) == value for key, value in labels.items()):
+                total += float(match[2])
     return total
 
 
@@ -77,14 +77,14 @@ def test_reflection(running):
 
 
 def test_metrics(running):
-    counted = {"model": "cmclrec", "version": "12", "signature": "warm", "status": "OK"}
+    labels = {"model": "cmclrec", "version": "12", "signature": "warm", "status": "OK"}
     requests = "cmclrec_serving_requests_total"
-    before = metric(running, requests, **counted)
+    before = metric(running, requests, **labels)
     with Client(f"{running.host}:{running.port}", timeout=30.0) as client:
         client.warm([["a"], ["b"]])
         with pytest.raises(ServingError):
-            Client(f"{running.host}:{running.port}", "made up", timeout=30.0).warm([["a"]])
-    assert metric(running, requests, **counted) == before + 1
+            Client(f"{running.host}:{running.port}", "no such model", timeout=30.0).warm([["a"]])
+    assert metric(running, requests, **labels) == before + 1
     assert metric(running, requests, status="NOT_FOUND", model="") == 1
     assert metric(running, "cmclrec_serving_request_rows_sum", signature="warm") >= 2
     assert metric(running, "cmclrec_serving_request_seconds_count", interface="grpc") >= 2
@@ -93,7 +93,7 @@ def test_metrics(running):
     assert metric(running, "cmclrec_serving_requests_in_flight") == 0
 
 
-def test_metrics_of_a_monitoring_config(base_path, tmp_path):
+def test_monitoring_config_moves_or_switches_off_the_metrics(base_path, tmp_path):
     path = tmp_path / "monitoring.config"
     for text, status in (
         ('prometheus_config { enable: true path: "/metrics" }', 200),
@@ -111,8 +111,8 @@ def test_metrics_of_a_monitoring_config(base_path, tmp_path):
                 assert error.code == status
 
 
-def test_logs_hold_no_user(base_path, example, caplog):
-    """Every request is logged on demand, as JSON, without a word of its content."""
+def test_logs_contain_no_user_data(base_path, example, caplog):
+    """With log_requests every request is logged as JSON, without its content."""
     caplog.set_level(logging.INFO, logger="serving")
     with LocalServer(base_path, port=0, log_requests=True) as server:
         with Client(f"{server.host}:{server.port}", timeout=30.0) as client:
@@ -124,16 +124,17 @@ def test_logs_hold_no_user(base_path, example, caplog):
                 broken = example(gender=["secret"]) + b"secret\xff"
                 stub.Predict(predict_request("", examples=[broken]), timeout=30)
     lines = [json.loads(logs.JsonLines().format(record)) for record in caplog.records]
-    told = [line for line in lines if line["event"] == "request"]
-    assert [line["status"] for line in told] == ["OK", "OK", "INVALID_ARGUMENT"]
-    assert [line["signature"] for line in told] == ["warm", "cold", "serving_default"]
-    assert told[0]["rows"] == 1 and told[0]["version"] == 12 and told[0]["milliseconds"] > 0
+    logged = [line for line in lines if line["event"] == "request"]
+    assert [line["status"] for line in logged] == ["OK", "OK", "INVALID_ARGUMENT"]
+    assert [line["signature"] for line in logged] == ["warm", "cold", "serving_default"]
+    assert logged[0]["rows"] == 1 and logged[0]["version"] == 12
+    assert logged[0]["milliseconds"] > 0
     assert "version available" in {line["event"] for line in lines}
     assert "secret" not in json.dumps(lines)
 
 
 @pytest.mark.parametrize(
-    ("limits", "said"),
+    ("limits", "message"),
     [
         ({"rows": 1}, "at most 1 are served in one request"),
         ({"list_length": 1}, "'history' has 2 values in a row: at most 1"),
@@ -141,7 +142,7 @@ def test_logs_hold_no_user(base_path, example, caplog):
         ({"record_bytes": 3}, "'examples' has a string of 4 bytes: at most 3"),
     ],
 )
-def test_limits(base_path, limits, said):
+def test_limits(base_path, limits, message):
     with (
         LocalServer(base_path, port=0, limits=Limits(**limits)) as server,
         channel_of(server) as channel,
@@ -151,7 +152,7 @@ def test_limits(base_path, limits, said):
         request = warm_request([["b", "1234"], ["a", ""]], [[""], [""]])
         if "record_bytes" in limits:
             request = predict_request("", examples=[b"1234"])
-        with refused(Code.INVALID_ARGUMENT, said):
+        with refused(Code.INVALID_ARGUMENT, message):
             stub.Predict(request, timeout=30)
 
 
@@ -167,21 +168,21 @@ def test_message_limit(base_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"file_system_poll_wait_seconds": -1}, "file_system_poll_wait_seconds=-1"),
         ({"grpc_max_threads": 0}, "grpc_max_threads=0"),
     ],
 )
-def test_options_that_cannot_be(options, said):
-    with pytest.raises(InputError, match=said):
+def test_invalid_options(options, message):
+    with pytest.raises(InputError, match=message):
         Options(**options)
     with pytest.raises(InputError, match="rows=0"):
         Limits(rows=0)
 
 
-def test_stopping_answers_what_is_under_way(base_path):
-    """Health turns first, requests under way are answered, new ones are refused."""
+def test_stop_waits_for_requests_under_way(base_path):
+    """Requests under way are answered, new requests are refused."""
     server = LocalServer(base_path, port=0).start()
     entered, release, outcomes = threading.Event(), threading.Event(), []
     with server._catalog.lease(warm_request().model_spec) as servable:
@@ -193,10 +194,13 @@ def test_stopping_answers_what_is_under_way(base_path):
         return real(*arguments)
 
     servable.session.run = held
-    with channel_of(server) as channel, Client(f"{server.host}:{server.port}", timeout=30.0) as own:
+    with (
+        channel_of(server) as channel,
+        Client(f"{server.host}:{server.port}", timeout=30.0) as client,
+    ):
         check = health_pb2_grpc.HealthStub(channel).Check
         assert check(health_pb2.HealthCheckRequest()).status == SERVING
-        asking = threading.Thread(target=lambda: outcomes.append(own.warm([["a"]])))
+        asking = threading.Thread(target=lambda: outcomes.append(client.warm([["a"]])))
         asking.start()
         assert entered.wait(30)
         stopping = threading.Thread(target=server.stop, args=[30])
@@ -235,7 +239,7 @@ def test_expired_requests_are_not_run(running):
     assert b'status="DEADLINE_EXCEEDED"' in metrics.text()
 
 
-def test_loads_that_fail_are_counted(push, tmp_path):
+def test_failed_loads_are_counted(push, tmp_path):
     base = tmp_path / "cmclrec"
     push(base, 1)
     with LocalServer(base, port=0, rest_api_port=0, file_system_poll_wait_seconds=0.05) as server:

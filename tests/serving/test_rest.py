@@ -1,4 +1,4 @@
-"""REST as TensorFlow Serving speaks it, over the toy model of conftest.py."""
+"""Tests TensorFlow Serving's REST interface over the toy model of conftest.py."""
 
 import base64
 import http.client
@@ -26,10 +26,10 @@ def rest(base_path):
 
 @pytest.fixture(autouse=True)
 def still_answers(rest):
-    """Whatever a test sends, the server answers the next one."""
+    """After every test the server still answers a valid request."""
     yield
-    status, found = predict(rest, {"signature_name": "warm", "instances": [ROW]})
-    assert (status, found) == (200, {"predictions": [ANSWER]})
+    status, answer = predict(rest, {"signature_name": "warm", "instances": [ROW]})
+    assert (status, answer) == (200, {"predictions": [ANSWER]})
 
 
 def ask(server, method, path, body=None):
@@ -82,29 +82,29 @@ def test_columns(rest):
 def test_bytes_and_missing_numbers(rest, example):
     record = {"b64": base64.b64encode(example(history=["a"])).decode()}
     for body in ({"instances": [record]}, {"instances": [{"examples": record}]}):
-        status, found = predict(rest, body)
+        status, answer = predict(rest, body)
         assert status == 200
-        assert found["predictions"][0]["is_cold"] is False
-        assert found["predictions"][0]["item_ids"][0] == "b"
+        assert answer["predictions"][0]["is_cold"] is False
+        assert answer["predictions"][0]["item_ids"][0] == "b"
     assert predict(rest, {"inputs": [record]})[1]["outputs"]["item_ids"][0][0] == "b"
     text = '{"signature_name": "cold", "inputs": {"gender": [""], "genres": [[]], "age": [NaN], '
-    status, found = predict(rest, text + '"exclude": [[]]}}')
-    assert status == 200 and found["outputs"]["item_ids"] == [["a", "b", "c"]]
+    status, answer = predict(rest, text + '"exclude": [[]]}}')
+    assert status == 200 and answer["outputs"]["item_ids"] == [["a", "b", "c"]]
 
 
 def test_versions_and_labels(rest):
     body = {"signature_name": "warm", "instances": [ROW]}
     assert predict(rest, body, "/versions/12")[0] == 200
-    status, found = predict(rest, body, "/versions/3")
-    assert status == 404 and "Specific(cmclrec, 3)" in found["error"]
-    status, found = predict(rest, body, "/labels/canary")
-    assert status == 400 and "version label: canary" in found["error"]
-    status, found = ask(rest, "POST", "/v1/models/other:predict", json.dumps(body))
-    assert status == 404 and b"Latest(other)" in found
+    status, answer = predict(rest, body, "/versions/3")
+    assert status == 404 and "Specific(cmclrec, 3)" in answer["error"]
+    status, answer = predict(rest, body, "/labels/canary")
+    assert status == 400 and "version label: canary" in answer["error"]
+    status, answer = ask(rest, "POST", "/v1/models/other:predict", json.dumps(body))
+    assert status == 404 and b"Latest(other)" in answer
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ("{", "JSON Parse error"),
         (b"\xff\xfe", "JSON Parse error"),
@@ -132,15 +132,15 @@ def test_versions_and_labels(rest):
         ),
     ],
 )
-def test_wrong_bodies(rest, body, said):
-    status, found = predict(rest, body)
+def test_invalid_bodies(rest, body, message):
+    status, answer = predict(rest, body)
     assert status == 400
-    assert said in found["error"]
-    assert "\n" not in found["error"]
+    assert message in answer["error"]
+    assert "\n" not in answer["error"]
 
 
 @pytest.mark.parametrize(
-    ("history", "said"),
+    ("history", "message"),
     [
         ([["a"], ["a", "b"]], "of one length and depth"),
         ([["a"], "b"], "of one length and depth"),
@@ -155,26 +155,26 @@ def test_wrong_bodies(rest, body, said):
         ([[None], ["b"]], "is JSON NoneType"),
     ],
 )
-def test_wrong_values(rest, history, said):
+def test_invalid_values(rest, history, message):
     body = {"signature_name": "warm", "inputs": {"history": history, "exclude": [[""], [""]]}}
-    status, found = predict(rest, body)
+    status, answer = predict(rest, body)
     assert status == 400
-    assert said in found["error"]
+    assert message in answer["error"]
 
 
 @pytest.mark.parametrize(
-    ("age", "said"), [(["old"], "JSON str"), ([True], "JSON bool"), ([10**400], "too large")]
+    ("age", "message"), [(["old"], "JSON str"), ([True], "JSON bool"), ([10**400], "too large")]
 )
-def test_wrong_numbers(rest, age, said):
+def test_invalid_numbers(rest, age, message):
     body = {"gender": [""], "genres": [[]], "age": age, "exclude": [[]]}
-    status, found = predict(rest, {"signature_name": "cold", "inputs": body})
-    assert status == 400 and said in found["error"]
-    assert "old" not in found["error"].replace("fold", "")
+    status, answer = predict(rest, {"signature_name": "cold", "inputs": body})
+    assert status == 400 and message in answer["error"]
+    assert "old" not in answer["error"].replace("fold", "")
 
 
 @pytest.mark.filterwarnings("error")
-def test_numbers_that_float32_does_not_hold():
-    """They are infinite; the log of a server holds JSON alone, and so no warning."""
+def test_numbers_beyond_float32():
+    """They become infinite, without a NumPy warning in the log, which contains only JSON."""
     info = meta_graph_pb2.TensorInfo(dtype=types_pb2.DT_FLOAT)
     info.tensor_shape.dim.add(size=-1)
     assert rest_json.decode_lists("age", info, [1e308, -1e308, 2]).tolist() == [
@@ -184,10 +184,10 @@ def test_numbers_that_float32_does_not_hold():
     ]
 
 
-def test_ids_of_other_alphabets(rest):
+def test_non_ascii_ids(rest):
     row = {"history": ["Амели\0", "\udcff", "a"], "exclude": [""]}
-    status, found = predict(rest, {"signature_name": "warm", "instances": [row]})
-    assert status == 200 and found["predictions"][0]["item_ids"][0] == "b"
+    status, answer = predict(rest, {"signature_name": "warm", "instances": [row]})
+    assert status == 200 and answer["predictions"][0]["item_ids"][0] == "b"
 
 
 def test_status_and_metadata(rest):
@@ -197,16 +197,16 @@ def test_status_and_metadata(rest):
         (version,) = json.loads(text)["model_version_status"]
         assert (version["version"], version["state"]) == ("12", "AVAILABLE")
         status, text = ask(rest, "GET", f"/v1/models/cmclrec{where}/metadata")
-        found = json.loads(text)
-        assert status == 200 and found["model_spec"]["version"] == "12"
-        assert set(found["metadata"]["signature_def"]["signature_def"]) == {
+        answer = json.loads(text)
+        assert status == 200 and answer["model_spec"]["version"] == "12"
+        assert set(answer["metadata"]["signature_def"]["signature_def"]) == {
             *("warm", "cold", "serving_default", "user_embedding")
         }
     assert ask(rest, "GET", "/v1/models/other")[0] == 404
     assert ask(rest, "GET", "/v1/models/cmclrec/versions/99999999999999999999")[0] == 404
 
 
-def test_what_is_not_served(rest):
+def test_unknown_paths_and_methods(rest):
     assert ask(rest, "POST", "/v1/models/cmclrec:classify", "{}")[0] == 501
     assert ask(rest, "GET", "/")[0] == 404
     assert ask(rest, "PUT", "/v1/models/cmclrec:predict", "{}")[0] == 405
@@ -219,11 +219,11 @@ def test_a_body_over_the_limit(base_path):
     with LocalServer(base_path, port=0, rest_api_port=0, limits=limits) as server:
         body = {"signature_name": "warm", "instances": [ROW]}
         assert predict(server, body)[0] == 200
-        status, found = predict(server, {**body, "signature_name": "x" * 1000})
-        assert status == 413 and "1000 bytes" in found["error"]
+        status, answer = predict(server, {**body, "signature_name": "x" * 1000})
+        assert status == 413 and "1000 bytes" in answer["error"]
 
 
-def test_a_body_that_does_not_come(base_path):
+def test_a_body_that_does_not_arrive(base_path):
     head = b"POST /v1/models/cmclrec:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{"
     with (
         LocalServer(base_path, port=0, rest_api_port=0, rest_api_timeout_in_ms=300) as server,

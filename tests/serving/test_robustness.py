@@ -1,4 +1,4 @@
-"""What could lame a server: large batches and answers, endless histories, callers that hang."""
+"""Tests a local server with large requests and answers, long histories and stalled callers."""
 
 import contextlib
 import json
@@ -33,8 +33,8 @@ def stub_of(server, options=(("grpc.max_receive_message_length", -1),)):
         yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
-def asked(server, signature, inputs):
-    """The server's answer as arrays, for inputs as the C API takes them."""
+def predict(server, signature, inputs):
+    """Sends inputs as the C API takes them, and returns the answer as arrays."""
     protos = {name: tf.make_tensor_proto(value) for name, value in inputs.items()}
     with stub_of(server) as stub:
         answer = stub.Predict(predict_request(signature, **protos), timeout=120)
@@ -49,9 +49,9 @@ def test_batches_of_any_size(real, session, records, signature, rows):
         "warm": lambda: warm_inputs([user["history"] for user in users]),
         "cold": lambda: cold_inputs(users),
     }.get(signature, lambda: {"examples": np.array([record(u) for u in users], object)})()
-    answer, own = asked(real, signature, inputs), session.run(signature, inputs)
-    assert {name: len(values) for name, values in answer.items()} == dict.fromkeys(own, rows)
-    for name, values in own.items():
+    answer, expected = predict(real, signature, inputs), session.run(signature, inputs)
+    assert {name: len(values) for name, values in answer.items()} == dict.fromkeys(expected, rows)
+    for name, values in expected.items():
         if values.dtype == object or values.dtype == bool:
             np.testing.assert_array_equal(answer[name], values)
         else:
@@ -61,26 +61,26 @@ def test_batches_of_any_size(real, session, records, signature, rows):
 def test_a_history_of_100000_items(real, session):
     tail = [f"i{n}" for n in range(11, 19)]
     long = [["i1", "i2"] * 50_000 + tail]
-    answer = asked(real, "warm", warm_inputs(long))
+    answer = predict(real, "warm", warm_inputs(long))
     short = session.run("warm", warm_inputs([tail], [["i1", "i2"]]))
     np.testing.assert_array_equal(answer["item_ids"], short["item_ids"])
     with refused(Code.INVALID_ARGUMENT, "200000 values in a row: at most 131072"):
-        asked(real, "warm", warm_inputs([["i1"] * 200_000]))
+        predict(real, "warm", warm_inputs([["i1"] * 200_000]))
 
 
-def test_nothing_known_and_nothing_left(real):
-    strange = asked(real, "warm", warm_inputs([["never seen", "\x00", "é\u2028"]]))
-    empty = asked(real, "warm", warm_inputs([[""]]))
+def test_unknown_items_and_empty_lists(real):
+    strange = predict(real, "warm", warm_inputs([["never seen", "\x00", "é\u2028"]]))
+    empty = predict(real, "warm", warm_inputs([[""]]))
     np.testing.assert_array_equal(strange["item_ids"], empty["item_ids"])
     everything = [[f"i{n}" for n in range(20)]]
-    answer = asked(real, "warm", warm_inputs([["i3"]], everything))
+    answer = predict(real, "warm", warm_inputs([["i3"]], everything))
     assert set(answer["item_ids"].ravel()) == {b""}
     assert set(answer["scores"].ravel()) == {np.finfo(np.float32).min}
 
 
 @pytest.fixture(scope="module")
 def wordy(tmp_path_factory):
-    """A server whose items have long names: an answer for 4,096 users has 5 MB."""
+    """A server with long item ids: its answer for 4,096 users has 5 MB."""
     base = tmp_path_factory.mktemp("wordy") / "cmclrec"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conftest, "ITEMS", tuple(letter * 400 for letter in "abcde"))
@@ -95,15 +95,15 @@ def test_an_answer_of_more_than_4_mb(wordy):
     with Client(f"{wordy.host}:{wordy.port}", timeout=60.0) as client:
         answers = client.warm(histories)
         assert [list(answer.item_ids) for answer in answers] == [after_b] * 4096
-        # The limit of a caller that set none is its own affair.
+        # A caller that sets no limit has gRPC's limit of 4 MB.
         request = predict_request("warm", history=histories, exclude=[[""]] * 4096)
         with stub_of(wordy, options=()) as stub, refused(Code.RESOURCE_EXHAUSTED, "larger"):
             stub.Predict(request, timeout=60)
         assert list(client.warm(histories[:1])[0].item_ids) == after_b
 
 
-def test_readers_that_never_read(wordy):
-    """Their answers have 5 MB: more than the buffers between, which must not hold up the server."""
+def test_callers_that_never_read(wordy):
+    """Their 5 MB answers exceed the buffers of the connection; others must still be answered."""
     rows = [{"history": ["a" * 400], "exclude": [""]}] * 4096
     body = json.dumps({"signature_name": "warm", "instances": rows}).encode()
     head = f"POST /v1/models/cmclrec:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
@@ -114,25 +114,25 @@ def test_readers_that_never_read(wordy):
             reader.settimeout(60)
             reader.connect((wordy.host, wordy.rest_port))
             reader.sendall(f"{head}\r\n".encode() + body)
-            # It has begun to answer, and cannot go on.
+            # The answer has started and cannot continue.
             assert reader.recv(8, socket.MSG_PEEK) == b"HTTP/1.1"
         _still_answers(wordy)
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"PRI * HTTP/2.0\r\n", b"POST /v1/models/cmclrec:predict HTTP/1.1\r\nContent-"]
+    "start", [b"", b"PRI * HTTP/2.0\r\n", b"POST /v1/models/cmclrec:predict HTTP/1.1\r\nContent-"]
 )
-def test_callers_that_hang(wordy, said):
-    """300 connections to either port that end in the middle of what they say."""
+def test_callers_that_hang(wordy, start):
+    """300 connections to both ports stop in the middle of a request."""
     with contextlib.ExitStack() as stack:
         for port in (wordy.port, wordy.rest_port) * 150:
             hung = stack.enter_context(socket.create_connection((wordy.host, port), timeout=30))
-            hung.sendall(said)
+            hung.sendall(start)
         _still_answers(wordy)
 
 
-def test_a_stop_takes_its_grace_once(base_path, monkeypatch):
-    """A stalled REST request takes all of it, and gRPC, which stops next, gets what is left."""
+def test_rest_and_grpc_share_the_grace(base_path, monkeypatch):
+    """A stalled REST request takes all of it; gRPC, which stops next, gets the rest."""
     server = LocalServer(base_path, port=0, rest_api_port=0).start()
     graces, stop = [], server._grpc.stop
     monkeypatch.setattr(server._grpc, "stop", lambda grace: graces.append(grace) or stop(grace))

@@ -1,4 +1,4 @@
-"""`cmclrec serve`, as a shell sees it."""
+"""Tests `cmclrec serve` from the shell."""
 
 import contextlib
 import re
@@ -15,7 +15,7 @@ from cmclrec_tf.cli import CommandGroups
 from serving.client import Client
 from serving.commands import serve
 
-# The root group over this room's commands, whether or not the package is installed.
+# The root group with this package's commands, even if the package is not installed.
 ROOT = """
 from cmclrec_tf.cli import CommandGroups
 from serving.commands import serve
@@ -35,7 +35,7 @@ class Root(CommandGroups):
 
 @contextlib.contextmanager
 def serving(*arguments):
-    """`cmclrec serve` in a process of its own."""
+    """Runs `cmclrec serve` in a child process."""
     command = [sys.executable, "-c", ROOT, "serve", "--port", "0", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -47,7 +47,7 @@ def serving(*arguments):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve(base_path, example, number):
-    """It says where it listens, answers, logs nothing of a request and stops on a signal."""
+    """It prints its address, answers, logs no content of a request and stops on a signal."""
     import grpc
     from tensorflow_serving.apis import predict_pb2
     from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
@@ -57,17 +57,17 @@ def test_serve(base_path, example, number):
 
     with serving("--model_base_path", base_path, "--model_name", "toy") as process:
         line = process.stdout.readline()
-        found = re.fullmatch(
+        match = re.fullmatch(
             r"Serving toy version 12 on (127\.0\.0\.1:\d+) \(gRPC\); Ctrl-C stops\n", line
         )
-        assert found, line
-        with Client(found[1], model_name="toy", timeout=30.0) as client:
+        assert match, line
+        with Client(match[1], model_name="toy", timeout=30.0) as client:
             assert client.cold([{"gender": "c"}])[0].item_ids[0] == "c"
             request = predict_pb2.PredictRequest()
             request.model_spec.name = "toy"
             broken = example(gender=["confidential"]) + b"confidential\xff"
             tensor_protos.encode(as_array([broken], 7), request.inputs["examples"])
-            with grpc.insecure_channel(found[1]) as channel, pytest.raises(grpc.RpcError):
+            with grpc.insecure_channel(match[1]) as channel, pytest.raises(grpc.RpcError):
                 PredictionServiceStub(channel).Predict(request, timeout=30.0)
         started = time.monotonic()
         process.send_signal(number)
@@ -101,12 +101,12 @@ def test_serve_refuses(base_path, arguments, text):
 
 
 def test_serve_refuses_a_port_in_use(server, base_path):
-    done = CliRunner().invoke(
+    result = CliRunner().invoke(
         Root(name="cmclrec"),
         ["serve", "--port", str(server.port), "--model_base_path", str(base_path)],
     )
-    assert done.exit_code != 0
-    (line,) = done.output.splitlines()
+    assert result.exit_code != 0
+    (line,) = result.output.splitlines()
     assert f"port {server.port} of 127.0.0.1: the port is in use" in line
 
 

@@ -1,4 +1,4 @@
-"""Versions that come, go, fail and have labels, under a server that watches."""
+"""Tests that a running server loads, retires, refuses and labels versions."""
 
 import contextlib
 import logging
@@ -31,7 +31,7 @@ def serving(*arguments, **options):
 
 
 def first(server, **spec):
-    """(version that answered, best item) for a user whom nothing is known of."""
+    """Returns (version that answered, best item) for a user without data."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "cmclrec"
     request.model_spec.signature_name = "warm"
@@ -69,8 +69,8 @@ def test_new_version_is_swapped_in(push, tmp_path):
         assert server.version == 2
 
 
-def test_going_back(push, tmp_path):
-    """Moving the newest version aside serves the one before it again."""
+def test_rollback(push, tmp_path):
+    """If the newest version is moved aside, the one before it is served again."""
     base = tmp_path / "cmclrec"
     push(base, 1)
     push(base, 2, other=True)
@@ -86,7 +86,7 @@ def no_variables(folder):
         file.unlink()
 
 
-def half(folder):
+def truncated(folder):
     path = folder / "saved_model.pb"
     path.write_bytes(path.read_bytes()[:1000])
 
@@ -95,7 +95,7 @@ def unfinished(folder):
     (folder / "saved_model.pb").unlink()
 
 
-@pytest.mark.parametrize("damage", [no_variables, half, unfinished])
+@pytest.mark.parametrize("damage", [no_variables, truncated, unfinished])
 def test_damaged_version_leaves_the_old_one(push, tmp_path, saved_model, damage, caplog):
     caplog.set_level(logging.ERROR)
     base = tmp_path / "cmclrec"
@@ -107,25 +107,25 @@ def test_damaged_version_leaves_the_old_one(push, tmp_path, saved_model, damage,
             eventually(lambda: server.client.status() == {2: "END", 1: "AVAILABLE"})
             refusals = lambda: [r.getMessage() for r in caplog.records].count("version refused")
             eventually(refusals)
-            # It is told once, not at every look.
+            # It is logged once, not at every check.
             threading.Event().wait(4 * POLL)
             assert refusals() == 1
         assert first(server) == (1, "a")
-        # Once it is mended it is taken, without a new number.
+        # Once it is fixed it is loaded under the same number.
         shutil.rmtree(folder)
         push(base, 2, other=True)
         eventually(lambda: first(server) == (2, "e"))
 
 
-def test_damaged_newest_version_at_the_start(push, tmp_path):
+def test_server_starts_with_an_older_version_if_the_newest_is_damaged(push, tmp_path):
     base = tmp_path / "cmclrec"
     push(base, 1)
-    push(base, 2, other=True, damage=half)
+    push(base, 2, other=True, damage=truncated)
     with serving(base) as server:
         assert first(server) == (1, "a")
 
 
-def test_vanished_folder_goes_on_being_served(push, tmp_path):
+def test_version_without_its_folder_stays_loaded(push, tmp_path):
     base = tmp_path / "cmclrec"
     push(base, 1)
     with serving(base) as server:
@@ -156,7 +156,7 @@ def test_policies_and_labels(push, tmp_path):
                 first(server, **spec)
             assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert "Unrecognized servable version label" in caught.value.details()
-        # The file is looked at again, too.
+        # The file is checked again, too.
         config_file(
             tmp_path,
             base,
@@ -188,7 +188,7 @@ def test_several_models(push, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "must name a model"),
         ("nonsense", "ModelServerConfig in text format"),
@@ -205,17 +205,17 @@ def test_several_models(push, tmp_path):
         ),
     ],
 )
-def test_configuration_that_cannot_be(push, tmp_path, text, said):
+def test_invalid_configuration(push, tmp_path, text, message):
     push(tmp_path / "cmclrec", 1)
     path = tmp_path / "models.config"
     path.write_text(text.replace("BASE", str(tmp_path / "cmclrec")))
     with pytest.raises(InputError) as caught:
         LocalServer(model_config_file=str(path), port=0)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_swaps_under_load(push, tmp_path):
-    """No request fails, and every answer is that of the version that gave it."""
+    """No request fails, and every answer fits the version that gave it."""
     base = tmp_path / "cmclrec"
     push(base, 1)
     wrong, answered, done = [], [], threading.Event()

@@ -1,4 +1,4 @@
-"""Encrypted connections: a certificate that is trusted, and one that is not."""
+"""Tests encrypted connections with a trusted and an untrusted certificate."""
 
 import datetime
 import ipaddress
@@ -12,7 +12,7 @@ status = lambda client: client.status()
 
 
 def certificate():
-    """(certificate, key) in PEM, of 127.0.0.1 and signed by itself."""
+    """Returns (certificate, key) in PEM: a self-signed certificate for 127.0.0.1."""
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,7 +21,7 @@ def certificate():
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cmclrec")])
     now = datetime.datetime.now(datetime.timezone.utc)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -38,12 +38,12 @@ def certificate():
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return made.public_bytes(serialization.Encoding.PEM), private
+    return signed.public_bytes(serialization.Encoding.PEM), private
 
 
 @pytest.fixture(scope="module")
 def encrypted(tmp_path_factory):
-    """The target of an encrypted server, the file of its certificate and one of another."""
+    """Yields an encrypted target, its certificate file, and an unrelated certificate file."""
     folder = tmp_path_factory.mktemp("tls")
     trusted, key = certificate()
     (folder / "roots.pem").write_bytes(trusted)
@@ -53,7 +53,7 @@ def encrypted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_trusted(way, encrypted):
+def test_trusted_certificate(way, encrypted):
     target, roots, _ = encrypted
     assert way(target, [status], root_certificates=roots) == [{7: "AVAILABLE"}]
     credentials = grpc.ssl_channel_credentials(roots.read_bytes())
@@ -61,7 +61,7 @@ def test_trusted(way, encrypted):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_not_trusted(way, encrypted):
+def test_untrusted_certificate(way, encrypted):
     target, _, other = encrypted
     for options in ({"root_certificates": other}, {}):
         (error,) = way(target, [status], timeout=0.3, **options)
