@@ -1,4 +1,4 @@
-"""What each backbone's paper adds, recomputed in NumPy."""
+"""The idea of each backbone's paper, recomputed in NumPy."""
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ from cmclrec_tf.config import ModelConfig
 from cmclrec_tf.layers.attention import MultiHeadAttention
 from cmclrec_tf.layers.session_graph import GatedPropagation, SessionGraph
 from cmclrec_tf.losses.contrastive_regularisation import contrastive_regularisation
+from tests.unit.numpy_layers import dense, norm, sigmoid, silu
 
 CONFIG = ModelConfig(width=8, heads=2, blocks=1, dropout=0.0)
 RNG = np.random.default_rng(0)
@@ -21,26 +22,8 @@ MASK = np.array([[0, 0, 1, 1, 1, 1, 1], [1] * 7], bool)
 SEEN = np.tril(np.ones((7, 7), bool))[None] & MASK[:, None, :]
 
 
-def dense(layer, x):
-    out = x @ layer.kernel.numpy()
-    return out + layer.bias.numpy() if layer.use_bias else out
-
-
-def norm(layer, x):
-    z = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    return z * layer.gamma.numpy() + layer.beta.numpy()
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def silu(x):
-    return x * sigmoid(x)
-
-
-def shaken(layer, *inputs):
-    """The layer, built, with no weight left at 0 or 1."""
+def randomised(layer, *inputs):
+    """Builds the layer and adds noise to its weights, so that none is left at 0 or 1."""
     layer(*inputs)
     for weight in layer.trainable_weights:
         noise = RNG.normal(size=weight.shape) * 0.3
@@ -55,7 +38,7 @@ def heads(x, parts):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_is_softmax_of_scaled_products(causal):
-    layer = shaken(MultiHeadAttention(8, 2, causal=causal), X, MASK)
+    layer = randomised(MultiHeadAttention(8, 2, causal=causal), X, MASK)
     q, k, v = heads(dense(layer.project, X), 3)
     seen = SEEN if causal else np.broadcast_to(MASK[:, None, :], SEEN.shape)
     weight = np.exp(q @ np.swapaxes(k, -1, -2) / 2) * seen
@@ -65,7 +48,7 @@ def test_attention_is_softmax_of_scaled_products(causal):
 
 
 def test_ligr_gates_both_residuals():
-    block = shaken(LiGRBlock(8, 2), X, MASK)
+    block = randomised(LiGRBlock(8, 2), X, MASK)
     attended = np.asarray(block.attention(norm(block.attention_norm, X).astype("float32"), MASK))
     x = X + attended * sigmoid(dense(block.attention_gate, X))
     gate, value = np.split(dense(block.inner, norm(block.inner_norm, x)), 2, axis=-1)
@@ -74,7 +57,7 @@ def test_ligr_gates_both_residuals():
 
 
 def test_hstu_is_pointwise_attention_gated_by_u():
-    block = shaken(HSTUBlock(9, 8, 2), X, MASK)  # longest length 9
+    block = randomised(HSTUBlock(9, 8, 2), X, MASK)  # longest length 9
     u, v, q, k = heads(silu(dense(block.project, norm(block.norm, X))), 4)
     distance = block.distance.numpy()
     bias = np.array([[distance[max(i - j, 0)] for j in range(7)] for i in range(7)])
@@ -85,14 +68,14 @@ def test_hstu_is_pointwise_attention_gated_by_u():
 
 
 def test_gru4rec_reads_only_the_real_items():
-    backbone = shaken(backbones.create("gru4rec", 7, CONFIG), X, MASK)
+    backbone = randomised(backbones.create("gru4rec", 7, CONFIG), X, MASK)
     alone = backbone.recurrent[0](X[:1, 2:])
     np.testing.assert_allclose(backbone(X, MASK)[0, 2:], backbone.out(alone)[0], atol=1e-5)
 
 
 def test_caser_convolves_the_window_of_each_position():
-    backbone = shaken(backbones.create("caser", 7, CONFIG), X, MASK)
-    got = np.asarray(backbone(X, MASK))
+    backbone = randomised(backbones.create("caser", 7, CONFIG), X, MASK)
+    output = np.asarray(backbone(X, MASK))
     for b, t in zip(*np.nonzero(MASK), strict=True):
         items = X[b, : t + 1][MASK[b, : t + 1]][-5:]
         window = np.concatenate([np.zeros((5 - len(items), 8)), items])  # [W, D], oldest first
@@ -104,7 +87,7 @@ def test_caser_convolves_the_window_of_each_position():
             features.append(np.maximum(answers, 0).max(axis=0))
         features.append((window[::-1].T @ backbone.vertical.kernel.numpy()).reshape(-1))
         inner = np.maximum(dense(backbone.inner, np.concatenate(features)), 0)
-        np.testing.assert_allclose(got[b, t], dense(backbone.out, inner), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(output[b, t], dense(backbone.out, inner), rtol=1e-3, atol=1e-4)
 
 
 def test_sr_gnn_propagates_on_the_session_graph_of_each_prefix():
@@ -112,8 +95,8 @@ def test_sr_gnn_propagates_on_the_session_graph_of_each_prefix():
     items = np.eye(8, dtype="float32") * 2.0
     graph, step = SessionGraph(), GatedPropagation(8)
     x, mask = items[ids][None], np.ones((1, 7), bool)
-    shaken(step, x, *graph(x, mask))
-    got = np.asarray(step(x, *graph(x, mask)))[0]
+    randomised(step, x, *graph(x, mask))
+    output = np.asarray(step(x, *graph(x, mask)))[0]
     for t in range(7):
         nodes = list(dict.fromkeys(ids[: t + 1]))
         follows = np.zeros((len(nodes), len(nodes)))
@@ -126,11 +109,11 @@ def test_sr_gnn_propagates_on_the_session_graph_of_each_prefix():
         z, r = np.split(sigmoid(dense(step.gates, np.concatenate([*a, h], 1))), 2, axis=1)
         new = np.tanh(dense(step.candidate, np.concatenate([*a, r * h], 1)))
         expected = ((1 - z) * h + z * new)[nodes.index(ids[t])]
-        np.testing.assert_allclose(got[t], expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(output[t], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_sr_gnn_reads_out_the_newest_node_and_a_weighted_mean():
-    backbone = shaken(backbones.create("sr_gnn", 7, CONFIG), X, MASK)
+    backbone = randomised(backbones.create("sr_gnn", 7, CONFIG), X, MASK)
     v = np.asarray(backbone.propagation(X * MASK[:, :, None], *backbone.graph(X, MASK)))
     for b in range(2):
         real = v[b, MASK[b]]
@@ -147,18 +130,18 @@ def test_a_graph_of_unlike_vectors_is_a_chain():
     np.testing.assert_allclose(out[0], np.zeros((7, 7)), atol=1e-6)
 
 
-def test_bert4rec_asks_the_mask_vector():
-    backbone = shaken(backbones.create("bert4rec", 7, CONFIG), X, MASK)
+def test_bert4rec_reads_the_state_of_the_mask_vector():
+    backbone = randomised(backbones.create("bert4rec", 7, CONFIG), X, MASK)
     history = np.where(MASK[:, :, None], X, 0.0)[:1]
-    asked = np.concatenate([history[:, 1:], backbone.mask_vector.numpy()[None, None]], axis=1)
+    longer = np.concatenate([history[:, 1:], backbone.mask_vector.numpy()[None, None]], axis=1)
     real = np.concatenate([MASK[:1, 1:], [[True]]], axis=1)
-    hidden = backbone.cloze(asked, real)  # what training on a hidden newest item sees
+    hidden = backbone.cloze(longer, real)  # what training on a hidden newest item sees
     np.testing.assert_allclose(backbone(X, MASK)[0, 2:], hidden[0, 2:], atol=1e-5)
 
 
 def test_mclrec_views_are_rearrangements():
     keras.utils.set_random_seed(0)
-    backbone = shaken(backbones.create("mclrec", 7, CONFIG), X, MASK)
+    backbone = randomised(backbones.create("mclrec", 7, CONFIG), X, MASK)
     vector, kinds = backbone.mask_vector.numpy(), set()
     users, masks = np.tile(X, (10, 1, 1)), np.tile(MASK, (10, 1))
     for x, mask in backbone.views(users, masks):
@@ -186,8 +169,8 @@ def test_mclrec_regularisation_by_hand():
     for k in range(2):
         low, high = min(s[k, k], s[k, 1 - k]), max(s[k, k], s[k, 1 - k])
         total += (s[k, k] - low + high - s[k, 1 - k]) / 2
-    got = contrastive_regularisation(one, two, count)
-    np.testing.assert_allclose(got, total, rtol=1e-4)
+    output = contrastive_regularisation(one, two, count)
+    np.testing.assert_allclose(output, total, rtol=1e-4)
     alone = contrastive_regularisation(one, two, np.array([1.0, 0.0], "float32"))
     assert float(alone) == 0.0
 
@@ -195,7 +178,7 @@ def test_mclrec_regularisation_by_hand():
 def test_mclrec_regularisation_reaches_the_augmenters_only(monkeypatch):
     monkeypatch.setattr(mclrec, "STOCHASTIC", 0.0)
     monkeypatch.setattr(mclrec, "LEARNED", 0.0)
-    backbone = shaken(backbones.create("mclrec", 7, CONFIG), X, MASK)
+    backbone = randomised(backbones.create("mclrec", 7, CONFIG), X, MASK)
     with tf.GradientTape() as tape:
         loss = backbone.auxiliary_loss(X, MASK)
     values = {weight.path: weight.value for weight in backbone.trainable_weights}

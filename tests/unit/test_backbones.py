@@ -1,4 +1,4 @@
-"""The backbone contract; every registered backbone, and the one of the docs, must keep it."""
+"""The backbone contract, checked on every registered backbone and on the example of the docs."""
 
 import dataclasses
 import pathlib
@@ -11,13 +11,15 @@ import tensorflow as tf
 
 from cmclrec_tf import backbones
 from cmclrec_tf.backbones import base
+from cmclrec_tf.backbones.mclrec import MCLRec
 from cmclrec_tf.config import ModelConfig
 from cmclrec_tf.errors import InputError
+from tests.unit.layer_harness import arrays, copy_of, half_precision, run_layer_test
 
 NAMES = backbones.names()
 DOCS = pathlib.Path(__file__).parents[2] / "docs" / "backbones.md"
-OWN = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.S).group(1)
-exec(compile(OWN, str(DOCS), "exec"), {})
+EXAMPLE = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.S).group(1)
+exec(compile(EXAMPLE, str(DOCS), "exec"), {})
 KINDS = {name: base._REGISTRY[name] for name in backbones.names()}
 base._REGISTRY.pop("fading")
 
@@ -36,16 +38,16 @@ def kind(request):
 @pytest.fixture(scope="module")
 def built():
     """One backbone of each kind for all tests that leave its weights alone."""
-    made = {}
+    backbone_of = {}
     for name, cls in KINDS.items():
         keras.utils.set_random_seed(1)
-        made[cls] = cls(LENGTH, CONFIG, name=name)
-        made[cls](X, MASK)
-        for weight in made[cls].trainable_weights:
-            # A bias of 0 would hide what padding leaks.
+        backbone_of[cls] = cls(LENGTH, CONFIG, name=name)
+        backbone_of[cls](X, MASK)
+        for weight in backbone_of[cls].trainable_weights:
+            # With a bias of 0, padding could leak and nobody would notice.
             if len(weight.shape) == 1 or "bias" in weight.path:
                 weight.assign(weight + keras.random.normal(weight.shape, stddev=0.1, seed=2))
-    return made
+    return backbone_of
 
 
 @pytest.fixture
@@ -53,14 +55,10 @@ def backbone(kind, built):
     return built[kind]
 
 
-def answers(backbone, x, mask, **kwargs):
-    """Every way to ask: `call`, and `cloze` where there is one."""
-    ways = [backbone] if backbone.causal else [backbone, backbone.cloze]
-    return [way(x, mask, **kwargs) for way in ways]
-
-
-def arrays(tensors):
-    return [np.asarray(tensor, "float32") for tensor in tensors]
+def outputs_of(backbone, x, mask, **kwargs):
+    """The outputs of `call`, and of `cloze` where there is one."""
+    functions = [backbone] if backbone.causal else [backbone, backbone.cloze]
+    return [function(x, mask, **kwargs) for function in functions]
 
 
 def test_the_state_is_the_newest_position(backbone):
@@ -69,18 +67,18 @@ def test_the_state_is_the_newest_position(backbone):
 
 
 def test_shape_zeros_at_padding_and_finite_even_without_a_history(backbone):
-    for g in arrays(answers(backbone, X, MASK)):
+    for g in arrays(outputs_of(backbone, X, MASK)):
         assert g.shape == X.shape and np.all(np.isfinite(g))
         assert np.all(g[~MASK] == 0) and np.all(np.abs(g[MASK]).max(axis=-1) > 0)
 
 
 def test_causal_or_both_sides_seen(backbone):
     slot, mask = np.arange(LENGTH), np.ones((LENGTH, LENGTH), bool)
-    # Row t of one batch: all after t exchanged; of the other: t exchanged.
+    # Row t of `newer` has other items after t; row t of `older` has another item at t.
     newer = np.where((slot[None, :] > slot[:, None])[:, :, None], OTHER[1], X[1])
     older = np.where(np.eye(LENGTH, dtype=bool)[:, :, None], OTHER[1], X[1])
-    ask = backbone if backbone.causal else backbone.cloze
-    before, after = np.asarray(backbone(X, MASK))[1], np.asarray(ask(newer, mask))
+    states_of = backbone if backbone.causal else backbone.cloze
+    before, after = np.asarray(backbone(X, MASK))[1], np.asarray(states_of(newer, mask))
     if not backbone.causal:
         before = np.asarray(backbone.cloze(X, MASK))[1]
     for t in range(LENGTH - 1):
@@ -90,32 +88,32 @@ def test_causal_or_both_sides_seen(backbone):
         else:
             assert not np.allclose(after[t, t], before[t], atol=1e-3)
     # The newest state sees more than the newest item.
-    last = np.asarray(ask(older, mask))[:, -1]
+    last = np.asarray(states_of(older, mask))[:, -1]
     assert not np.allclose(last[-2], before[-1], atol=1e-4)
     if not backbone.causal:
         assert np.all(np.abs(last - before[-1]).max(axis=1) > 1e-3)
 
 
-def test_indifferent_to_left_padding(backbone):
-    expected = arrays(answers(backbone, X, MASK))
+def test_left_padding_changes_nothing(backbone):
+    expected = arrays(outputs_of(backbone, X, MASK))
     filled = np.where(MASK[:, :, None], X, np.float32(np.nan))
     filled[0, 0], filled[2, 3] = 1e30, 5.0
-    for one, two in zip(expected, arrays(answers(backbone, filled, MASK)), strict=True):
+    for one, two in zip(expected, arrays(outputs_of(backbone, filled, MASK)), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
-    shorter = arrays(answers(backbone, X[:1, 2:], MASK[:1, 2:]))
+    shorter = arrays(outputs_of(backbone, X[:1, 2:], MASK[:1, 2:]))
     for one, two in zip(expected, shorter, strict=True):
         np.testing.assert_allclose(one[0, 2:], two[0], atol=1e-5)
 
 
 def test_a_user_alone_has_the_same_states(backbone):
-    alone = arrays(answers(backbone, X[:1], MASK[:1]))
-    for one, two in zip(arrays(answers(backbone, X, MASK)), alone, strict=True):
+    alone = arrays(outputs_of(backbone, X[:1], MASK[:1]))
+    for one, two in zip(arrays(outputs_of(backbone, X, MASK)), alone, strict=True):
         np.testing.assert_allclose(one[:1], two, atol=1e-5)
 
 
 def test_training_differs_by_dropout_only(backbone, kind):
     for one, two in zip(
-        answers(backbone, X, MASK), answers(backbone, X, MASK, training=True), strict=True
+        outputs_of(backbone, X, MASK), outputs_of(backbone, X, MASK, training=True), strict=True
     ):
         np.testing.assert_allclose(one, two, atol=1e-5)
     dropping = kind(LENGTH, DROPPING)
@@ -130,46 +128,30 @@ def test_gradients_reach_every_weight_and_the_input(backbone):
     x = tf.constant(X)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        loss = sum(tf.reduce_sum(g * direction) for g in answers(backbone, x, MASK, training=True))
+        loss = sum(
+            tf.reduce_sum(g * direction) for g in outputs_of(backbone, x, MASK, training=True)
+        )
         loss += backbone.auxiliary_loss(x, MASK)
-    wanted = {"x": x, **{weight.path: weight.value for weight in backbone.trainable_weights}}
-    for path, gradient in tape.gradient(loss, wanted).items():
+    sources = {"x": x, **{weight.path: weight.value for weight in backbone.trainable_weights}}
+    for path, gradient in tape.gradient(loss, sources).items():
         assert gradient is not None, path
         gradient = np.asarray(tf.convert_to_tensor(gradient))
         assert np.any(gradient) and np.all(np.isfinite(gradient)), path
 
 
-def test_serialisable(backbone, tmp_path):
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(backbone))
-    assert type(again) is type(backbone) and again.get_config() == backbone.get_config()
-    again(X, MASK)
-    again.set_weights(backbone.get_weights())
-    np.testing.assert_allclose(again(X, MASK), backbone(X, MASK), atol=1e-6)
-
-    x, mask = keras.Input((LENGTH, 8)), keras.Input((LENGTH,), dtype="bool")
-    keras.Model([x, mask], backbone(x, mask)).save(tmp_path / "wrapped.keras")
-    loaded = keras.saving.load_model(tmp_path / "wrapped.keras")
-    np.testing.assert_allclose(loaded([X, MASK]), backbone(X, MASK), atol=1e-6)
-    inner = next(layer for layer in loaded.layers if isinstance(layer, base.Backbone))
-    for one, two in zip(inner.get_weights(), backbone.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
+def test_harness(backbone, kind, tmp_path):
+    # `call` of MCLRec does not use what its auxiliary loss trains.
+    idle = ("augmenter", "mask_vector") if kind is MCLRec else ()
+    run_layer_test(backbone, (X, MASK), tmp_path, idle=idle)
 
 
-@pytest.fixture
-def half_precision():
-    keras.config.set_dtype_policy("mixed_float16")
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
-def test_half_precision_is_finite_and_close(backbone, kind, half_precision):
-    half = kind(LENGTH, CONFIG)
-    half(X, MASK)
-    half.set_weights(backbone.get_weights())
-    for one, two in zip(answers(half, X, MASK), answers(backbone, X, MASK), strict=True):
+def test_half_precision_is_finite_and_close(backbone):
+    with half_precision():
+        half = copy_of(backbone, (X, MASK))
+    for one, two in zip(outputs_of(half, X, MASK), outputs_of(backbone, X, MASK), strict=True):
         assert one.dtype == "float16"
         np.testing.assert_allclose(np.asarray(one, "float32"), two, atol=3e-2)
-    for g in arrays([*answers(half, 30 * X, MASK), half.auxiliary_loss(30 * X, MASK)]):
+    for g in arrays([*outputs_of(half, 30 * X, MASK), half.auxiliary_loss(30 * X, MASK)]):
         assert np.all(np.isfinite(g))
 
 
@@ -182,14 +164,14 @@ def test_compiles_with_xla_for_any_number_of_users(kind):
     def compiled(x, mask):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            states = answers(backbone, x, mask, training=True)
+            states = outputs_of(backbone, x, mask, training=True)
             loss = sum(tf.reduce_sum(tf.sin(g)) for g in states)
         return states, tape.gradient(loss, x), backbone.auxiliary_loss(x, mask)
 
     x = tf.constant(X)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        expected = answers(backbone, x, MASK)
+        expected = outputs_of(backbone, x, MASK)
         loss = sum(tf.reduce_sum(tf.sin(g)) for g in expected)
     states, slope, auxiliary = compiled(X, MASK)
     for one, two in zip(states, expected, strict=True):
@@ -199,18 +181,21 @@ def test_compiles_with_xla_for_any_number_of_users(kind):
 
 
 def walks():
-    """Round a circle of twelve items, either way: the newest item alone does not tell the next."""
+    """Walks around a circle of twelve items, in both directions.
+
+    The next item does not follow from the newest item alone.
+    """
     rows = [
-        [-1] * (8 - n) + [(start + way * step) % 12 for step in range(n + 1)]
+        [-1] * (8 - n) + [(start + direction * step) % 12 for step in range(n + 1)]
         for start in range(12)
-        for way in (1, -1)
+        for direction in (1, -1)
         for n in range(2, 9)
     ]
     order = np.random.default_rng(0).permutation(len(rows))
     return np.array(rows)[order]  # [B, 8 + 1], -1 pads
 
 
-def test_learns_which_way_a_walk_goes(kind):
+def test_learns_the_direction_of_a_walk(kind):
     keras.utils.set_random_seed(3)
     rng, rows = np.random.default_rng(1), walks()
     train, test = rows[40:], rows[:40]
@@ -232,9 +217,9 @@ def test_learns_which_way_a_walk_goes(kind):
             else:
                 x = tf.where(hidden[:, :, None], backbone.mask_vector.value, x)
                 g = backbone.cloze(x, mask, training=True)
-            wanted = tf.cast(mask & hidden, "float32")
+            counted = tf.cast(mask & hidden, "float32")
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), score(g))
-            loss = tf.reduce_sum(loss * wanted) / tf.reduce_sum(wanted)
+            loss = tf.reduce_sum(loss * counted) / tf.reduce_sum(counted)
             loss += backbone.auxiliary_loss(x, mask)
         optimizer.apply(tape.gradient(loss, [weight.value for weight in weights]))
 
@@ -260,7 +245,7 @@ def test_names_and_causality_by_name():
     assert all(hasattr(cls, "cloze") != cls.causal for cls in KINDS.values())
 
 
-@pytest.mark.parametrize("ask", [backbones.is_causal, lambda n: backbones.create(n, 6, CONFIG)])
-def test_unknown_name(ask):
+@pytest.mark.parametrize("lookup", [backbones.is_causal, lambda n: backbones.create(n, 6, CONFIG)])
+def test_unknown_name(lookup):
     with pytest.raises(InputError, match="backbones are.*sasrec"):
-        ask("nothing")
+        lookup("nothing")

@@ -1,4 +1,4 @@
-"""The dense layer: Keras's numbers, without a gradient for every row of the batch."""
+"""The dense layer computes what Keras's does, without a gradient for every row of the batch."""
 
 import keras
 import numpy as np
@@ -9,18 +9,18 @@ from cmclrec_tf.layers.dense import Dense
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 4, 5), (2, 3, 4, 5)])
-def test_it_is_keras_dense(shape):
+def test_equals_keras_dense(shape):
     x = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
     ours, theirs = Dense(7, activation="gelu"), keras.layers.Dense(7, activation="gelu")
     ours(x), theirs(x)
     theirs.set_weights(ours.get_weights())
-    found = []
+    results = []
     for layer in (ours, theirs):
         with tf.GradientTape() as tape:
             y = layer(x)
             loss = tf.reduce_sum(y**2)
-        found.append([y, *tape.gradient(loss, layer.trainable_weights)])
-    for one, other in zip(*found, strict=True):
+        results.append([y, *tape.gradient(loss, layer.trainable_weights)])
+    for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 

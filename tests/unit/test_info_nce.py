@@ -1,3 +1,5 @@
+"""InfoNCE against Eqs. (3) and (4) as loops."""
+
 import numpy as np
 import pytest
 
@@ -16,10 +18,9 @@ def oracle(view1, view2, keys, counted):
                 continue
             cosine = view1[k] @ view2[t] / np.linalg.norm(view1[k]) / np.linalg.norm(view2[t])
             terms.append(np.exp(cosine / TAU))
-            positive = terms[-1] if t == k else 0.0
             if t == k:
-                own = positive
-        total.append(-np.log(own / sum(terms)))
+                positive = terms[-1]
+        total.append(-np.log(positive / sum(terms)))
     return np.mean(total)
 
 
@@ -29,21 +30,21 @@ def views():
 
 
 def test_equals_the_equation(views):
-    got = info_nce(*views, TAU)
-    np.testing.assert_allclose(got, oracle(*views, np.arange(6), np.ones(6)), rtol=1e-5)
+    loss = info_nce(*views, TAU)
+    np.testing.assert_allclose(loss, oracle(*views, np.arange(6), np.ones(6)), rtol=1e-5)
 
 
 def test_equal_keys_are_not_negatives(views):
     keys = np.array([1, 2, 1, 3, 2, 4])
-    got = info_nce(*views, TAU, keys=keys)
-    np.testing.assert_allclose(got, oracle(*views, keys, np.ones(6)), rtol=1e-5)
-    assert got < info_nce(*views, TAU)
+    loss = info_nce(*views, TAU, keys=keys)
+    np.testing.assert_allclose(loss, oracle(*views, keys, np.ones(6)), rtol=1e-5)
+    assert loss < info_nce(*views, TAU)
 
 
 def test_rows_without_weight_count_on_neither_side(views):
     weights = np.array([1, 0, 1, 1, 0, 1], "float32")
-    got = info_nce(*views, TAU, weights=weights)
-    np.testing.assert_allclose(got, oracle(*views, np.arange(6), weights), rtol=1e-5)
+    loss = info_nce(*views, TAU, weights=weights)
+    np.testing.assert_allclose(loss, oracle(*views, np.arange(6), weights), rtol=1e-5)
     assert info_nce(*views, TAU, weights=np.zeros(6, "float32")) == 0
 
 
@@ -52,5 +53,5 @@ def test_does_not_depend_on_the_order_of_users(views):
     np.testing.assert_allclose(info_nce(*views[:, order], TAU), info_nce(*views, TAU), rtol=1e-5)
 
 
-def test_one_profile_for_everybody_leaves_no_negative(views):
+def test_one_profile_for_all_users_leaves_no_negative(views):
     np.testing.assert_allclose(info_nce(*views, TAU, keys=np.zeros(6, int)), 0.0, atol=1e-6)

@@ -1,69 +1,55 @@
-"""Eqs. (2) and (5)-(8), recomputed from the layers' weights in NumPy."""
+"""The layers of Eqs. (2) and (5)-(8) against NumPy, and every layer in the harness."""
 
-import math
-
-import keras
 import numpy as np
 import pytest
 
+from cmclrec_tf.backbones.hstu import HSTUBlock
+from cmclrec_tf.backbones.ligr import LiGRBlock
+from cmclrec_tf.layers.attention import MultiHeadAttention
 from cmclrec_tf.layers.autoencoder import Autoencoder
+from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.feature_encoder import FeatureEncoder, FeatureTokens
 from cmclrec_tf.layers.self_attention import SelfAttention
 from cmclrec_tf.layers.sequence_encoder import SequenceEncoder
+from cmclrec_tf.layers.session_graph import GatedPropagation, SessionGraph
+from cmclrec_tf.layers.transformer_block import Positions, TransformerBlock
 from cmclrec_tf.schema import MULTI, NUMERIC, Feature
+from tests.unit.layer_harness import run_layer_test
+from tests.unit.numpy_layers import dense, gelu, norm, softmax
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 5, 8)).astype("float32")
 MASK = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], bool)
 
 
-def dense(layer, x):
-    out = x @ layer.kernel.numpy()
-    return out + layer.bias.numpy() if layer.use_bias else out
-
-
-def gelu(x):
-    return x * (1 + np.vectorize(math.erf)(x / np.sqrt(2))) / 2
-
-
-def norm(layer, x):
-    z = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    return z * layer.gamma.numpy() + layer.beta.numpy()
-
-
-def softmax(x):
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
 @pytest.mark.parametrize("causal", [False, True])
 def test_self_attention_is_equations_5_to_7(causal):
     layer = SelfAttention(8, causal)
-    got = np.asarray(layer(X, MASK))
+    output = np.asarray(layer(X, MASK))
     for b in range(3):
         one, two, three = (X[b] @ m.kernel.numpy() for m in (layer.m1, layer.m2, layer.m3))
         for i in range(5):
             if not MASK[b, i]:
-                assert np.all(got[b, i] == 0)
+                assert np.all(output[b, i] == 0)
                 continue
             seen = [j for j in range(5) if MASK[b, j] and (j <= i or not causal)]
             weights = np.exp([one[i] @ two[j] / np.sqrt(8) for j in seen])
             expected = sum(w * three[j] for w, j in zip(weights, seen, strict=True))
-            np.testing.assert_allclose(got[b, i], expected / weights.sum(), rtol=2e-4, atol=1e-5)
+            np.testing.assert_allclose(output[b, i], expected / weights.sum(), rtol=2e-4, atol=1e-5)
 
 
 def test_psi_f_is_a_residual_mlp_over_all_fields():
     layer = FeatureEncoder(5, 8)
-    got = layer(X)
+    output = layer(X)
     flat = norm(layer.norm, X).reshape(3, 40)
     expected = X + dense(layer.outer, gelu(dense(layer.inner, flat))).reshape(3, 5, 8)
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_psi_s_is_a_transformer(causal):
     layer = SequenceEncoder(5, 8, blocks=2, heads=2, causal=causal)
-    got = np.asarray(layer(X, MASK))
+    output = np.asarray(layer(X, MASK))
     x = (X + layer.positions.table.numpy()) * MASK[:, :, None]
     allowed = MASK[:, None, :] & (np.tril(np.ones((5, 5), bool)) if causal else True)
     for block in layer.blocks:
@@ -77,8 +63,8 @@ def test_psi_s_is_a_transformer(causal):
         x = x + dense(block.outer, gelu(dense(block.inner, norm(block.inner_norm, x))))
         x = x * MASK[:, :, None]
     expected = norm(layer.norm, x) * MASK[:, :, None]
-    np.testing.assert_allclose(got[MASK], expected[MASK], rtol=1e-3, atol=1e-4)
-    assert np.all(got[~MASK] == 0)
+    np.testing.assert_allclose(output[MASK], expected[MASK], rtol=1e-3, atol=1e-4)
+    assert np.all(output[~MASK] == 0)
 
 
 def test_psi_s_hides_masked_items_behind_one_vector():
@@ -93,7 +79,7 @@ def test_psi_s_hides_masked_items_behind_one_vector():
 
 def test_autoencoder_is_equation_8():
     layer = Autoencoder(5, 8, 4)
-    got = layer(X, MASK)
+    output = layer(X, MASK)
 
     def two_layers(mlp, x):
         return dense(mlp.layers[1], gelu(dense(mlp.layers[0], x)))
@@ -101,7 +87,7 @@ def test_autoencoder_is_equation_8():
     code = two_layers(layer.encoder, (X * MASK[:, :, None]).reshape(3, 40))
     np.testing.assert_allclose(layer.encode(X, MASK), code, rtol=1e-4, atol=1e-5)
     expected = two_layers(layer.decoder, code).reshape(3, 5, 8)
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
 FEATURES = (
@@ -118,36 +104,53 @@ VALUES = {
 
 def test_tokens_look_up_average_and_standardise():
     layer = FeatureTokens(FEATURES, 8)
-    got = layer(VALUES)
+    output = layer(VALUES)
     number, category, many = layer.value_layers
     standard = np.array([[1.0]])  # (12 - 10) / 2
     expected = dense(number.layers[1], gelu(dense(number.layers[0], standard)))[0]
-    np.testing.assert_allclose(got[0, 0], expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(got[0, 1], category.embeddings.numpy()[3], rtol=1e-6)
-    np.testing.assert_allclose(got[0, 2], many.embeddings.numpy()[[2, 4]].mean(0), rtol=1e-5)
-    np.testing.assert_allclose(got[2, 2], many.embeddings.numpy()[3], rtol=1e-5)
+    np.testing.assert_allclose(output[0, 0], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(output[0, 1], category.embeddings.numpy()[3], rtol=1e-6)
+    np.testing.assert_allclose(output[0, 2], many.embeddings.numpy()[[2, 4]].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(output[2, 2], many.embeddings.numpy()[3], rtol=1e-5)
 
 
 def test_missing_unknown_and_masked_fields_are_the_fields_learned_vector():
     layer = FeatureTokens(FEATURES, 8)
-    got = np.asarray(layer(VALUES, np.array([[0, 0, 1], [0, 0, 0], [0, 0, 0]], bool)))
+    output = np.asarray(layer(VALUES, np.array([[0, 0, 1], [0, 0, 0], [0, 0, 0]], bool)))
     vectors = layer.mask_vectors.numpy()
-    np.testing.assert_allclose(got[1], vectors, rtol=1e-6)  # all missing
-    np.testing.assert_allclose(got[2, :2], vectors[:2], rtol=1e-6)  # not finite; unknown value
-    np.testing.assert_allclose(got[0, 2], vectors[2], rtol=1e-6)  # masked
+    np.testing.assert_allclose(output[1], vectors, rtol=1e-6)  # all missing
+    np.testing.assert_allclose(output[2, :2], vectors[:2], rtol=1e-6)  # not finite; unknown value
+    np.testing.assert_allclose(output[0, 2], vectors[2], rtol=1e-6)  # masked
     assert not np.allclose(vectors[0], 0) and not np.allclose(vectors[0], vectors[1])
 
 
+HIDDEN = MASK & (np.arange(5) == 3)
+EDGES = RNG.uniform(size=(3, 5, 5)).astype("float32")
+BLOCK = 2 * 2 * 8 + 8 * 24 + 24 + 8 * 8 + 8  # two norms, Q K V and the output of attention
+
+
 @pytest.mark.parametrize(
-    "layer",
+    ("layer", "inputs", "count"),
     [
-        SelfAttention(8, True),
-        FeatureEncoder(5, 8),
-        SequenceEncoder(5, 8, heads=2),
-        Autoencoder(5, 8, 4),
-        FeatureTokens(FEATURES, 8),
+        (Dense(7, activation="gelu"), (X,), 8 * 7 + 7),
+        (SelfAttention(8, True), (X, MASK), 3 * 8 * 8),
+        (MultiHeadAttention(8, 2), (X, MASK), 8 * 24 + 24 + 8 * 8 + 8),
+        (TransformerBlock(8, 2), (X, MASK), BLOCK + 2 * 8 * 16 + 16 + 8),
+        (LiGRBlock(8, 2), (X, MASK), BLOCK + 8 * 64 + 32 * 8 + 2 * (8 * 8 + 8)),
+        (HSTUBlock(5, 8, 2), (X, MASK), BLOCK + 8 * 8 + 8 + 5),
+        (Positions(6, 8), (X,), 6 * 8),
+        (FeatureEncoder(5, 8), (X,), 2 * 8 + 40 * 32 + 32 + 32 * 40 + 40),
+        (
+            SequenceEncoder(5, 8, heads=2),
+            (X, MASK, HIDDEN),
+            BLOCK + 2 * 8 * 16 + 24 + 5 * 8 + 2 * 8 + 8,
+        ),
+        (Autoencoder(5, 8, 4), (X, MASK), 40 * 8 + 8 + 8 * 4 + 4 + 4 * 8 + 8 + 8 * 40 + 40),
+        (FeatureTokens(FEATURES, 8), (VALUES,), 8 + 8 + 8 * 8 + 8 + 4 * 8 + 5 * 8 + 3 * 8),
+        (SessionGraph(), (X, MASK), 1),
+        (GatedPropagation(8), (X, EDGES, EDGES), 2 * (8 * 8 + 8) + 3 * (24 * 8 + 8)),
     ],
+    ids=lambda value: type(value).__name__ if hasattr(value, "call") else "",
 )
-def test_config_round_trip(layer):
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert again.get_config() == layer.get_config()
+def test_harness(layer, inputs, count, tmp_path):
+    run_layer_test(layer, inputs, tmp_path, count)

@@ -1,3 +1,5 @@
+"""MMD against Eqs. (9) and (10), kernel by kernel."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -47,9 +49,9 @@ def test_rows_without_weight_are_left_out(codes):
     both = np.concatenate([s[keep], f[keep]])
     distances = np.sort(np.sum((both[:, None] - both[None]) ** 2, axis=-1), axis=None)
     spread = distances[(len(distances) - 1) // 2]
-    got = mmd(s, f, weights)
-    np.testing.assert_allclose(mmd(s[keep], f[keep]), got, rtol=1e-5)
-    np.testing.assert_allclose(got, oracle(s[keep], f[keep], spread), rtol=1e-4)
+    loss = mmd(s, f, weights)
+    np.testing.assert_allclose(mmd(s[keep], f[keep]), loss, rtol=1e-5)
+    np.testing.assert_allclose(loss, oracle(s[keep], f[keep], spread), rtol=1e-4)
 
 
 def test_has_a_gradient_at_initialisation(codes):

@@ -1,3 +1,5 @@
+"""The recommendation losses against Eq. (14), and the sampler against Zipf's law."""
+
 import keras
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def test_equals_the_equation():
     np.testing.assert_allclose(next_item(scores, labels), expected, rtol=1e-5)
 
 
-def test_padding_and_unknown_items_give_nothing():
+def test_padding_and_unknown_items_have_no_loss():
     assert np.all(next_item(np.zeros((2, 5), "float32"), np.array([0, 1])).numpy() == 0)
 
 
@@ -36,7 +38,7 @@ def test_large_scores_stay_finite():
 
 
 def problem(n=23, items=11, width=4):
-    """States, table with PAD and OOV, bias, labels (one unknown) and weights (one 0)."""
+    """States, table with PAD and OOV rows, bias, labels (one unknown) and weights (one 0)."""
     states, table = RNG.normal(size=(n, width)), RNG.normal(size=(items + 2, width))
     labels = RNG.integers(2, items + 2, n)
     labels[3] = 1
@@ -57,10 +59,10 @@ def exact(states, table, bias, labels, weights):
 
 
 @pytest.mark.parametrize("rows", [1, 5, 23, 100])
-def test_chunked_is_exact_whatever_the_chunk(rows):
+def test_chunked_is_exact_for_any_chunk(rows):
     floats, labels, weights = problem()
-    got = chunked_next_item(*floats, labels, weights, rows=rows)
-    np.testing.assert_allclose(got, exact(*floats, labels, weights), rtol=1e-5)
+    loss = chunked_next_item(*floats, labels, weights, rows=rows)
+    np.testing.assert_allclose(loss, exact(*floats, labels, weights), rtol=1e-5)
 
 
 def test_chunked_gradients_are_those_of_the_full_softmax():
@@ -92,24 +94,24 @@ def test_chunked_compiles_with_an_unknown_number_of_positions():
 
 
 def test_sampled_agrees_with_exact_when_the_sample_is_large():
-    """With the log-Q correction the sampled mass is an unbiased estimate of the whole one."""
+    """With the log-Q correction the sampled sum of exponentials is an unbiased estimate."""
     floats, labels, weights = problem()
     negatives, log_q = sample_zipf(200_000, 13, keras.random.SeedGenerator(0))
-    got = sampled_next_item(*floats, labels, weights, negatives, log_q)
-    np.testing.assert_allclose(got, exact(*floats, labels, weights), rtol=0.02)
+    loss = sampled_next_item(*floats, labels, weights, negatives, log_q)
+    np.testing.assert_allclose(loss, exact(*floats, labels, weights), rtol=0.02)
     uncorrected = sampled_next_item(*floats, labels, weights, negatives, tf.zeros_like(log_q))
     assert abs(uncorrected - exact(*floats, labels, weights)) > 1.0
 
 
 def test_sampled_leaves_out_negatives_that_are_the_label():
     states, table, bias = np.ones((1, 2), "f"), np.ones((5, 2), "f"), np.zeros(5, "f")
-    got = sampled_next_item(
+    loss = sampled_next_item(
         states, table, bias, np.array([3]), np.ones(1, "f"), np.array([3, 3]), bias
     )
-    np.testing.assert_allclose(got, 0.0, atol=1e-6)
+    np.testing.assert_allclose(loss, 0.0, atol=1e-6)
 
 
-def test_zipf_draws_as_it_says():
+def test_samples_follow_zipfs_law():
     ids, log_p = sample_zipf(100_000, 9, keras.random.SeedGenerator(0))
     share = np.bincount(ids, minlength=9) / 100_000
     assert share[:2].sum() == 0

@@ -1,3 +1,5 @@
+"""The reconstruction loss against Eq. (8), user by user."""
+
 import numpy as np
 import pytest
 
@@ -16,13 +18,13 @@ def test_equals_the_equation(reduction):
         real = np.flatnonzero(MASK[user])
         error = sum(np.sum((PREDICTED[user, i] - TARGET[user, i]) ** 2) for i in real)
         users.append(error / max(1, len(real) * 5) if reduction == "mean" else error)
-    got = reconstruction(PREDICTED, TARGET, MASK, reduction=reduction)
-    np.testing.assert_allclose(got, np.mean(users), rtol=1e-5)
+    loss = reconstruction(PREDICTED, TARGET, MASK, reduction=reduction)
+    np.testing.assert_allclose(loss, np.mean(users), rtol=1e-5)
 
 
 def test_rows_without_weight_are_left_out():
-    got = reconstruction(PREDICTED, TARGET, weights=np.array([0, 1, 0], "float32"))
-    np.testing.assert_allclose(got, np.mean((PREDICTED[1] - TARGET[1]) ** 2), rtol=1e-5)
+    loss = reconstruction(PREDICTED, TARGET, weights=np.array([0, 1, 0], "float32"))
+    np.testing.assert_allclose(loss, np.mean((PREDICTED[1] - TARGET[1]) ** 2), rtol=1e-5)
 
 
 def test_padding_does_not_matter():
