@@ -13,7 +13,6 @@ Example:
     >>> def state_of(batch: Batch) -> FloatBD: ...
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
@@ -49,9 +48,9 @@ BoolBM: TypeAlias = Tensor
 BoolBN: TypeAlias = Tensor
 BoolBNN: TypeAlias = Tensor
 BoolN: TypeAlias = Tensor
+BoolNN: TypeAlias = Tensor
 
 FloatB: TypeAlias = Tensor
-FloatBB: TypeAlias = Tensor
 FloatBD: TypeAlias = Tensor
 """float [B, D]: a state for each user."""
 FloatBK: TypeAlias = Tensor
@@ -78,9 +77,6 @@ Features: TypeAlias = dict[str, Tensor]
 
 Losses: TypeAlias = dict[str, Scalar]
 """Losses by name; the one that is minimised is under `loss`."""
-
-Mean: TypeAlias = Callable[[Tensor], Scalar]
-"""Mean over the rows of the whole batch, over all replicas: see `replicas.mean`."""
 
 
 class Users(TypedDict):
@@ -118,8 +114,8 @@ class ItemRecommender(Protocol):
         """Returns ids [B, K], best first."""
 
 
-class SequenceEncoder(Protocol):
-    """The backbone contract R(.): see `backbones.base.Backbone`."""
+class BackboneLike(Protocol):
+    """The part of the backbone contract R(.) that models use: see `backbones.base.Backbone`."""
 
     causal: bool
 

@@ -10,7 +10,18 @@ from keras import ops
 
 from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.schema import FIRST_ID
-from cmclrec_tf.types import FloatB, FloatBV, FloatN, FloatND, FloatV, FloatVD, IdsN, Scalar, Tensor
+from cmclrec_tf.types import (
+    FloatB,
+    FloatBV,
+    FloatN,
+    FloatND,
+    FloatV,
+    FloatVD,
+    IdsN,
+    Scalar,
+    Seed,
+    Tensor,
+)
 
 # `chunked_next_item` holds at most so many scores at a time, for so many positions. Small products
 # stay in the cache; large ones mean fewer additions to the gradient of the table.
@@ -199,7 +210,7 @@ def sampled_next_item(
     return ops.sum(weights * (ops.logsumexp(scores, axis=1) - label_score))
 
 
-def sample_zipf(n: int, size: int, seed: keras.random.SeedGenerator) -> tuple[IdsN, FloatV]:
+def sample_zipf(n: int, size: int, seed: Seed) -> tuple[IdsN, FloatV]:
     """Samples items by Zipf's law of their rank; ids are in the order of popularity.
 
     P(id) = log((r + 2) / (r + 1)) / log(R + 1) for rank r = id - FIRST_ID of R items.
@@ -207,7 +218,7 @@ def sample_zipf(n: int, size: int, seed: keras.random.SeedGenerator) -> tuple[Id
     Args:
         n: the number of samples, with replacement.
         size: V.
-        seed: a `keras.random.SeedGenerator`.
+        seed: a `keras.random.SeedGenerator`, or an int for the same samples every time.
 
     Returns:
         int32 [n] ids, and float32 [V], log P; PAD and OOV are never sampled and have 0.
