@@ -11,8 +11,8 @@ import subprocess
 import sys
 
 from cmclrec_tf.errors import InputError, ReadableError
-from pipeline import configs
 from pipeline.datasets import check, fetch, load_spec, states
+from pipeline.metadata import code_digests
 from pipeline.transforms.record import RECORD_VERSION
 
 
@@ -79,7 +79,7 @@ class Made:
             "data": dataclasses.asdict(data),
             "spec": self.spec.to_dict(),
             "files": states(self.spec, self._data_dir),
-            "code": [RECORD_VERSION, configs.sources(configs.TRANSFORM_CODE)],
+            "code": [RECORD_VERSION, code_digests.digest(code_digests.TRANSFORM)],
         }
 
     def _prepare(self, folder, data):

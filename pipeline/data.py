@@ -1,6 +1,7 @@
-"""The data half of the pipeline: raw files to transformed user records."""
+"""Wires the data half of the pipeline: raw files to transformed user records."""
 
 import dataclasses
+import pathlib
 
 from tfx.components import ExampleValidator, SchemaGen, StatisticsGen, Transform
 from tfx.dsl.components.base.base_node import BaseNode
@@ -10,12 +11,15 @@ from tfx.proto import transform_pb2
 from tfx.types import Channel
 from tfx.types.experimental import simple_artifacts
 
+from cmclrec_tf.config import Config
 from cmclrec_tf.schema import SPLITS, TEST, TRAIN, VAL
-from pipeline import configs, preprocessing
+from pipeline import preprocessing
 from pipeline.components.curated import CuratedSchema, NewestIfAny
 from pipeline.components.data_gate import DataGate
 from pipeline.components.example_gen import example_gen
-from pipeline.datasets import schema_text
+from pipeline.configs import Folders
+from pipeline.datasets import DatasetSpec, schema_text
+from pipeline.metadata import code_digests
 
 PREPROCESSING_FN = "pipeline.preprocessing.preprocessing_fn"
 ACCEPTED = "AcceptedData"
@@ -23,7 +27,17 @@ ACCEPTED = "AcceptedData"
 
 @dataclasses.dataclass(frozen=True)
 class DataComponents:
-    """The components, in the order in which they run."""
+    """The components of the data half, in the order in which they run.
+
+    Attributes:
+        example_gen: reads the raw files and writes user records, split into train, val and test.
+        statistics_gen: computes statistics of every split.
+        schema_gen: infers the schema from the train split, or takes a curated one.
+        example_validator: compares the train and val split with the schema.
+        data_gate: stops the run when the data cannot be trained on.
+        transform: maps strings to ids.
+        accepted: finds the data that were accepted last; None when nothing is compared with them.
+    """
 
     example_gen: BaseNode
     statistics_gen: BaseNode
@@ -34,29 +48,29 @@ class DataComponents:
     accepted: BaseNode | None = None
 
     @property
-    def all(self):
+    def all(self) -> list[BaseNode]:
+        """The components as a list."""
         nodes = [getattr(self, field.name) for field in dataclasses.fields(self)]
         return [node for node in nodes if node is not None]
 
 
-def data_components(spec, data_dir, config, sources, gate_sources, compare_drift=True):
-    """Wires ExampleGen, StatisticsGen, SchemaGen, ExampleValidator, DataGate and Transform.
-
-    The schema is that of the train split, or the one that the spec names. The val split is
-    validated against it. The test split is not: its cold users have no history, which is no
-    anomaly.
-    DataGate looks at the statistics of all splits, and Transform waits for it.
+def data_components(
+    spec: DatasetSpec,
+    data_dir: str | pathlib.Path,
+    config: Config,
+    transform_digest: str,
+    gate_digest: str,
+    compare_drift: bool = True,
+) -> DataComponents:
+    """Wires the components from ExampleGen to Transform.
 
     Args:
-        spec: the `DatasetSpec`.
+        spec: the dataset's spec. Its curated schema, if there is one, replaces the inferred one.
         data_dir: folder of the raw files.
-        config: `Config`, of which `data` is used.
-        sources: digest of the code that maps strings to ids.
-        gate_sources: digest of the code that judges anomalies.
-        compare_drift: whether a curated schema may compare with the data that were last accepted.
-
-    Returns:
-        `DataComponents`.
+        config: the config of the run; only `data` is used.
+        transform_digest: digest of the code that maps strings to ids.
+        gate_digest: digest of the code that judges anomalies.
+        compare_drift: whether a curated schema may compare the data with those accepted last.
     """
     examples = example_gen(spec, data_dir, config.data)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
@@ -66,6 +80,7 @@ def data_components(spec, data_dir, config, sources, gate_sources, compare_drift
     validator = ExampleValidator(
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
+        # Cold test users have no history, which is no anomaly.
         exclude_splits=[TEST],
     )
     gate = DataGate(
@@ -73,7 +88,7 @@ def data_components(spec, data_dir, config, sources, gate_sources, compare_drift
         statistics=statistics.outputs["statistics"],
         anomalies=validator.outputs["anomalies"],
         max_rejects=spec.max_rejects,
-        sources=gate_sources,
+        sources=gate_digest,
         schema=text,
         before=accepted.outputs["statistics"] if accepted else None,
     )
@@ -82,55 +97,62 @@ def data_components(spec, data_dir, config, sources, gate_sources, compare_drift
         schema=schema.outputs["schema"],
         preprocessing_fn=PREPROCESSING_FN,
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
-        custom_config=preprocessing.custom_config(spec, sources),
+        custom_config=preprocessing.custom_config(spec, transform_digest),
         disable_statistics=True,
     )
     transform.add_upstream_node(gate)
     return DataComponents(examples, statistics, schema, validator, gate, transform, accepted)
 
 
-def _schema(statistics, text):
-    if text:
-        return CuratedSchema(text=text).with_id("SchemaGen")
-    return SchemaGen(
-        statistics=statistics.outputs["statistics"],
-        # A length that all train users happen to share must not become a rule for the others.
-        infer_feature_shape=False,
-        exclude_splits=[VAL, TEST],
-    )
+def data_pipeline(
+    spec: DatasetSpec, data_dir: str | pathlib.Path, config: Config, folders: Folders
+) -> pipeline.Pipeline:
+    """Returns a pipeline of the data half alone.
 
-
-def _accepted(statistics):
-    """The node that finds what DataGate accepted last; a curated schema may compare with it."""
-    found = Resolver(
-        strategy_class=NewestIfAny,
-        statistics=Channel(type=simple_artifacts.Statistics),
-    ).with_id(ACCEPTED)
-    # What is accepted in this run is not what came before.
-    statistics.add_upstream_node(found)
-    return found
-
-
-def data_pipeline(spec, data_dir, config, folders):
-    """A pipeline of the data half alone.
-
-    Under the name of the whole pipeline and with its metadata, so that either finds what the other
-    has cached.
+    It has the name and the metadata of the whole pipeline, so that both share one cache.
 
     Args:
-        spec, data_dir, config: see `data_components`.
-        folders: `configs.Folders`.
-
-    Returns:
-        `tfx.orchestration.pipeline.Pipeline`.
+        spec: the dataset's spec.
+        data_dir: folder of the raw files.
+        config: the config of the run; only `data` is used.
+        folders: where the pipeline writes.
     """
-    digests = map(configs.sources, (configs.TRANSFORM_CODE, configs.GATE_CODE))
+    components = data_components(
+        spec,
+        data_dir,
+        config,
+        transform_digest=code_digests.digest(code_digests.TRANSFORM),
+        gate_digest=code_digests.digest(code_digests.GATE),
+    )
     return pipeline.Pipeline(
         pipeline_name=folders.pipeline_name,
         pipeline_root=str(folders.pipeline),
-        components=data_components(spec, data_dir, config, *digests).all,
+        components=components.all,
         enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(
             str(folders.metadata)
         ),
     )
+
+
+def _schema(statistics: BaseNode, text: str) -> BaseNode:
+    """Returns the component that provides the schema, a curated one if `text` is not empty."""
+    if text:
+        return CuratedSchema(text=text).with_id("SchemaGen")
+    return SchemaGen(
+        statistics=statistics.outputs["statistics"],
+        # Else a length that all train users happen to share becomes a rule for the other splits.
+        infer_feature_shape=False,
+        exclude_splits=[VAL, TEST],
+    )
+
+
+def _accepted(statistics: BaseNode) -> BaseNode:
+    """Returns the node that finds the statistics that DataGate accepted last."""
+    resolver = Resolver(
+        strategy_class=NewestIfAny,
+        statistics=Channel(type=simple_artifacts.Statistics),
+    ).with_id(ACCEPTED)
+    # It runs first, so that it cannot find what this run accepts.
+    statistics.add_upstream_node(resolver)
+    return resolver

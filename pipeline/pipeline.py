@@ -1,13 +1,17 @@
-"""The whole pipeline, from raw files to a pushed model."""
+"""Wires the whole pipeline, from raw files to a pushed model."""
 
 import json
 import pathlib
+from collections.abc import Callable, Sequence
 
 from tfx.components import Evaluator, Trainer, Tuner
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
+from tfx.types import Channel
 
 from cmclrec_tf import schema
+from cmclrec_tf.config import Config
 from pipeline import trainer, tuner
 from pipeline.components import blessed_before
 from pipeline.components.model_card import ModelCard
@@ -15,7 +19,9 @@ from pipeline.components.pusher import Pusher
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.configs import RUN_FN
 from pipeline.data import data_components
+from pipeline.datasets import DatasetSpec
 from pipeline.evaluation.gate import eval_config
+from pipeline.metadata.code_digests import CodeDigests
 from pipeline.storage.folders import is_remote
 
 CHECKPOINTS = "checkpoints"
@@ -23,129 +29,151 @@ CHECKPOINTS = "checkpoints"
 
 def create_pipeline(
     *,
-    name,
-    root,
-    spec,
-    data_dir,
-    config,
-    serving_dir,
-    sources,
-    metadata_path=None,
-    run_fn=RUN_FN,
-    beam_args=(),
-    make_trainer=Trainer,
-    make_pusher=Pusher,
-    trials=0,
-    make_baseline=blessed_before.blessed_before,
-    compare_drift=True,
-):
-    """Wires every component; a pure function of its arguments.
+    name: str,
+    root: str | pathlib.Path,
+    spec: DatasetSpec,
+    data_dir: str | pathlib.Path,
+    config: Config,
+    serving_dir: str | pathlib.Path,
+    digests: CodeDigests,
+    metadata_path: pathlib.Path | None = None,
+    run_fn: str = RUN_FN,
+    beam_args: Sequence[str] = (),
+    make_trainer: Callable[..., BaseNode] = Trainer,
+    make_pusher: Callable[..., BaseNode] = Pusher,
+    trials: int = 0,
+    make_baseline: Callable[[Channel, int], BaseNode] = blessed_before.blessed_before,
+    compare_drift: bool = True,
+) -> pipeline.Pipeline:
+    """Wires every component. The result depends on the arguments alone.
 
     Args:
         name: the pipeline's name in ML Metadata.
-        root: folder of its artifacts; the checkpoints of a local one lie in it, too.
+        root: folder of the artifacts, and of the checkpoints if it is local.
         spec: the dataset's spec.
         data_dir: folder of the raw files.
-        config: the `Config` of the run.
+        config: the config of the run.
         serving_dir: model base path that blessed models are pushed to.
-        sources: `configs.Sources`.
+        digests: digests of the code, for the cache keys.
         metadata_path: sqlite file of ML Metadata; None leaves metadata to the runner.
         run_fn: import path of the function that trains.
         beam_args: options of Beam, as flags.
-        make_trainer, make_pusher: the components that train and push, or what makes them of the
-            same arguments.
-        trials: of the Tuner, whose best settings the Trainer takes; 0 leaves it out.
-        make_baseline: function that makes the node which finds what a model is compared with, see
+        make_trainer: makes the component that trains, from the arguments of TFX's Trainer.
+        make_pusher: makes the component that pushes, from the arguments of TFX's Pusher.
+        trials: number of trials of a Tuner before the Trainer; 0 leaves the Tuner out.
+        make_baseline: makes the node that finds the model to compare with, see
             `blessed_before.blessed_before`.
-        compare_drift: see `data_components`.
-
-    Returns:
-        `tfx.orchestration.pipeline.Pipeline`.
+        compare_drift: whether a curated schema may compare the data with those accepted last.
 
     Raises:
-        InputError: a config that cannot be evaluated.
+        InputError: the Evaluator cannot work with the config.
     """
-    data = data_components(spec, data_dir, config, sources.transform, sources.gate, compare_drift)
-    features = tuple(spec.features)
-    described = json.dumps(schema.Schema(features).to_dict()["features"])
-    starts = [blessed_before.start()] if config.finetune.warm_start else []
-    learning = {
+    # Turns raw files into transformed user records.
+    data = data_components(
+        spec, data_dir, config, digests.transform, digests.gate, compare_drift=compare_drift
+    )
+    examples = data.example_gen.outputs["examples"]
+    transform_graph = data.transform.outputs["transform_graph"]
+    components = data.all
+
+    # Finds the blessed model that training starts from.
+    base_model = None
+    if config.finetune.warm_start:
+        warm_start = blessed_before.start()
+        base_model = warm_start.outputs["model"]
+        components.append(warm_start)
+
+    # Searches for better settings.
+    settings = trainer.custom_config(
+        config,
+        spec.features,
+        spec.name,
+        digests.trainer,
+        checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
+    )
+    training_data = {
         "examples": data.transform.outputs["transformed_examples"],
-        "transform_graph": data.transform.outputs["transform_graph"],
+        "transform_graph": transform_graph,
         "train_args": trainer_pb2.TrainArgs(splits=[schema.TRAIN]),
         "eval_args": trainer_pb2.EvalArgs(splits=[schema.VAL]),
     }
-    custom = trainer.custom_config(
-        config,
-        features,
-        spec.name,
-        sources.trainer,
-        checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
-    )
-    tuning = []
+    tuned = None
     if trials:
-        told = {**custom, tuner.TRIALS: trials}
-        tuning = [Tuner(tuner_fn=tuner.TUNER_FN, custom_config=told, **learning)]
-    tuned = tuning[0].outputs["best_hyperparameters"] if tuning else None
+        search = Tuner(
+            tuner_fn=tuner.TUNER_FN,
+            custom_config={**settings, tuner.TRIALS: trials},
+            **training_data,
+        )
+        tuned = search.outputs["best_hyperparameters"]
+        components.append(search)
+
+    # Trains the model and exports it as a SavedModel.
     training = make_trainer(
-        base_model=starts[0].outputs["model"] if starts else None,
-        hyperparameters=tuned,
         run_fn=run_fn,
-        custom_config=custom,
-        **learning,
+        custom_config=settings,
+        base_model=base_model,
+        hyperparameters=tuned,
+        **training_data,
     )
-    compared = []
+    model = training.outputs["model"]
+    components.append(training)
+
+    # Finds the last blessed model, which the new one is compared with.
+    baseline_model = None
     if config.evaluate.max_drop < 1:
-        compared.append(make_baseline(training.outputs["model"], max(config.evaluate.ks)))
+        baseline = make_baseline(model, max(config.evaluate.ks))
+        baseline_model = baseline.outputs["model"]
+        components.append(baseline)
+
+    # Computes the metrics by segment and blesses the model if it meets the bounds of the gate.
     evaluator = Evaluator(
-        examples=data.example_gen.outputs["examples"],
-        model=training.outputs["model"],
-        baseline_model=compared[0].outputs["model"] if compared else None,
-        eval_config=eval_config(config, features, sources.evaluator),
+        examples=examples,
+        model=model,
+        baseline_model=baseline_model,
+        eval_config=eval_config(config, spec.features, digests.evaluator),
         example_splits=[schema.TEST],
     )
+
+    # Blesses the model if it loads and its signatures answer as promised.
+    features = json.dumps(schema.Schema(spec.features).to_dict()["features"])
     validator = ServingValidator(
-        model=training.outputs["model"],
-        examples=data.example_gen.outputs["examples"],
-        transform_graph=data.transform.outputs["transform_graph"],
-        features=described,
+        model=model,
+        examples=examples,
+        transform_graph=transform_graph,
+        features=features,
         list_length=config.serve.list_length,
         is_blended=int(config.serve.simulated_events > 0),
-        sources=sources.validator,
+        sources=digests.validator,
     )
+
+    # Describes the model, blessed or not.
     card = ModelCard(
-        examples=data.example_gen.outputs["examples"],
-        transform_graph=data.transform.outputs["transform_graph"],
+        examples=examples,
+        transform_graph=transform_graph,
         evaluation=evaluator.outputs["evaluation"],
         infra_blessing=validator.outputs["blessing"],
         dataset=json.dumps({key: getattr(spec, key) for key in ("name", "origin", "terms")}),
         config=json.dumps(config.to_dict()),
-        features=described,
-        sources=sources.card,
+        features=features,
+        sources=digests.card,
         tuned=tuned,
     )
+
+    # Pushes the model to the model base path of a server if it is blessed twice.
     pusher = make_pusher(
-        model=training.outputs["model"],
+        model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=validator.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(serving_dir))
         ),
     )
+    components += [evaluator, validator, card, pusher]
+
     return pipeline.Pipeline(
         pipeline_name=name,
         pipeline_root=str(root),
-        components=[
-            *data.all,
-            *starts,
-            *tuning,
-            training,
-            *compared,
-            evaluator,
-            validator,
-            card,
-            pusher,
-        ],
+        components=components,
         enable_cache=True,
         metadata_connection_config=metadata_path
         and metadata.sqlite_metadata_connection_config(str(metadata_path)),

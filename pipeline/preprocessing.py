@@ -1,6 +1,7 @@
-"""What Transform does to user records: strings to ids, by vocabularies of the train split."""
+"""Maps the strings of user records to ids for the Transform component."""
 
 import json
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -18,15 +19,18 @@ from cmclrec_tf.schema import (
     Schema,
 )
 
+if TYPE_CHECKING:
+    from pipeline.datasets import DatasetSpec
+
 FEATURES = "features"
 MOST = "most"
 
 
-def custom_config(spec, sources):
-    """The `custom_config` of Transform; every part of it is in the cache key.
+def custom_config(spec: "DatasetSpec", sources: str) -> dict[str, str]:
+    """Returns the settings of `preprocessing_fn`. All of them are part of the cache key.
 
     Args:
-        spec: the `DatasetSpec`, whose user features `preprocessing_fn` reads.
+        spec: the dataset's spec, with the user features.
         sources: digest of the code that maps strings to ids.
     """
     features = json.dumps(Schema(spec.features).to_dict()["features"])
@@ -34,22 +38,25 @@ def custom_config(spec, sources):
     return {FEATURES: features, MOST: json.dumps(most), "sources": sources}
 
 
-def preprocessing_fn(inputs, custom_config):
-    """Maps raw user records to transformed ones.
+def preprocessing_fn(
+    inputs: dict[str, tf.SparseTensor], custom_config: dict[str, str]
+) -> dict[str, tf.SparseTensor]:
+    """Maps raw user records to transformed ones, with vocabularies of the train split.
+
+    Items and string features become int64 ids: line i of the vocabulary has the id FIRST_ID + i,
+    and a string that is not in the vocabulary has the id OOV. All else stays as it is.
 
     Args:
         inputs: `{field: SparseTensor [B, ?]}` of raw user records.
-        custom_config: see `custom_config`.
+        custom_config: the settings, see the function of this name. The vocabulary of a feature in
+            `most` holds only that many of its most frequent values.
 
     Returns:
-        `{field: SparseTensor [B, ?]}`: user_id and segment as they are; history, target and string
-        features as int64 ids (line i of the vocabulary has the id FIRST_ID + i, anything else is
-        OOV); numeric features as they are. Of a feature in `most` only so many values, the most
-        frequent ones, are in its vocabulary.
+        `{field: SparseTensor [B, ?]}` of transformed user records.
     """
     features = tuple(Feature(**values) for values in json.loads(custom_config[FEATURES]))
-    consumed = tf.sparse.concat(axis=1, sp_inputs=[inputs[HISTORY], inputs[TARGET]])
     most = json.loads(custom_config[MOST])
+    consumed = tf.sparse.concat(axis=1, sp_inputs=[inputs[HISTORY], inputs[TARGET]])
     items = tft.vocabulary(consumed, vocab_filename=ITEMS)
     outputs = {
         USER_ID: inputs[USER_ID],
@@ -61,8 +68,8 @@ def preprocessing_fn(inputs, custom_config):
         values = inputs[feature.name]
         if not feature.is_numeric:
             values = values.with_values(clean(feature, values.values))
-            top = most.get(feature.name)
-            tokens = tft.vocabulary(values, top_k=top, vocab_filename=feature.name)
+            top_k = most.get(feature.name)
+            tokens = tft.vocabulary(values, top_k=top_k, vocab_filename=feature.name)
             values = _ids(values, tokens)
         outputs[feature.name] = values
     return outputs

@@ -12,10 +12,10 @@ from tfx.types import standard_artifacts
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Schema
-from pipeline.components.example_gen import CURRENT, current_users, user_counts
+from pipeline.components.example_gen import CURRENT, current_users
 from pipeline.components.lists import COMPONENT, Lists
-from pipeline.components.population import everybody
-from pipeline.metadata.lineage import History
+from pipeline.components.population import user_counts, users_by_segment
+from pipeline.metadata.lineage import Lineage
 from pipeline.metadata.outputs import Outputs
 from pipeline.runners import local
 from pipeline.storage.folders import make_folder
@@ -56,7 +56,7 @@ def make(spec, data_dir, folders, version, k, out):
         InputError: no such version, another dataset's model, or a folder that cannot be written.
     """
     version = version or versions.latest(folders.serving)[1]
-    steps = History(folders.metadata, folders.pipeline_name).origins(version)
+    steps = Lineage(folders.metadata, folders.pipeline_name).origins(version)
     (trained,) = [step for step in steps if step.config]
     _check_features(trained, spec, version)
     config = trained.config
@@ -75,7 +75,7 @@ def make(spec, data_dir, folders, version, k, out):
         old.unlink()
     for path in pathlib.Path(outputs.artifact(COMPONENT, "lists").uri).glob("*.parquet"):
         shutil.copy(path, out)
-    return Made(out, everybody(user_counts(outputs.artifact(CURRENT, "examples"))))
+    return Made(out, users_by_segment(user_counts(outputs.artifact(CURRENT, "examples"))))
 
 
 def _pipeline(name, spec, data_dir, data, model, k, folders):

@@ -5,6 +5,7 @@ import pathlib
 from cmclrec_tf.errors import InputError
 from pipeline import configs
 from pipeline.components.blessed_before import latest_blessed
+from pipeline.metadata.code_digests import CodeDigests
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import vertex
 from pipeline.runners.cloud import Cloud
@@ -59,7 +60,7 @@ def compile_job(
         data_dir=data_dir,
         config=config,
         serving_dir=serving_dir,
-        sources=configs.Sources.of(run_fn),
+        digests=CodeDigests.current(run_fn),
         run_fn=run_fn,
         trials=trials,
         make_baseline=latest_blessed,

@@ -88,7 +88,7 @@ def submit(job, project, region, service_account) -> None:
 @root_option
 def status(dataset, root) -> None:
     """What each component did last: its state, when, for how long, and where its results lie."""
-    for step in _history(dataset, root).newest():
+    for step in _lineage(dataset, root).latest_steps():
         folders = ", ".join(folder for found in step.outputs.values() for folder in found)
         click.echo(
             f"{step.started:%Y-%m-%d %H:%M:%S}  {step.component:<17} {step.state:<9} "
@@ -102,14 +102,14 @@ def status(dataset, root) -> None:
 @root_option
 def lineage(version, dataset, root) -> None:
     """What VERSION, the folder of a pushed model, was made of: back to the raw files."""
-    from pipeline.metadata.lineage import changes
+    from pipeline.metadata.settings import changed_settings
 
-    for step in _history(dataset, root).origins(version):
+    for step in _lineage(dataset, root).origins(version):
         click.echo(f"{step.component}  {step.state} {step.started:%Y-%m-%d %H:%M:%S}")
         for name, (size, changed) in step.files.items():
             click.echo(f"  file {name}: {size} bytes, changed {changed:%Y-%m-%d %H:%M:%S}")
         if config := step.config:
-            for path, value in changes(config).items():
+            for path, value in changed_settings(config).items():
                 click.echo(f"  {path} = {value}")
         for key, folders in step.outputs.items():
             for folder in folders:
@@ -169,8 +169,8 @@ def _folders(dataset, root):
     return configs.Folders(root, load_spec(dataset).name)
 
 
-def _history(dataset, root):
-    from pipeline.metadata.lineage import History
+def _lineage(dataset, root):
+    from pipeline.metadata.lineage import Lineage
 
     folders = _folders(dataset, root)
-    return History(folders.metadata, folders.pipeline_name)
+    return Lineage(folders.metadata, folders.pipeline_name)

@@ -9,8 +9,8 @@ from tfx.types import artifact_utils
 
 from cmclrec_tf.data.prepared import VOCABULARIES, write_description
 from cmclrec_tf.schema import SPLITS, Schema
-from pipeline.components.example_gen import COMPONENT, user_counts
-from pipeline.components.population import users_by_split
+from pipeline.components.example_gen import COMPONENT
+from pipeline.components.population import user_counts, users_by_split
 
 
 def write(folder, spec, max_history, outputs):

@@ -12,16 +12,17 @@ from cmclrec_tf import schema
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from pipeline import configs
-from pipeline.components.example_gen import COMPONENT, user_counts
-from pipeline.components.population import summary
-from pipeline.components.serving_validator import failures
+from pipeline.components.example_gen import COMPONENT
+from pipeline.components.population import summary, user_counts
 from pipeline.datasets import DatasetSpec
 from pipeline.evaluation.results import read_failures, read_metrics, read_slices
+from pipeline.evaluation.serving_verdict import read_serving_failures
+from pipeline.metadata.code_digests import CodeDigests
 from pipeline.metadata.outputs import Outputs
+from pipeline.metadata.settings import tuned_settings
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import local
 from pipeline.trainer import prepared_dataset
-from pipeline.tuner import chosen
 from serving import versions
 
 
@@ -50,7 +51,7 @@ class Run:
         """`{path of a setting: value}` that the Tuner chose; empty without one."""
         if not self.trials:
             return {}
-        return chosen(self.outputs.artifact("Tuner", "best_hyperparameters").uri)
+        return tuned_settings(self.outputs.artifact("Tuner", "best_hyperparameters").uri)
 
     @property
     def evaluation(self):
@@ -73,7 +74,7 @@ class Run:
         if self.pushed is not None:
             return []
         verdict = self.outputs.artifact("ServingValidator", "blessing").uri
-        return read_failures(self.evaluation) + failures(verdict)
+        return read_failures(self.evaluation) + read_serving_failures(verdict)
 
     @property
     def baseline(self):
@@ -178,7 +179,7 @@ def run_pipeline(spec, data_dir, config, root=configs.ROOT, run_fn=configs.RUN_F
             data_dir=data_dir,
             config=config,
             serving_dir=folders.serving,
-            sources=configs.Sources.of(run_fn),
+            digests=CodeDigests.current(run_fn),
             metadata_path=folders.metadata,
             run_fn=run_fn,
             trials=trials,
@@ -222,7 +223,7 @@ def _serve_again(run):
         raise InputError(
             f"version {pushed.name}",
             "it is this run's, and it was rolled back",
-            f"Serve it again by `cmclrec versions restore {pushed.name} --model_base_path "
+            f"Serve it again by `cmclrec versions restore {pushed.name} --model-base-path "
             f"{run.folders.serving}`, or train another one by another config",
         )
     folders = [path for path in run.folders.serving.glob("*") if path.name.isdigit()]

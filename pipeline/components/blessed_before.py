@@ -3,7 +3,6 @@
 import json
 import sys
 
-from ml_metadata.proto import metadata_store_pb2
 from tfx.components.evaluator import constants
 from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
@@ -13,6 +12,7 @@ from tfx.types import Channel, standard_artifacts
 
 from cmclrec_tf.config import SPLIT_SETTINGS
 from pipeline.evaluation.serving_verdict import is_blessed
+from pipeline.metadata.store import inputs, producers
 
 COMPONENT, START = "Baseline", "WarmStart"
 _MODEL, _CANDIDATE, _BLESSING, _INFRA = "model", "candidate", "model_blessing", "infra_blessing"
@@ -141,15 +141,10 @@ def differences(ours, theirs, longest):
 def _validated(store, blessings):
     """Ids of the models behind those of ServingValidator's blessings that are positive."""
     passed = [b.id for b in blessings if is_blessed(b)]
-    events = store.get_events_by_artifact_ids(passed) if passed else []
-    makers = {e.execution_id for e in events if e.type == metadata_store_pb2.Event.OUTPUT}
-    read = store.get_events_by_execution_ids(makers) if makers else []
-    return {e.artifact_id for e in read if e.type == metadata_store_pb2.Event.INPUT}
+    return {artifact for _, artifact in inputs(store, producers(store, passed))}
 
 
 def _settings(store, model_id):
     """What the Trainer that made a model was told."""
-    events = store.get_events_by_artifact_ids([model_id])
-    makers = [e.execution_id for e in events if e.type == metadata_store_pb2.Event.OUTPUT]
-    execution, *_ = store.get_executions_by_id(makers)
+    execution, *_ = store.get_executions_by_id(sorted(producers(store, [model_id])))
     return json.loads(execution.custom_properties["custom_config"].string_value)

@@ -1,14 +1,16 @@
-"""A schema that somebody keeps by hand: a component that hands it on, and what departs from it."""
+"""Passes a curated schema on as an artifact, and finds how the data depart from it."""
 
 import os
+from collections.abc import Mapping
 
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from ml_metadata import MetadataStore
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.common.resolver import ResolverStrategy
-from tfx.types import standard_artifacts
+from tfx.types import Artifact, standard_artifacts
 from tfx.utils import io_utils
 
 from cmclrec_tf.schema import TEST, TRAIN
@@ -21,24 +23,26 @@ def CuratedSchema(  # noqa: N802
     text: Parameter[str],
     schema: OutputArtifact[standard_artifacts.Schema],
 ) -> None:
-    """Writes a schema down as SchemaGen does.
+    """Writes a schema to a file, as SchemaGen does.
 
     Args:
-        text: of a `Schema` of TensorFlow Metadata. All of it is in the cache key.
+        text: the text of a `Schema` of TensorFlow Metadata; all of it is in the cache key.
         schema: the folder that is written.
     """
     io_utils.write_string_file(os.path.join(schema.uri, SCHEMA_FILE), text)
 
 
 class NewestIfAny(ResolverStrategy):
-    """The newest artifact of each input; there may be none."""
+    """Resolves each input to its newest artifact, or to none if there is none."""
 
-    def resolve_artifacts(self, store, input_dict):
-        """`{key: [the newest]}`, or an empty list.
+    def resolve_artifacts(
+        self, store: MetadataStore, input_dict: dict[str, list[Artifact]]
+    ) -> dict[str, list[Artifact]]:
+        """Returns `{key: [newest artifact]}`; a list is empty if there is no artifact.
 
         Args:
-            store: of ML Metadata.
-            input_dict: `{key: artifacts}`.
+            store: the store of ML Metadata.
+            input_dict: all artifacts by input.
         """
         return {
             key: sorted(artifacts, key=lambda artifact: artifact.id)[-1:]
@@ -46,43 +50,48 @@ class NewestIfAny(ResolverStrategy):
         }
 
 
-def anomalies(text, statistics, accepted=None):
-    """How every split departs from a curated schema.
+def anomalies(
+    text: str,
+    statistics: Mapping[str, statistics_pb2.DatasetFeatureStatistics],
+    accepted: statistics_pb2.DatasetFeatureStatistics | None = None,
+) -> dict[str, anomalies_pb2.Anomalies]:
+    """Finds how every split departs from a curated schema.
 
-    A split is validated in the environment that is named as it is, in capitals, where the schema
-    has one. Without one of its own the test split is left out: its cold users have no history. The
-    comparators of the schema look at the train split: drift, against the train split that was last
-    accepted; skew, against the test split.
+    A split is validated in the environment of its name in capitals, if the schema has one. Without
+    one the test split is not validated, since its cold users have no history. The comparators of
+    the schema apply to the train split: drift compares it with the train split that was accepted
+    last, skew with the test split.
 
     Args:
-        text: of the schema.
-        statistics: `{split: DatasetFeatureStatistics}`.
-        accepted: the same of the train split that was last accepted, or None.
+        text: the text of the schema.
+        statistics: statistics by split.
+        accepted: statistics of the train split that was accepted last, if any.
 
     Returns:
-        `{split: Anomalies}`.
+        Anomalies by split.
     """
     schema = text_format.Parse(text, schema_pb2.Schema())
     environments = set(schema.default_environment)
-    found = {}
+    by_split = {}
     for split, dataset in statistics.items():
         environment = split.upper() if split.upper() in environments else None
         if split == TEST and not environment:
             continue
         train = split == TRAIN
-        found[split] = tfdv.validate_statistics(
-            _listed(dataset),
+        by_split[split] = tfdv.validate_statistics(
+            _as_list(dataset),
             schema,
             environment=environment,
-            previous_statistics=_listed(accepted) if train and accepted else None,
-            serving_statistics=_listed(statistics[TEST]) if train and TEST in statistics else None,
+            previous_statistics=_as_list(accepted) if train and accepted else None,
+            serving_statistics=_as_list(statistics[TEST]) if train and TEST in statistics else None,
         )
-        # Records have every field everywhere, which for TFDV is then a new column.
+        # Records have every field in every split; TFDV takes a field that is not in this
+        # environment for a new column.
         for feature in schema.feature:
             if environment in feature.not_in_environment:
-                found[split].anomaly_info.pop(feature.name, None)
-    return found
+                by_split[split].anomaly_info.pop(feature.name, None)
+    return by_split
 
 
-def _listed(dataset):
+def _as_list(dataset):
     return statistics_pb2.DatasetFeatureStatisticsList(datasets=[dataset])

@@ -1,4 +1,4 @@
-"""The component that stops a run whose data cannot be trained on, before Transform."""
+"""Defines the component that stops a run if its data cannot be trained on, before Transform."""
 
 import logging
 import os
@@ -14,7 +14,6 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TRAIN
 from pipeline.components import curated, rejects
 from pipeline.components.anomalies import judge
-from pipeline.components.example_gen import rejects_folder
 
 REPORT_FILE = "REPORT.txt"
 ACCEPTED_FILE = "train.pb"
@@ -32,40 +31,40 @@ def DataGate(  # noqa: N802
     schema: Parameter[str] = "",
     before: InputArtifact[simple_artifacts.Statistics] = None,
 ) -> None:
-    """Writes `REPORT.txt`, a line for each departure from the schema that need not stop the run.
+    """Stops the run, or writes `REPORT.txt` with one line per anomaly that does not stop it.
 
     Args:
-        examples: the user records, beside which their malformed rows lie.
-        statistics: of every split, of StatisticsGen.
-        anomalies: of ExampleValidator.
-        report: the folder that is written.
-        accepted: the folder that the statistics of the train split are written to.
-        max_rejects: malformed rows that do not stop the run.
-        sources: digest of the code that judges, for the cache key alone.
-        schema: text of a curated schema; without one ExampleValidator's verdicts are taken.
-        before: what this component last accepted, to find drift.
+        examples: the user records; their folder also holds the malformed rows.
+        statistics: statistics of every split, from StatisticsGen.
+        anomalies: anomalies that ExampleValidator found.
+        report: the folder of the report, which is written.
+        accepted: the folder of the statistics of the train split, which is written.
+        max_rejects: number of malformed rows that do not stop the run.
+        sources: digest of the code of this component, used only in the cache key.
+        schema: text of a curated schema; without one the anomalies of ExampleValidator count.
+        before: the `accepted` output of the last run that passed, to detect drift.
 
     Raises:
-        InputError: too many malformed rows, or the first departure that blocks; the log has all of
-            them.
+        InputError: too many malformed rows, or an anomaly that stops the run. The error names the
+            first one, the log all of them.
     """
-    folder = rejects_folder(examples)
-    rejected = rejects.read(folder)
-    rejects.check(rejected, max_rejects, folder)
-    found = _by_split(statistics, "FeatureStats.pb", statistics_pb2.DatasetFeatureStatisticsList)
-    splits = {split: listed.datasets[0] for split, listed in found if listed.datasets}
+    folder = rejects.rejects_folder(examples)
+    rows = rejects.read(folder)
+    rejects.check(rows, max_rejects, folder)
+    lists = _by_split(statistics, "FeatureStats.pb", statistics_pb2.DatasetFeatureStatisticsList)
+    splits = {split: datasets.datasets[0] for split, datasets in lists if datasets.datasets}
     if schema:
-        known = curated.anomalies(schema, splits, before and _read(before))
+        by_split = curated.anomalies(schema, splits, before and _read(before))
     else:
-        known = dict(_by_split(anomalies, "SchemaDiff.pb", anomalies_pb2.Anomalies))
-    blocking, reports = judge(splits, known, bool(schema))
+        by_split = dict(_by_split(anomalies, "SchemaDiff.pb", anomalies_pb2.Anomalies))
+    blocking, reports = judge(splits, by_split, bool(schema))
     for finding in (*blocking, *reports):
-        logging.warning("%s: %s", "Blocked" if finding in blocking else "Told", finding)
+        logging.warning("%s: %s", "Blocked" if finding in blocking else "Reported", finding)
     if blocking:
         first, more = blocking[0], len(blocking) - 1
         also = f" ({more} more in the log)" if more else ""
-        raise InputError(first.place, f"{first.rule}{also}", first.mend)
-    lines = [*rejects.report(rejected), *map(str, reports)] or ["no anomalies"]
+        raise InputError(first.place, f"{first.rule}{also}", first.fix)
+    lines = [*rejects.report(rows), *map(str, reports)] or ["no anomalies"]
     io_utils.write_string_file(os.path.join(report.uri, REPORT_FILE), "\n".join(lines) + "\n")
     io_utils.write_bytes_file(
         os.path.join(accepted.uri, ACCEPTED_FILE), splits[TRAIN].SerializeToString()
@@ -78,7 +77,7 @@ def _read(accepted):
 
 
 def _by_split(artifact, name, message):
-    """Pairs of a split of `artifact` and what its file `name` holds, as a `message`."""
+    """Yields each split of `artifact` with the `message` that its file `name` holds."""
     for split in artifact_utils.decode_split_names(artifact.split_names):
         path = os.path.join(artifact_utils.get_split_uri([artifact], split), name)
         yield split, message.FromString(io_utils.read_bytes_file(path))

@@ -1,10 +1,11 @@
-"""The component that turns a bulk inference into a table of recommendations."""
+"""Defines the component that turns a bulk inference into a table of recommendations."""
 
 import os
 
 import apache_beam as beam
 import pyarrow as pa
 import tensorflow as tf
+from apache_beam.typehints.decorators import no_annotations
 from tensorflow_serving.apis import prediction_log_pb2
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
@@ -22,7 +23,7 @@ from pipeline.storage.records import parse
 COMPONENT = "Lists"
 FILES = "lists"
 
-# Ids are bytes, as in the raw files: nothing says that they are UTF-8.
+# Ids are bytes, as in the raw files, since they need not be UTF-8.
 COLUMNS = pa.schema(
     [
         ("user_id", pa.binary()),
@@ -40,13 +41,13 @@ def Lists(  # noqa: N802
     k: Parameter[int],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Writes Parquet files with a row a user: user_id, is_cold, item_ids, scores.
+    """Writes Parquet files with one row per user: user_id, is_cold, item_ids, scores.
 
     Args:
-        inference: PredictionLogs of `serving_default`, of a BulkInferrer.
+        inference: PredictionLogs of the signature `serving_default`, from BulkInferrer.
         lists: the folder that is written.
-        k: items of a list that are kept.
-        beam_pipeline: set by TFX.
+        k: number of items that are kept of each list.
+        beam_pipeline: the Beam pipeline, which TFX passes in.
     """
     with beam_pipeline as pipeline:
         _ = (
@@ -60,8 +61,17 @@ def Lists(  # noqa: N802
         )
 
 
-def row(serialized, k):
-    """A row of `COLUMNS` of a serialized PredictionLog of one user."""
+@no_annotations
+def row(serialized: bytes, k: int) -> dict[str, object]:
+    """Returns the row of one user.
+
+    Args:
+        serialized: the PredictionLog of the user.
+        k: number of items that are kept.
+
+    Returns:
+        The values of `COLUMNS` by name.
+    """
     log = prediction_log_pb2.PredictionLog.FromString(serialized).predict_log
     (request,) = log.request.inputs.values()
     answer = {name: tf.make_ndarray(value) for name, value in log.response.outputs.items()}

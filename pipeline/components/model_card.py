@@ -1,4 +1,4 @@
-"""The component that writes a model card beside every trained model, blessed or not."""
+"""Defines the component that writes a model card for every trained model, blessed or not."""
 
 import datetime
 import importlib.metadata
@@ -16,13 +16,12 @@ from tfx.utils import io_utils
 from cmclrec_tf import schema
 from cmclrec_tf.config import Config
 from cmclrec_tf.data import vocabulary
-from pipeline.components.example_gen import user_counts
-from pipeline.components.population import summary, users_by_split
-from pipeline.components.serving_validator import failures
+from pipeline.components.population import summary, user_counts, users_by_split
 from pipeline.evaluation import card_text
 from pipeline.evaluation.results import read_failures, read_metrics, read_slices
+from pipeline.evaluation.serving_verdict import read_serving_failures
+from pipeline.metadata.settings import tuned_settings
 from pipeline.transforms import counters
-from pipeline.tuner import chosen
 
 MARKDOWN, HTML = "model_card.md", "model_card.html"
 LIBRARIES = ("tensorflow", "keras", "tfx", "cmclrec-tf")
@@ -41,19 +40,19 @@ def ModelCard(  # noqa: N802
     sources: Parameter[str],
     tuned: InputArtifact[standard_artifacts.HyperParameters] = None,
 ) -> None:
-    """Writes `card_text.md`, `card_text.html` and the plot of both.
+    """Writes `model_card.md`, `model_card.html` and the plot that both show.
 
     Args:
         examples: raw user records, with the counts of users.
-        transform_graph: holds the vocabularies.
-        evaluation: of the Evaluator.
-        infra_blessing: of ServingValidator, with its reasons.
+        transform_graph: the transform graph, which holds the vocabularies.
+        evaluation: evaluation by the Evaluator.
+        infra_blessing: verdict of ServingValidator, with its reasons.
         card: the folder that is written.
-        dataset: JSON of the dataset's name, origin and terms.
-        config: JSON of the `Config` of the run.
-        features: the user features, JSON of `schema.Schema.to_dict()["features"]`.
-        sources: digest of the code that writes, for the cache key alone.
-        tuned: what the Tuner chose, which the Trainer took, or None.
+        dataset: name, origin and terms of the dataset, as JSON.
+        config: the `Config` of the run, as JSON.
+        features: the user features, `schema.Schema.to_dict()["features"]` as JSON.
+        sources: digest of the code of this component, used only in the cache key.
+        tuned: settings that the Tuner chose for the Trainer, if it ran.
     """
     transformed = tft.TFTransformOutput(transform_graph.uri)
 
@@ -67,10 +66,12 @@ def ModelCard(  # noqa: N802
         population=summary(counts),
         fields=tuple(_fields(described, counts, tokens)),
         items=len(tokens(schema.ITEMS)),
-        config=Config.from_dict(json.loads(config)).changed(chosen(tuned.uri) if tuned else {}),
+        config=Config.from_dict(json.loads(config)).changed(
+            tuned_settings(tuned.uri) if tuned else {}
+        ),
         rows=read_metrics(evaluation.uri),
         slices=tuple(read_slices(evaluation.uri)),
-        failures=(*read_failures(evaluation.uri), *failures(infra_blessing.uri)),
+        failures=(*read_failures(evaluation.uri), *read_serving_failures(infra_blessing.uri)),
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         made=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
     )
@@ -86,15 +87,15 @@ def ModelCard(  # noqa: N802
 
 
 def _fields(features, counts, tokens):
-    """`card_text.Field` of each user feature.
+    """Yields a `card_text.Field` for each user feature.
 
     Args:
-        features: tuple of `schema.Feature`.
-        counts: of `UserRecords`.
-        tokens: function of a vocabulary's name that gives its tokens.
+        features: the user features.
+        counts: the counts of `UserRecords`.
+        tokens: function that returns the tokens of a vocabulary by its name.
     """
     train = max(users_by_split(counts)[schema.TRAIN], 1)
     for feature in features:
-        known = counts.get(counters.valued(feature.name), 0) / train
+        known = counts.get(counters.users_with(feature.name), 0) / train
         values = None if feature.is_numeric else len(tokens(feature.name))
         yield card_text.Field(feature.name, feature.kind, known, values)

@@ -1,4 +1,6 @@
-"""TFX's Pusher, under which a version appears all at once."""
+"""Extends TFX's Pusher so that a local version appears all at once."""
+
+from typing import Any
 
 from tfx import types
 from tfx.components import Pusher as FilePusher
@@ -13,33 +15,39 @@ from serving import versions
 
 
 class Executor(executor.Executor):
-    """Pushes a blessed model to a local folder by `versions.publish`.
+    """Pushes a blessed model to a local folder by `versions.publish`, which renames it into place.
 
-    Object stores know no rename: there TFX's own way is kept, which writes `saved_model.pb` last.
+    Object stores cannot rename folders. There TFX's own executor runs, which writes
+    `saved_model.pb` last.
     """
 
-    def Do(self, input_dict, output_dict, exec_properties) -> None:  # noqa: N802
-        """Pushes the model if it is blessed; see TFX's executor for what it is given."""
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Pushes the model if it is blessed; for the arguments see TFX's executor."""
         base = _base_path(exec_properties)
         if is_remote(base):
             super().Do(input_dict, output_dict, exec_properties)
             return
         self._log_startup(input_dict, output_dict, exec_properties)
-        pushed: types.Artifact = artifact_utils.get_single_instance(
+        pushed = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.PUSHED_MODEL_KEY]
         )
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed)
             return
         source = self.GetModelPath(input_dict)
-        # The copy under the pipeline's root comes first: what is served can always be found again.
+        # The copy in the pipeline's root comes first, so that every served model has one.
         io_utils.copy_dir(source, pushed.uri)
         version, folder = versions.publish(source, base)
         self._MarkPushed(pushed, pushed_destination=str(folder), pushed_version=str(version))
 
 
 class Pusher(FilePusher):
-    """`tfx.components.Pusher` with this module's executor."""
+    """`tfx.components.Pusher` with the executor of this module."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 

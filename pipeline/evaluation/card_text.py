@@ -12,6 +12,7 @@ import re
 from cmclrec_tf.config import Config
 from cmclrec_tf.schema import COLD, WARM
 from pipeline.evaluation.slices import SEGMENTS, Slice, shown, told
+from pipeline.metadata.settings import changed_settings
 
 PLOT = "segments.png"
 # Below it one user more or less moves a recall by more than half a per cent.
@@ -235,9 +236,7 @@ def _limits(facts):
 
 
 def _making(facts):
-    from pipeline.metadata.lineage import changes
-
-    found = [f"`{path} = {value}`" for path, value in changes(facts.config).items()]
+    found = [f"`{path} = {value}`" for path, value in changed_settings(facts.config).items()]
     settings = "The default settings, but for " + ", ".join(found) if found else "Default settings"
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     return f"{settings}. Seed {facts.config.seed}. {versions}."

@@ -8,9 +8,8 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, SEGMENT, TARGET, WARM
 from pipeline.evaluation import ranking_metrics
+from pipeline.evaluation.slices import USERS
 from serving.contract import SERVING_DEFAULT
-
-USERS = "users"
 
 
 def eval_config(config: Config, features=(), sources=""):

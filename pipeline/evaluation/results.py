@@ -5,8 +5,7 @@ import tensorflow_model_analysis as tfma
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import OVERALL, SEGMENT
-from pipeline.evaluation.gate import USERS
-from pipeline.evaluation.slices import SEGMENTS, Slice
+from pipeline.evaluation.slices import SEGMENTS, USERS, Slice
 
 # Beside a baseline a candidate goes by its name, and alone by none.
 _CANDIDATE = ("", tfma.CANDIDATE_KEY)

@@ -6,6 +6,8 @@ import math
 from cmclrec_tf.schema import COLD, OVERALL, WARM
 
 SEGMENTS = (WARM, COLD, OVERALL)
+# The metric that counts the users of a segment or slice.
+USERS = "users"
 # Of a normal distribution: this many standard errors either way hold 95 %.
 _QUANTILE = 1.959964
 # More values of a feature than that are told of by their number alone.

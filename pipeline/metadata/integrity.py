@@ -1,103 +1,91 @@
-"""Whether what components left is still there as they left it.
+"""Detects artifacts whose files changed after their component finished, and sets them aside.
 
-ML Metadata knows an artifact once its component is done, so what a killed one left is never taken.
-An artifact that loses files later, by a full disk or by hand, would be: TFX's cache looks at the
-folder alone.
+TFX's cache checks only that an artifact's folder exists. If files in it were lost or damaged since,
+by a full disk or by hand, the cache would use it all the same. What a killed component wrote is no
+problem: ML Metadata lists an artifact only when its component is done.
 """
 
-import contextlib
 import json
 import os
 import pathlib
 
-from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration import metadata
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto.metadata_store_pb2 import Artifact
 
 from cmclrec_tf.data import shards
 from cmclrec_tf.errors import InputError
+from pipeline.metadata import store
 
 _FILES = "files"
 _DAMAGED = ".damaged"
 
 
-def seal(metadata_path, pipeline_name, node_id) -> None:
-    """Notes the files of a component's artifacts, with their sizes, where that is not done yet."""
-    with _artifacts(metadata_path, pipeline_name, node_id) as (store, artifacts):
-        for artifact in artifacts:
-            if _FILES not in artifact.custom_properties and os.path.isdir(artifact.uri):
-                noted = json.dumps(_sizes(artifact.uri), sort_keys=True)
-                artifact.custom_properties[_FILES].string_value = noted
-                store.put_artifacts([artifact])
+def seal(metadata_path: str, pipeline_name: str, component: str) -> None:
+    """Records the sizes of all files of a component's artifacts, if it has not been done yet."""
+    connection = store.connect(metadata_path)
+    for artifact in _artifacts(connection, pipeline_name, component):
+        if _FILES not in artifact.custom_properties and os.path.isdir(artifact.uri):
+            sizes = json.dumps(_sizes(artifact.uri), sort_keys=True)
+            artifact.custom_properties[_FILES].string_value = sizes
+            connection.put_artifacts([artifact])
 
 
-def set_aside(metadata_path, pipeline_name, node_id):
-    """Renames the folders of a component's artifacts that are not as they were left.
+def set_aside(metadata_path: str, pipeline_name: str, component: str) -> list[str]:
+    """Renames the folders of a component's artifacts whose files changed since `seal`.
 
-    The component then runs again, since the cache finds no folder.
+    The cache then finds no folder, and the component runs again.
 
     Returns:
-        The folders as they were named, which now end in `.damaged`.
+        The folders before renaming. Each new name ends in `.damaged`.
     """
-    found = []
-    if os.path.isfile(metadata_path):
-        with _artifacts(metadata_path, pipeline_name, node_id) as (_, artifacts):
-            for artifact in artifacts:
-                noted = artifact.custom_properties[_FILES].string_value
-                there = noted and os.path.isdir(artifact.uri)
-                if there and json.loads(noted) != _sizes(artifact.uri):
-                    _rename(artifact.uri)
-                    found.append(artifact.uri)
-    return found
+    if not os.path.isfile(metadata_path):
+        return []
+    changed = []
+    for artifact in _artifacts(store.connect(metadata_path), pipeline_name, component):
+        sizes = artifact.custom_properties[_FILES].string_value
+        is_sealed = sizes and os.path.isdir(artifact.uri)
+        if is_sealed and json.loads(sizes) != _sizes(artifact.uri):
+            _rename(artifact.uri)
+            changed.append(artifact.uri)
+    return changed
 
 
-def damage(metadata_path, pipeline_name):
-    """What is wrong with the records that components left; to be asked when one has failed.
+def find_damage(metadata_path: str, pipeline_name: str) -> InputError | None:
+    """Reads the record files of all artifacts, to explain why a component failed.
+
+    The artifact with the first damaged file is set aside.
 
     Returns:
-        `InputError` that names the first damaged file and the place in it, or None. The artifact
-        that holds it is set aside.
+        The error that names this file and the place in it, or None when all files are whole.
     """
     if not os.path.isfile(metadata_path):
         return None
-    with _artifacts(metadata_path, pipeline_name) as (_, artifacts):
-        for artifact in artifacts:
-            for path in sorted(pathlib.Path(artifact.uri).glob("Split-*/*.gz")):
-                try:
-                    shards.count([path])
-                except InputError as error:
-                    _rename(artifact.uri)
-                    return InputError(
-                        error.value,
-                        error.rule,
-                        "Run the pipeline again: it is set aside, and will be made anew.",
-                    )
+    for artifact in _artifacts(store.connect(metadata_path), pipeline_name):
+        for path in sorted(pathlib.Path(artifact.uri).glob("Split-*/*.gz")):
+            try:
+                shards.count([path])
+            except InputError as error:
+                _rename(artifact.uri)
+                return InputError(
+                    error.value,
+                    error.rule,
+                    "Run the pipeline again: the damaged artifact is set aside and made again.",
+                )
     return None
 
 
-@contextlib.contextmanager
-def _artifacts(metadata_path, pipeline_name, node_id=None):
-    """The store, and the output artifacts of one component, or of all."""
-    config = metadata.sqlite_metadata_connection_config(str(metadata_path))
-    with metadata.Metadata(config) as handle:
-        store = handle.store
-        names = [f"{pipeline_name}.{node_id}"] if node_id else None
-        contexts = [
-            context
-            for context in store.get_contexts_by_type("node")
-            if (context.name in names if names else context.name.startswith(f"{pipeline_name}."))
-        ]
-        executions = [
-            execution.id
-            for context in contexts
-            for execution in store.get_executions_by_context(context.id)
-        ]
-        events = store.get_events_by_execution_ids(executions) if executions else []
-        made = {e.artifact_id for e in events if e.type == metadata_store_pb2.Event.OUTPUT}
-        yield store, store.get_artifacts_by_id(sorted(made)) if made else []
+def _artifacts(
+    connection: MetadataStore, pipeline_name: str, component: str | None = None
+) -> list[Artifact]:
+    """Returns the artifacts that one component wrote, or that all of them did."""
+    executions = store.executions(connection, pipeline_name, component)
+    ids = [execution.id for group in executions.values() for execution in group]
+    artifact_ids = {artifact_id for _, artifact_id in store.outputs(connection, ids)}
+    return connection.get_artifacts_by_id(sorted(artifact_ids)) if artifact_ids else []
 
 
-def _sizes(folder):
-    """`{path below the folder: bytes}` of its files."""
+def _sizes(folder: str) -> dict[str, int]:
+    """Returns `{path below the folder: bytes}` of all files."""
     return {
         str(path.relative_to(folder)): path.stat().st_size
         for path in sorted(pathlib.Path(folder).rglob("*"))
@@ -105,7 +93,7 @@ def _sizes(folder):
     }
 
 
-def _rename(folder):
+def _rename(folder: str) -> None:
     target = f"{folder}{_DAMAGED}"
     number = 1
     while os.path.exists(target):

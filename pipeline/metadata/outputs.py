@@ -1,63 +1,59 @@
-"""What a pipeline's components last left behind, whether they ran or were answered from cache."""
+"""Finds the newest artifacts of each component, whether it ran or came from the cache."""
 
-import os
+import pathlib
 
-from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration import metadata
-from tfx.types import artifact_utils
+from ml_metadata.proto.metadata_store_pb2 import Execution
+from tfx.types import Artifact, artifact_utils
 
 from cmclrec_tf.errors import InputError
+from pipeline.metadata import store
 
-_DONE = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
+_SUCCESSFUL = (Execution.COMPLETE, Execution.CACHED)
 
 
 class Outputs:
-    """Artifacts of each component's newest successful execution, as of when this is built.
+    """The artifacts of each component's newest successful execution at the time of construction.
 
     Args:
         metadata_path: sqlite file of ML Metadata.
         pipeline_name: the pipeline's name in it.
 
     Raises:
-        InputError: the file does not exist, or a component that is asked for never succeeded.
+        InputError: the file does not exist. Methods raise it for a component that never succeeded.
     """
 
-    def __init__(self, metadata_path, pipeline_name):
-        if not os.path.isfile(metadata_path):
-            raise InputError(metadata_path, "the metadata must exist", "Run the pipeline first.")
-        self._connection = metadata.sqlite_metadata_connection_config(str(metadata_path))
-        self._newest = {}
-        prefix = f"{pipeline_name}."
-        with metadata.Metadata(self._connection) as handle:
-            for context in handle.store.get_contexts_by_type("node"):
-                executions = handle.store.get_executions_by_context(context.id)
-                done = [e for e in executions if e.last_known_state in _DONE]
-                if context.name.startswith(prefix) and done:
-                    self._newest[context.name[len(prefix) :]] = max(done, key=lambda e: e.id)
+    def __init__(self, metadata_path: str | pathlib.Path, pipeline_name: str):
+        self._store = store.connect(metadata_path)
+        self._newest: dict[str, Execution] = {}
+        for component, executions in store.executions(self._store, pipeline_name).items():
+            for execution in executions:
+                if execution.last_known_state in _SUCCESSFUL:
+                    self._newest[component] = execution
 
-    def artifact(self, component, key):
-        """The artifact that `component` (its id) put out as `key`."""
+    def artifact(self, component: str, key: str) -> Artifact:
+        """Returns the artifact that a component wrote.
+
+        Args:
+            component: id of the component.
+            key: name of the output.
+        """
         execution = self._execution(component)
-        with metadata.Metadata(self._connection) as handle:
-            for event in handle.store.get_events_by_execution_ids([execution.id]):
-                named = event.path.steps[0].key if event.path.steps else None
-                if event.type == metadata_store_pb2.Event.OUTPUT and named == key:
-                    (found,) = handle.store.get_artifacts_by_id([event.artifact_id])
-                    (kind,) = handle.store.get_artifact_types_by_id([found.type_id])
-                    return artifact_utils.deserialize_artifact(kind, found)
+        for output, artifact_id in store.outputs(self._store, [execution.id]):
+            if output == key:
+                (artifact,) = self._store.get_artifacts_by_id([artifact_id])
+                (kind,) = self._store.get_artifact_types_by_id([artifact.type_id])
+                return artifact_utils.deserialize_artifact(kind, artifact)
         raise InputError(
             f"{component}.{key}", "the component has no such output", "Run the pipeline again."
         )
 
-    def update(self, artifact) -> None:
-        """Writes an artifact's changed properties back."""
-        with metadata.Metadata(self._connection) as handle:
-            handle.store.put_artifacts([artifact.mlmd_artifact])
+    def update(self, artifact: Artifact) -> None:
+        """Writes the changed properties of an artifact to ML Metadata."""
+        self._store.put_artifacts([artifact.mlmd_artifact])
 
-    def was_cached(self, component):
-        """Whether the component (its id) was answered from cache."""
-        execution = self._execution(component)
-        return execution.last_known_state == metadata_store_pb2.Execution.CACHED
+    def was_cached(self, component: str) -> bool:
+        """Whether the result of a component came from the cache."""
+        return self._execution(component).last_known_state == Execution.CACHED
 
     def _execution(self, component):
         if component not in self._newest:

@@ -51,7 +51,7 @@ def run(pipeline):
         try:
             _Runner(pipeline).run(pipeline)
         except Exception as error:
-            found = _input_error(error) or integrity.damage(
+            found = _input_error(error) or integrity.find_damage(
                 _metadata(pipeline), pipeline.pipeline_info.pipeline_name
             )
             if found is None:

@@ -61,7 +61,7 @@ class Setting:
 
 @pytest.fixture(scope="session")
 def setting(tmp_path_factory):
-    from tests.pipeline.fixtures import cold_users, write_clusters
+    from tests.pipeline.toy_datasets import cold_users, write_clusters
 
     folder = tmp_path_factory.mktemp("clusters")
     spec = write_clusters(folder / "raw")

@@ -154,7 +154,7 @@ def test_a_model_does_not_come_from_the_one_that_it_was_compared_with(past):
     """Not even if that one was the last to be trained, out of the cache."""
     from tfx.types import standard_artifacts
 
-    from pipeline.metadata.lineage import History
+    from pipeline.metadata.lineage import Lineage
 
     first, second = past.model(_settings(seed=1)), past.model(_settings(seed=2))
     told = {"custom_config": json.dumps(_settings(seed=1))}
@@ -166,6 +166,6 @@ def test_a_model_does_not_come_from_the_one_that_it_was_compared_with(past):
     pushed.set_string_custom_property("pushed_destination", "/serving/1")
     given = {"model": second, "model_blessing": blessing}
     past.execution("Pusher", inputs=given, outputs={"pushed_model": past.saved(pushed)})
-    steps = {step.component: step for step in History(past.path, "pipeline").origins("/serving/1")}
+    steps = {step.component: step for step in Lineage(past.path, "pipeline").origins("/serving/1")}
     assert set(steps) == {"Trainer", "Evaluator", "Pusher"}
     assert steps["Trainer"].config.seed == 2

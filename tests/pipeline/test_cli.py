@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from cmclrec_tf.errors import InputError
 from pipeline.commands import cli
-from tests.pipeline.fixtures import write_clusters
+from tests.pipeline.toy_datasets import write_clusters
 
 COMMANDS = (cli.run, cli.quickstart)
 

@@ -14,8 +14,8 @@ import pytest
 from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
-from tests.pipeline.fixtures import write_clusters
 from tests.pipeline.test_prepare import SPLITS, _records
+from tests.pipeline.toy_datasets import write_clusters
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 

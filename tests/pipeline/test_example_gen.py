@@ -1,4 +1,4 @@
-"""The component that makes user records: who must be left, what is cached, what fails."""
+"""ExampleGen: the users that it needs, its cache key, and its errors."""
 
 import dataclasses
 import os
@@ -9,9 +9,14 @@ import pytest
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline import configs
-from pipeline.components.population import check_population, summary, users_by_split
+from pipeline.components.population import (
+    check_population,
+    summary,
+    user_counts,
+    users_by_split,
+)
 from pipeline.datasets import check, load_spec
-from tests.pipeline.fixtures import TWELVE_SALT, write_clusters, write_twelve
+from tests.pipeline.toy_datasets import TWELVE_SALT, write_clusters, write_twelve
 
 COUNTS = {
     "events": 100,
@@ -31,12 +36,12 @@ def twelve(tmp_path):
     return load_spec(write_twelve(tmp_path))
 
 
-def test_a_population_that_will_do(twelve):
+def test_a_sufficient_population_passes(twelve):
     check_population(COUNTS, twelve, DataConfig())
     assert users_by_split(COUNTS) == {"train": 8, "val": 2, "test": 2}
 
 
-def test_the_summary_tells_of_everybody():
+def test_the_summary_counts_all_users():
     counts = {**COUNTS, "users_without_events": 4, "users_without_features": 5, "users_repeated": 6}
     assert summary(counts) == (
         "8 train (warm), 2 val (warm), 1 test (warm), 1 test (cold) users; dropped 3 with too few "
@@ -44,7 +49,7 @@ def test_the_summary_tells_of_everybody():
     )
 
 
-def test_nobody_left_gives_the_counts_and_the_mend(twelve):
+def test_without_users_the_error_gives_the_counts_and_the_fix(twelve):
     with pytest.raises(InputError) as error:
         check_population({"events": 9, "users_with_few_events": 7}, twelve, DataConfig())
     text = str(error.value)
@@ -53,7 +58,7 @@ def test_nobody_left_gives_the_counts_and_the_mend(twelve):
 
 
 @pytest.mark.parametrize(
-    ("counter", "said"),
+    ("counter", "message"),
     [
         ("users_train_warm", "'train' needs at least one warm user"),
         ("users_val_warm", "'val' needs at least one warm user"),
@@ -62,17 +67,17 @@ def test_nobody_left_gives_the_counts_and_the_mend(twelve):
         ("valued_job", "user feature 'job'"),
     ],
 )
-def test_an_empty_part_is_named(twelve, counter, said):
-    with pytest.raises(InputError, match=said):
+def test_an_empty_part_is_named(twelve, counter, message):
+    with pytest.raises(InputError, match=message):
         check_population({**COUNTS, counter: 0}, twelve, DataConfig())
 
 
 @pytest.fixture
 def component(tmp_path):
-    """Runs ExampleGen alone; returns whether it was cached, its counts and its artifact."""
+    """A function that runs ExampleGen alone; returns its counts, its artifact, and more."""
     from tfx.orchestration import metadata, pipeline
 
-    from pipeline.components.example_gen import COMPONENT, example_gen, user_counts
+    from pipeline.components.example_gen import COMPONENT, example_gen
     from pipeline.metadata.outputs import Outputs
     from pipeline.runners import local
 
@@ -112,13 +117,13 @@ def _read(examples, split):
 @pytest.mark.pipeline
 def test_records_are_written_by_split(component, tmp_path):
     spec = load_spec(write_twelve(tmp_path / "raw"))
-    ran = component(spec, tmp_path / "raw", DataConfig(min_events=2, salt=TWELVE_SALT))
-    assert not ran.cached
-    assert ran.counts["events"] == 12 and ran.counts["users_without_features"] == 1
+    result = component(spec, tmp_path / "raw", DataConfig(min_events=2, salt=TWELVE_SALT))
+    assert not result.cached
+    assert result.counts["events"] == 12 and result.counts["users_without_features"] == 1
     users = {
         split: {
             record["user_id"].bytes_list.value[0]: record["segment"].bytes_list.value[0]
-            for record in _read(ran.examples, split)
+            for record in _read(result.examples, split)
         }
         for split in ("train", "val", "test")
     }
@@ -127,19 +132,19 @@ def test_records_are_written_by_split(component, tmp_path):
         "val": {b"fay": b"warm"},
         "test": {b"cat": b"warm", b"bob": b"cold"},
     }
-    said = (
+    message = (
         "1 train (warm), 1 val (warm), 1 test (warm), 1 test (cold) users; dropped 1 with too few"
     )
-    assert said in ran.log.read_text()
+    assert message in result.log.read_text()
 
 
 @pytest.mark.pipeline
-def test_what_the_cache_key_covers(component, tmp_path, capsys):
+def test_the_cache_key_covers_files_spec_and_config(component, tmp_path, capsys):
     spec_path = write_clusters(tmp_path / "raw")
     spec, data = load_spec(spec_path), DataConfig()
     assert not component(spec, tmp_path / "raw", data).cached
     assert component(spec, tmp_path / "raw", data).cached
-    assert "[1/1] ExampleGen ... " in (shown := capsys.readouterr().err) and "(cached)" in shown
+    assert "[1/1] ExampleGen ... " in (output := capsys.readouterr().err) and "(cached)" in output
     (tmp_path / "raw" / "notes.txt").write_text("a file that the spec does not name")
     assert component(spec, tmp_path / "raw", data).cached
     salted = component(spec, tmp_path / "raw", dataclasses.replace(data, salt="1"))
@@ -166,14 +171,14 @@ def test_names_that_look_like_patterns(component, tmp_path):
         file.write("ann\ti1\t4\t99\n")
     grown = component(spec, raw, data)
     assert not grown.cached and grown.counts["events"] == 13
-    # Of equal size, and younger.
+    # A file of the same size, but newer.
     users = (raw / "users.csv").read_text()
     (raw / "users.csv").write_text(users.replace("23.5", "24.5"))
     assert not component(spec, raw, data).cached
 
 
 @pytest.mark.pipeline
-def test_bad_input_surfaces_as_one_line(component, tmp_path):
+def test_bad_input_becomes_an_error_of_one_line(component, tmp_path):
     spec = load_spec(write_twelve(tmp_path / "raw"))
     with pytest.raises(InputError, match="nobody is left. Lower data.min_events"):
         component(spec, tmp_path / "raw", DataConfig(min_events=50))

@@ -12,7 +12,7 @@ import pytest
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import metrics
-from tests.pipeline.fixtures import cold_users
+from tests.pipeline.toy_datasets import cold_users
 
 pytestmark = pytest.mark.pipeline
 

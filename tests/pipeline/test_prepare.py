@@ -7,7 +7,7 @@ import pytest
 
 from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.errors import InputError
-from tests.pipeline.fixtures import write_clusters
+from tests.pipeline.toy_datasets import write_clusters
 
 pytestmark = pytest.mark.pipeline
 
@@ -198,13 +198,12 @@ def test_bad_data_stops_before_transform_until_they_are_mended(
     """The data half again, with a NaN planted into what the gate reads."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    from pipeline import configs
-    from pipeline.metadata import integrity
+    from pipeline.metadata import code_digests, integrity
 
     # Else the planted file would be set aside, as it is not as it was left.
     monkeypatch.setattr(integrity, "set_aside", lambda *_: [])
     # Another digest of its code: the gate that passed must not be answered from cache.
-    monkeypatch.setattr(configs, "GATE_CODE", ())
+    monkeypatch.setattr(code_digests, "GATE", ())
     (path,) = setting.root.rglob("StatisticsGen/statistics/*/Split-val/FeatureStats.pb")
     clean = path.read_bytes()
     planted = statistics_pb2.DatasetFeatureStatisticsList.FromString(clean)

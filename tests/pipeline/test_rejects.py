@@ -1,4 +1,4 @@
-"""Malformed rows that are allowed: left out, kept aside with the reason, and counted."""
+"""Malformed rows that are allowed: left out, stored with the reason, and counted."""
 
 import pathlib
 
@@ -9,13 +9,13 @@ from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline import configs
 from pipeline.components import rejects
-from pipeline.components.example_gen import COMPONENT, current_users, rejects_folder, user_counts
-from pipeline.components.population import check_anybody
+from pipeline.components.example_gen import COMPONENT, current_users
+from pipeline.components.population import check_current_users, user_counts
 from pipeline.data import data_components
 from pipeline.datasets import load_spec
 from pipeline.metadata.outputs import Outputs
 from pipeline.runners import local
-from tests.pipeline.fixtures import write_clusters
+from tests.pipeline.toy_datasets import write_clusters
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
@@ -25,7 +25,10 @@ USER = "u2,young,cook,,12345", "column 'age' must be a number"
 
 @pytest.fixture
 def clusters(tmp_path):
-    """A dataset with three malformed rows; returns its spec by the number of those allowed."""
+    """A function that returns the spec of a dataset with three malformed rows.
+
+    Its argument is the number of malformed rows that the spec allows.
+    """
     spec_path = write_clusters(tmp_path / "raw")
     with open(tmp_path / "raw" / "interactions.csv", "a") as file:
         file.writelines(f"{row}\n" for row, _ in LOG)
@@ -57,45 +60,45 @@ def _run(spec, tmp_path, components):
     return Outputs(folders.metadata, folders.pipeline_name)
 
 
-def _gated(spec, tmp_path):
+def _run_data_half(spec, tmp_path):
     config = Config(data=DataConfig(min_events=2))
     return _run(spec, tmp_path, data_components(spec, tmp_path / "raw", config, "", "").all)
 
 
-def test_too_many_stop_the_run_and_are_kept(clusters, tmp_path):
+def test_too_many_stop_the_run_and_are_stored(clusters, tmp_path):
     with pytest.raises(InputError) as error:
-        _gated(clusters(2), tmp_path)
-    said = str(error.value)
-    assert said.startswith("3 malformed rows: max_rejects=2 allows fewer")
+        _run_data_half(clusters(2), tmp_path)
+    message = str(error.value)
+    assert message.startswith("3 malformed rows: at most max_rejects=2 may be left out")
     (folder,) = (tmp_path / "var").rglob("rejects")
-    assert str(folder) in said and LOG[0][1] in said and "young" not in said
-    found = rejects.read(str(folder))
+    assert str(folder) in message and LOG[0][1] in message and "young" not in message
+    rows = rejects.read(str(folder))
     expected = [("interactions", *row) for row in LOG] + [("users", *USER)]
-    assert len(found) == 3
-    for reject, (table, row, rule) in zip(found, expected, strict=True):
+    assert len(rows) == 3
+    for reject, (table, row, rule) in zip(rows, expected, strict=True):
         assert (reject["table"], reject["row"]) == (table, row) and rule in reject["rule"]
         _, offset, _, path = reject["place"].split(" ", 3)
         assert pathlib.Path(path).read_bytes()[int(offset) :].startswith(row.encode())
 
 
-def test_as_many_as_allowed_pass_and_are_told(clusters, tmp_path):
-    outputs = _gated(clusters(3), tmp_path)
+def test_as_many_as_allowed_pass_and_are_reported(clusters, tmp_path):
+    outputs = _run_data_half(clusters(3), tmp_path)
     examples = outputs.artifact(COMPONENT, "examples")
     assert user_counts(examples)["rows_rejected"] == 3
-    # The malformed row was the first of this user's, who has another one.
+    # This user has two rows, of which the first one is malformed.
     assert "users_repeated" not in user_counts(examples)
-    assert len(rejects.read(rejects_folder(examples))) == 3
+    assert len(rejects.read(rejects.rejects_folder(examples))) == 3
     report = pathlib.Path(outputs.artifact("DataGate", "report").uri, "REPORT.txt").read_text()
     assert "users: 1 rows: column 'age' must be a number" in report and "young" not in report
 
 
-def test_without_any_there_is_no_folder(clusters, tmp_path):
+def test_without_malformed_rows_there_is_no_folder(clusters, tmp_path):
     assert rejects.read(str(tmp_path / "nowhere")) == []
     rejects.check([], 0, "nowhere")
 
 
-def test_lists_are_not_made_of_too_many(clusters, tmp_path):
+def test_too_many_stop_the_lists(clusters, tmp_path):
     spec = clusters(2)
     with pytest.raises(InputError, match="3 malformed rows in users.csv and interactions.csv"):
         _run(spec, tmp_path, [current_users(spec, tmp_path / "raw", DataConfig())])
-    check_anybody({"rows_rejected": 2, "users_everybody_cold": 1}, spec)
+    check_current_users({"rows_rejected": 2, "users_everybody_cold": 1}, spec)

@@ -1,12 +1,8 @@
 """The Trainer's function, on artifacts laid out as TFX lays them out."""
 
 import dataclasses
-import importlib.util
 import json
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -150,7 +146,7 @@ def test_it_goes_on_from_the_base_model_if_it_can(fn_args, tmp_path, capsys):
 
 
 def test_checkpoints_in_a_remote_folder_are_refused():
-    from pipeline.trainer import checkpoint_folder
+    from pipeline.metadata.fingerprint import checkpoint_folder
 
     with pytest.raises(InputError, match="checkpoints need a local folder"):
         checkpoint_folder({"checkpoints": "gs://bucket/checkpoints"}, dataset=None)
@@ -165,14 +161,14 @@ def test_a_lost_vocabulary_is_named(fn_args, tmp_path):
 
 
 def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
-    from pipeline.configs import Sources
     from pipeline.datasets import load_spec
+    from pipeline.metadata.code_digests import CodeDigests
     from pipeline.pipeline import create_pipeline
-    from tests.pipeline.fixtures import write_twelve
+    from tests.pipeline.toy_datasets import write_twelve
 
     spec = load_spec(write_twelve(tmp_path))
 
-    def keys(sources):
+    def keys(digests):
         made = create_pipeline(
             name="p",
             root=tmp_path,
@@ -180,11 +176,11 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
             data_dir=tmp_path,
             config=dataclasses.replace(CONFIG, evaluate=EvaluateConfig(k=5, ks=(5,))),
             serving_dir=tmp_path,
-            sources=sources,
+            digests=digests,
         )
         return {c.id: str(sorted(c.exec_properties.items())) for c in made.components}
 
-    same = Sources("a", "a", "a", "a", "a", "a")
+    same = CodeDigests("a", "a", "a", "a", "a", "a")
     before = keys(same)
     assert before == keys(same)
     components = {
@@ -201,10 +197,10 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
 
 @pytest.mark.parametrize(("warm", "max_drop"), [(False, 1.0), (True, 0.3)])
 def test_other_models_take_part_as_the_config_says(tmp_path, warm, max_drop):
-    from pipeline.configs import Sources
     from pipeline.datasets import load_spec
+    from pipeline.metadata.code_digests import CodeDigests
     from pipeline.pipeline import create_pipeline
-    from tests.pipeline.fixtures import write_twelve
+    from tests.pipeline.toy_datasets import write_twelve
 
     finetune = dataclasses.replace(CONFIG.finetune, warm_start=warm)
     evaluate = EvaluateConfig(k=5, ks=(5,), max_drop=max_drop)
@@ -215,7 +211,7 @@ def test_other_models_take_part_as_the_config_says(tmp_path, warm, max_drop):
         data_dir=tmp_path,
         config=dataclasses.replace(CONFIG, evaluate=evaluate, finetune=finetune),
         serving_dir=tmp_path,
-        sources=Sources("a", "a", "a", "a", "a", "a"),
+        digests=CodeDigests("a", "a", "a", "a", "a", "a"),
     )
     nodes = {node.id: node for node in made.components}
     base = nodes["Trainer"].inputs.get("base_model")
@@ -224,60 +220,6 @@ def test_other_models_take_part_as_the_config_says(tmp_path, warm, max_drop):
         assert (base.producer_component_id, base.output_key) == ("WarmStart", "model")
     compared = nodes["Evaluator"].inputs.get("baseline_model")
     assert ("Baseline" in nodes) == (compared is not None) == (max_drop < 1)
-
-
-def test_the_files_that_digests_cover(tmp_path):
-    """On a copy of the rooms: each file is changed, and the digests that it changes are told."""
-    for room in ("cmclrec_tf", "pipeline", "serving"):
-        source = pathlib.Path(importlib.util.find_spec(room).origin).parent
-        shutil.copytree(source, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    expected = {
-        "cmclrec_tf/data/vocabulary.py": ["TRAINER", "TRANSFORM"],
-        "cmclrec_tf/schema.py": ["TRAINER", "TRANSFORM"],
-        "cmclrec_tf/evaluation/metrics.py": ["EVALUATOR", "TRAINER"],
-        "cmclrec_tf/models/cmclrec.py": ["TRAINER"],
-        "serving/export/signatures.py": ["TRAINER"],
-        "serving/c_api/session.py": ["VALIDATOR"],
-        "serving/client/inputs.py": ["VALIDATOR"],
-        "serving/server/local_server.py": [],
-        "pipeline/preprocessing.py": ["TRANSFORM"],
-        "pipeline/components/anomalies.py": ["GATE"],
-        "pipeline/components/data_gate.py": ["GATE"],
-        "pipeline/trainer.py": ["TRAINER"],
-        "pipeline/evaluation/ranking_metrics.py": ["EVALUATOR"],
-        "pipeline/evaluation/slices.py": ["CARD", "EVALUATOR"],
-        "pipeline/evaluation/results.py": ["CARD"],
-        "pipeline/components/serving_checks.py": ["VALIDATOR"],
-        "pipeline/components/serving_validator.py": ["VALIDATOR"],
-        "pipeline/commands/run_report.py": [],
-    }
-    script = (
-        "import json, sys; from pipeline import configs\n"
-        "digests = lambda: {name[:-5]: configs.sources(parts)"
-        " for name, parts in vars(configs).items() if name.endswith('_CODE')}\n"
-        "found = {}\n"
-        "for path in json.loads(sys.argv[1]):\n"
-        "    before = digests()\n"
-        "    open(path, 'a').write('# changed')\n"
-        "    after = digests()\n"
-        "    found[path] = sorted(n for n in before if before[n] != after[n])\n"
-        "print(json.dumps(found))\n"
-    )
-    command = [sys.executable, "-c", script, json.dumps(list(expected))]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == expected
-
-
-def test_the_module_of_the_run_fn_is_part_of_the_digest(tmp_path, monkeypatch):
-    from pipeline.configs import sources
-
-    monkeypatch.syspath_prepend(tmp_path)
-    module = tmp_path / "own_training.py"
-    module.write_text("def run_fn(fn_args):\n    return 1\n")
-    before = sources((), "own_training")
-    assert before == sources((), "own_training") != sources(())
-    module.write_text("def run_fn(fn_args):\n    return 2\n")
-    assert before != sources((), "own_training")
 
 
 def test_another_config_is_another_cache_key():

@@ -8,9 +8,9 @@ import pytest
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SPLITS
 from pipeline.datasets import load_spec
-from pipeline.transforms.example import to_example
+from pipeline.transforms.encode import to_example
 from pipeline.transforms.user_records import UserRecords
-from tests.pipeline.fixtures import write_clusters
+from tests.pipeline.toy_datasets import write_clusters
 
 DATA = DataConfig(max_history=5)
 # Many spans, so that there is work for both.
