@@ -1,4 +1,4 @@
-"""Full ranking, metrics and reports by segment."""
+"""Ranks the whole catalogue for every user and reports the metrics by segment."""
 
 from cmclrec_tf.evaluation.report import Report, evaluate, table
 

@@ -1,89 +1,126 @@
-"""Evaluation by segment over the full catalogue."""
+"""Evaluates a recommender on a split, by segment and over the whole catalogue."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import metrics
+from cmclrec_tf.evaluation.metrics import Bools, Floats, Ints
 from cmclrec_tf.schema import COLD, FIRST_ID, OOV, OVERALL, PAD, WARM
+from cmclrec_tf.types import ItemRecommender
+
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
+
+# {segment: {metric: value}}.
+Rows: TypeAlias = dict[str, dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Metrics of one recommender.
+    """Metrics of one recommender on one split.
 
     Attributes:
-        rows: {segment: {metric: value}}, metrics named `recall@20`, `ndcg@20`, `coverage@20`,
-            `jaccard@20`, `mrr`, `users`; for cold users also `recall_all@20` and `ndcg_all@20`,
-            judged on everything that was removed. Segments without users are left out.
-        users: {metric: values per user}, in the order of the split.
+        rows: values by segment and metric. Metrics are `recall@20`, `ndcg@20`, `coverage@20`,
+            `jaccard@20`, `mrr` and `users`, the number of users; cold users also have
+            `recall_all@20` and `ndcg_all@20`, with all removed items as relevant. Segments
+            without users are left out.
+        users: values per user by metric, in the order of the split.
         is_cold: bool per user.
-        ranks: int per user, the place of the last item in the list, from 1; 0 if it is not there.
+        ranks: rank of the last item in each user's list, from 1; 0 if it is not in the list.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> report = cm.evaluate(cm.Popularity(data), data)
+        >>> sorted(report.rows)
+        ['cold', 'overall', 'warm']
+        >>> bool(report.users["mrr"].mean() == report.rows["overall"]["mrr"])
+        True
     """
 
-    rows: dict
-    users: dict
-    is_cold: np.ndarray
-    ranks: np.ndarray
+    rows: Rows
+    users: dict[str, Floats]
+    is_cold: Bools
+    ranks: Ints
 
 
-def evaluate(recommender, dataset, split="test", ks=(5, 10, 20, 50), batch_size=256):
-    """Ranks the whole catalogue for every user of a split.
+def evaluate(
+    recommender: ItemRecommender,
+    dataset: "PreparedDataset",
+    split: str = "test",
+    ks: Sequence[int] = (5, 10, 20, 50),
+    batch_size: int = 256,
+) -> Report:
+    """Ranks the whole catalogue for every user of a split and computes the metrics.
 
-    Warm users are judged with their history, cold ones without; items of the input history are
-    left out of the lists. The relevant item is the last one, and for cold users beside it all that
-    the record holds of what was removed (`data.target: all`). A target outside the vocabulary is a
-    miss.
+    The recommender sees the history of warm users, and only the user features of cold ones. Items
+    of the history are left out of the lists. The last item is relevant; for cold users the `_all`
+    metrics take all items that the record has of the removed history (`data.target: all`). A
+    target outside the vocabulary is a miss.
 
     Args:
-        recommender: anything with `recommend(batch, k) -> ids [B, K]`; one that has a `config` is
-            asked with the history length of that.
-        dataset: `PreparedDataset`.
-        split: which users.
-        ks: every K of the metrics.
+        recommender: any object with `recommend(batch, k)`. If it has a `config`, the histories
+            have that config's length.
+        dataset: the prepared dataset.
+        split: `train`, `val` or `test`.
+        ks: all values of K.
+        batch_size: users per batch.
 
     Returns:
-        `Report`; overall counts every user once, so it lies between the segments.
+        `Report`. `overall` counts every user once, so it lies between the two segments.
 
     Raises:
-        InputError: no users in the split.
+        InputError: the split has no users.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> report = cm.evaluate(cm.Popularity(data), data, ks=(5, 10))
+        >>> report.rows["cold"]["users"], report.rows["cold"]["coverage@5"]  # one list for all
+        (16, 5)
     """
     config = getattr(recommender, "config", None)
     if config is not None:
         dataset = dataset.with_history(config.data.max_history)
     k = min(max(ks), dataset.schema.items - FIRST_ID)
-    lists, relevant, is_cold = [], [], []
+    batch_lists, relevant, cold_flags = [], [], []
     for batch in dataset.batches(split, batch_size):
-        lists.append(np.asarray(recommender.recommend(batch, k)))
-        relevant.extend(_told_apart(row[row != PAD]) for row in batch["target"].numpy())
-        is_cold.append(batch["is_cold"].numpy())
+        batch_lists.append(np.asarray(recommender.recommend(batch, k)))
+        relevant.extend(_distinct_misses(row[row != PAD]) for row in batch["target"].numpy())
+        cold_flags.append(batch["is_cold"].numpy())
     if not relevant:
         raise InputError(
             f"split {split!r} of {dataset.name}", "it must hold users", "Prepare the dataset again."
         )
-    lists, is_cold = np.concatenate(lists), np.concatenate(is_cold)
-    hit, n = metrics.hits(lists, [items[-1:] for items in relevant])
-    users = {"mrr": metrics.reciprocal_rank(hit), **_judged(hit, n, ks)}
-    everything = _judged(*metrics.hits(lists, relevant), ks, "_all")
-    chosen = {OVERALL: np.ones_like(is_cold), WARM: ~is_cold, COLD: is_cold}
+    lists, is_cold = np.concatenate(batch_lists), np.concatenate(cold_flags)
+    hit, n_relevant = metrics.hits(lists, [items[-1:] for items in relevant])
+    users = {"mrr": metrics.reciprocal_rank(hit), **_by_k(hit, n_relevant, ks)}
+    all_items = _by_k(*metrics.hits(lists, relevant), ks, suffix="_all")
+    segments = {OVERALL: np.ones_like(is_cold), WARM: ~is_cold, COLD: is_cold}
     rows = {
         segment: {
-            "users": int(rows.sum()),
-            **_means(users, rows),
-            **(_means(everything, rows) if segment == COLD else {}),
-            **{f"coverage@{each}": metrics.coverage(lists[rows], each, PAD) for each in ks},
-            **{f"jaccard@{each}": metrics.mean_jaccard(lists[rows], each, PAD) for each in ks},
+            "users": int(selected.sum()),
+            **_means(users, selected),
+            **(_means(all_items, selected) if segment == COLD else {}),
+            **{f"coverage@{k}": metrics.coverage(lists[selected], k, PAD) for k in ks},
+            **{f"jaccard@{k}": metrics.mean_jaccard(lists[selected], k, PAD) for k in ks},
         }
-        for segment, rows in chosen.items()
-        if rows.any()
+        for segment, selected in segments.items()
+        if selected.any()
     }
     ranks = np.where(hit.any(axis=1), 1 + hit.argmax(axis=1), 0)
-    return Report(rows, {**users, **everything}, is_cold, ranks)
+    return Report(rows, {**users, **all_items}, is_cold, ranks)
 
 
-def _judged(hit, n_relevant, ks, suffix=""):
-    """{metric: values per user}, of what `metrics.hits` tells."""
+def _by_k(hit: Bools, n_relevant: Ints, ks: Sequence[int], suffix: str = "") -> dict[str, Floats]:
+    """Returns recall and NDCG at every K: values per user by metric."""
     return {
         f"{name}{suffix}@{k}": metric(hit, n_relevant, k)
         for k in ks
@@ -91,24 +128,38 @@ def _judged(hit, n_relevant, ks, suffix=""):
     }
 
 
-def _means(users, rows):
-    return {name: float(values[rows].mean()) for name, values in users.items()}
+def _means(users: Mapping[str, Floats], selected: Bools) -> dict[str, float]:
+    return {name: float(values[selected].mean()) for name, values in users.items()}
 
 
-def _told_apart(items):
-    """Two unknown items share the id OOV and are two misses all the same: give them ids < 0."""
+def _distinct_misses(items: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Replaces OOV by ids below 0: two unknown items share one id, but are two misses."""
     return np.where(items == OOV, -1 - np.arange(len(items)), items)
 
 
-def table(rows, names=("recall@20", "ndcg@20", "coverage@20"), segments=(WARM, COLD, OVERALL)):
-    """Formats several recommenders' rows side by side.
+def table(
+    rows: Mapping[str, Mapping[str, Mapping[str, float]]],
+    names: Sequence[str] = ("recall@20", "ndcg@20", "coverage@20"),
+    segments: Sequence[str] = (WARM, COLD, OVERALL),
+) -> str:
+    """Formats the metrics of several recommenders as a table of text.
 
     Args:
-        rows: {recommender: Report.rows}.
-        names: metrics, one column each per segment.
+        rows: `Report.rows` by the name of the recommender.
+        names: metrics; each is a column per segment.
+        segments: segments, from left to right.
 
     Returns:
-        Text: one line a recommender, numbers to four places, counts as they are.
+        One line per recommender after two header lines; numbers have four decimals, counts none.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> rows = {"sasrec": {"warm": {"ndcg@20": 0.1}}, "random": {"warm": {"ndcg@20": 0.0123}}}
+        >>> print(cm.table(rows, names=["ndcg@20"], segments=["warm"]))
+                  warm
+                ndcg@20
+        sasrec   0.1000
+        random   0.0123
     """
     width = max(len(name) for name in rows) + 2
     cell = max(len(name) for name in names) + 2
@@ -122,7 +173,7 @@ def table(rows, names=("recall@20", "ndcg@20", "coverage@20"), segments=(WARM, C
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(value):
+def _cell(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.0f}" if value > 1 else f"{value:.4f}"
