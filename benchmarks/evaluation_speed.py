@@ -9,6 +9,7 @@ neither removes the items of histories nor computes metrics.
 import time
 import types
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -68,8 +69,8 @@ def _time_evaluate(
         return tf.data.Dataset.from_tensor_slices(columns).batch(batch_size)
 
     schema = types.SimpleNamespace(items=len(vectors))
-    dataset = types.SimpleNamespace(name="synthetic", schema=schema, batches=batches)
-    recommender = types.SimpleNamespace(recommend=recommend)
+    dataset: Any = types.SimpleNamespace(name="synthetic", schema=schema, batches=batches)
+    recommender: Any = types.SimpleNamespace(recommend=recommend)
     recommend(next(iter(batches("test", BATCH))), K)
     start = time.perf_counter()
     evaluate(recommender, dataset, ks=(10, K), batch_size=BATCH)

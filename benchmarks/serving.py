@@ -9,6 +9,7 @@ by `serving/load` until the 99th percentile of its latency exceeds 20 ms.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -97,13 +98,13 @@ def _c_api(prepared: pathlib.Path, version: pathlib.Path, size: int, quick: bool
             requests = warmup.requests(dataset, rows)
             for name in encoders:
                 inputs = requests[name]
-                c_api = median_seconds(lambda n=name, i=inputs: session.run(n, i), repeats, 3)
+                c_api = median_seconds(functools.partial(session.run, name, inputs), repeats, 3)
                 function, spec = endpoints[name]
                 plain = tf.function(function, input_signature=spec)
                 tensors = {key: tf.constant(value) for key, value in inputs.items()}
                 is_warm = name == contract.WARM
                 arguments = [tensors["history"], tensors["exclude"]] if is_warm else [tensors]
-                graph = median_seconds(lambda f=plain, a=arguments: f(*a), repeats, 3)
+                graph = median_seconds(functools.partial(plain, *arguments), repeats, 3)
                 what = f"serving, {name}, {rows} users, V = {size:,}"
                 detail = f"C API {1e3 * c_api:.2f} ms, tf.function {1e3 * graph:.2f} ms"
                 if rows > 1:

@@ -85,18 +85,17 @@ class Faults:
     def flood(self) -> None:
         """Opens hundreds of connections that send nothing."""
         with contextlib.ExitStack() as stack:
-            for port in (self.server.port, self.server.rest_port) * 150:
+            for port in self._ports * 150:
                 stack.enter_context(socket.create_connection((self.server.host, port), timeout=30))
 
     def stall(self) -> None:
         """Opens connections that send half a request and then nothing."""
-        starts = {
-            self.server.port: b"PRI * HTTP/2.0\r\n\r\nSM",
-            self.server.rest_port: b"POST /v1/models/cmclrec:predict HTTP/1.1\r\n"
-            b"Content-Length: 100\r\n\r\n{",
-        }
+        starts = (
+            b"PRI * HTTP/2.0\r\n\r\nSM",
+            b"POST /v1/models/cmclrec:predict HTTP/1.1\r\nContent-Length: 100\r\n\r\n{",
+        )
         with contextlib.ExitStack() as stack:
-            for port, text in list(starts.items()) * 10:
+            for port, text in [*zip(self._ports, starts, strict=True)] * 10:
                 slow = stack.enter_context(
                     socket.create_connection((self.server.host, port), timeout=30)
                 )
@@ -113,6 +112,11 @@ class Faults:
         if self.server.terminate() != 0:
             raise SystemExit("the server did not exit with 0 after SIGTERM")
         self._start()
+
+    @property
+    def _ports(self) -> tuple[int, int]:
+        assert self.server.rest_port is not None  # the soak serves REST
+        return self.server.port, self.server.rest_port
 
     def _start(self) -> None:
         self.server = ServerProcess(

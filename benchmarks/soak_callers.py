@@ -140,6 +140,7 @@ class Callers:
     def _check(
         self, kind: str, case: Case, user: dict[str, Any], answer: Recommendations, start: float
     ) -> None:
+        assert answer.version is not None  # the server always sets it
         fits = case.fits(
             letter_of(answer.version), answer.item_ids, answer.scores, user.get("exclude", ())
         )

@@ -123,7 +123,7 @@ def build(folder: str | os.PathLike[str], seed: int) -> list[Case]:
     users = {user["user_id"]: user for user in tables["test"]}
     cases = []
     for row, user_id in enumerate(order):
-        user = users[user_id.decode() if isinstance(user_id, bytes) else user_id]
+        user = users[user_id]
         cases.append(
             Case(
                 {name: user[name] for name in ("history", "age", "team", "tags")},

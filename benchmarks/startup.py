@@ -3,6 +3,7 @@
 python -m benchmarks.startup
 """
 
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def measure(quick: bool) -> Iterator[Row]:
     from benchmarks.machine import median_seconds
 
     for what, code, limit in _CASES:
-        seconds = median_seconds(lambda code=code: _run(code), 1 if quick else 5)
+        seconds = median_seconds(functools.partial(_run, code), 1 if quick else 5)
         yield Row(f"start-up, {what}", seconds, "s", at_most=limit)
     count = float(_run(_TFX_MODULES).stdout)
     yield Row("start-up, TFX modules loaded by training and export", count, "", at_most=0)
