@@ -90,7 +90,7 @@ def playing(script, port=0, credentials=None):
         server.stop(None).wait()
 
 
-def by_threads(target, asks, *, at_once=1, **options):
+def call_with_threads(target, asks, *, at_once=1, **options):
     """Calls each function with a shared `Client`; returns answers and errors in order."""
 
     def one(ask):
@@ -103,7 +103,7 @@ def by_threads(target, asks, *, at_once=1, **options):
         return list(pool.map(one, asks))
 
 
-def by_tasks(target, asks, *, at_once=1, **options):
+def call_with_tasks(target, asks, *, at_once=1, **options):
     """Does the same with an `AsyncClient`, in one task per function."""
 
     async def main():
@@ -119,4 +119,4 @@ def by_tasks(target, asks, *, at_once=1, **options):
     return asyncio.run(main())
 
 
-WAYS = [by_threads, by_tasks]
+CALLERS = [call_with_threads, call_with_tasks]

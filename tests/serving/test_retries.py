@@ -14,10 +14,10 @@ import pytest
 
 from serving.client import ServingError
 from serving.server.local_server import LocalServer
-from tests.serving.scripted import WAYS, Script, playing
+from tests.serving.scripted import CALLERS, Script, playing
 
 Code = grpc.StatusCode
-pytestmark = pytest.mark.parametrize("way", WAYS)
+pytestmark = pytest.mark.parametrize("call", CALLERS)
 status = lambda client: client.status()
 warm = lambda client: client.warm([["a"]])
 
@@ -28,70 +28,70 @@ def free_port():
 
 
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.CANCELLED])
-def test_failures_are_ridden_out(way, code):
+def test_failures_are_ridden_out(call, code):
     script = Script(failures=2, code=code)
     with playing(script) as target:
-        assert way(target, [status], timeout=10.0) == [{7: "AVAILABLE"}]
+        assert call(target, [status], timeout=10.0) == [{7: "AVAILABLE"}]
     assert script.seen == 3
 
 
 @pytest.mark.parametrize(
     "code", [Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.INVALID_ARGUMENT]
 )
-def test_other_codes_are_not_tried_again(way, code):
+def test_other_codes_are_not_tried_again(call, code):
     script = Script(failures=1, code=code)
     with playing(script) as target:
-        (error,) = way(target, [status])
+        (error,) = call(target, [status])
     assert (script.seen, error.code) == (1, code)
 
 
-def test_the_deadline_holds_over_all_tries(way):
+def test_the_deadline_holds_over_all_tries(call):
     script = Script(failures=100)
     with playing(script) as target:
         started = time.monotonic()
-        (error,) = way(target, [status], timeout=0.4)
+        (error,) = call(target, [status], timeout=0.4)
         assert time.monotonic() - started < 1.0
     assert isinstance(error, ServingError)
     assert 1 < script.seen < 5
 
 
-def test_the_budget_stops_a_storm(way):
+def test_the_budget_stops_a_storm(call):
     """Of 600 requests to a server that is down, 3,000 would arrive without a budget."""
     script = Script(failures=10**6)
     with playing(script) as target:
-        errors = way(target, [status] * 600, at_once=60, timeout=20.0)
+        errors = call(target, [status] * 600, at_once=60, timeout=20.0)
     assert {error.code for error in errors} == {Code.UNAVAILABLE}
     assert all("not today" in str(error) for error in errors)
     assert 600 < script.seen <= 800
 
 
-def test_a_large_request_is_tried_again(way):
+def test_a_large_request_is_tried_again(call):
     """gRPC by itself keeps 256 KiB of a request."""
     script = Script(failures=1)
     histories = [["item" * 64] * 20] * 200
     with playing(script) as target:
-        (answer,) = way(target, [lambda client: client.warm(histories)], timeout=20.0)
+        (answer,) = call(target, [lambda client: client.warm(histories)], timeout=20.0)
     assert len(answer) == 200 and script.seen == 2
 
 
-def test_a_server_that_comes_later_is_waited_for(way):
+def test_a_server_that_comes_later_is_waited_for(call):
     port, script = free_port(), Script()
     with contextlib.ExitStack() as stack:
         timer = threading.Timer(0.4, lambda: stack.enter_context(playing(script, port)))
         timer.start()
-        answers = way(f"127.0.0.1:{port}", [status], timeout=20.0)
+        answers = call(f"127.0.0.1:{port}", [status], timeout=20.0)
         timer.join()
     assert answers == [{7: "AVAILABLE"}]
 
 
-def test_no_waiting_when_told_so(way):
+def test_no_waiting_when_told_so(call):
     started = time.monotonic()
-    (error,) = way(f"127.0.0.1:{free_port()}", [status], timeout=30.0, wait_for_ready=False)
+    (error,) = call(f"127.0.0.1:{free_port()}", [status], timeout=30.0, wait_for_ready=False)
     assert time.monotonic() - started < 5
     assert error.code == Code.UNAVAILABLE and "Start the server" in str(error)
 
 
-def test_a_server_that_stops_and_starts_again(way, base_path):
+def test_a_server_that_stops_and_starts_again(call, base_path):
     """The local server, away for a while under eight callers, none of whom notices."""
     servers = [LocalServer(base_path, port=0).start()]
 
@@ -104,18 +104,18 @@ def test_a_server_that_stops_and_starts_again(way, base_path):
     thread = threading.Thread(target=restart)
     thread.start()
     try:
-        answers = asked_while(thread, way, f"127.0.0.1:{servers[0].port}", 800, at_once=8)
+        answers = asked_while(thread, call, f"127.0.0.1:{servers[0].port}", 800, at_once=8)
     finally:
         thread.join()
         servers[-1].stop()
     assert {answer[0].item_ids[0] for answer in answers} == {"b"}
 
 
-def asked_while(thread, way, target, requests, at_once):
+def asked_while(thread, call, target, requests, at_once):
     """Answers, or the first error, of requests that go on as long as a thread does."""
     answers = []
     while thread.is_alive():
-        answers += way(target, [warm] * requests, at_once=at_once, timeout=120.0)
+        answers += call(target, [warm] * requests, at_once=at_once, timeout=120.0)
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
@@ -123,7 +123,7 @@ def asked_while(thread, way, target, requests, at_once):
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed(way, base_path):
+def test_a_server_that_is_killed(call, base_path):
     """`cmclrec serve` in a process of its own, under 32 callers, killed and started again."""
     port = free_port()
 
@@ -150,7 +150,7 @@ def test_a_server_that_is_killed(way, base_path):
     thread = threading.Thread(target=restart)
     thread.start()
     try:
-        answers = asked_while(thread, way, f"127.0.0.1:{port}", 3200, at_once=32)
+        answers = asked_while(thread, call, f"127.0.0.1:{port}", 3200, at_once=32)
     finally:
         thread.join()
         for process in processes:

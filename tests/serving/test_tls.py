@@ -6,7 +6,7 @@ import ipaddress
 import grpc
 import pytest
 
-from tests.serving.scripted import WAYS, Script, playing
+from tests.serving.scripted import CALLERS, Script, playing
 
 status = lambda client: client.status()
 
@@ -52,17 +52,17 @@ def encrypted(tmp_path_factory):
         yield target, folder / "roots.pem", folder / "other.pem"
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_trusted_certificate(way, encrypted):
+@pytest.mark.parametrize("call", CALLERS)
+def test_trusted_certificate(call, encrypted):
     target, roots, _ = encrypted
-    assert way(target, [status], root_certificates=roots) == [{7: "AVAILABLE"}]
+    assert call(target, [status], root_certificates=roots) == [{7: "AVAILABLE"}]
     credentials = grpc.ssl_channel_credentials(roots.read_bytes())
-    assert way(target, [status], credentials=credentials) == [{7: "AVAILABLE"}]
+    assert call(target, [status], credentials=credentials) == [{7: "AVAILABLE"}]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_untrusted_certificate(way, encrypted):
+@pytest.mark.parametrize("call", CALLERS)
+def test_untrusted_certificate(call, encrypted):
     target, _, other = encrypted
     for options in ({"root_certificates": other}, {}):
-        (error,) = way(target, [status], timeout=0.3, **options)
+        (error,) = call(target, [status], timeout=0.3, **options)
         assert error.code == grpc.StatusCode.UNAVAILABLE
