@@ -70,8 +70,8 @@ class MCLRec(SASRec):
         h = ops.split(g, 2)  # 2 x [B, D]
         z = [augmenter(view) for augmenter, view in zip(self.augmenters, h, strict=True)]
         has_history = ops.cast(ops.any(mask, axis=1), "float32")
-        all_weights = replicas.gathered(has_history)  # [N], over all replicas
-        positive = replicas.itself(ops.shape(h[0])[0], ops.shape(all_weights)[0])  # [B, N]
+        all_weights = replicas.gather(has_history)  # [N], over all replicas
+        positive = replicas.same_row(ops.shape(h[0])[0], ops.shape(all_weights)[0])  # [B, N]
 
         def contrast(view1: FloatBD, view2: FloatBD) -> Scalar:
             rows = info_nce_rows(
@@ -116,4 +116,4 @@ class MCLRec(SASRec):
 
 def _gathered(view: FloatBD) -> FloatND:
     """Returns the view's rows of all replicas, in float32: the sum of their gradients needs it."""
-    return replicas.gathered(ops.cast(view, "float32"))
+    return replicas.gather(ops.cast(view, "float32"))
