@@ -55,12 +55,9 @@ def measure_one(method: str, items: str) -> dict[str, float]:
     import tensorflow as tf
 
     from benchmarks.machine import matmul_gflops, median_seconds, peak_mebibytes
-    from cmclrec_tf.losses.next_item import (
-        chunked_next_item,
-        next_item,
-        sampled_next_item,
-        zipf_quantiles,
-    )
+    from cmclrec_tf.losses.chunked_next_item import chunked_next_item
+    from cmclrec_tf.losses.next_item import next_item
+    from cmclrec_tf.losses.sampled_next_item import sampled_next_item, zipf_quantiles
     from cmclrec_tf.schema import FIRST_ID
 
     size, rng = int(items), np.random.default_rng(0)

@@ -1,36 +1,65 @@
-"""MeLU: a preference network whose last layers are adapted to each user by gradient steps."""
+"""MeLU (Lee et al., KDD 2019): adapts the last layers to each user by gradient steps."""
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf.baselines.base import Baseline
-from cmclrec_tf.baselines.meta import adapted, log_loss, spread
+from cmclrec_tf.baselines.meta import Negatives, adapt, sampled_loss, spread_negatives
 from cmclrec_tf.layers.dense import Dense
-from cmclrec_tf.losses.next_item import sample_zipf
+from cmclrec_tf.losses.sampled_next_item import sample_zipf
 from cmclrec_tf.models.cross_modal import item_embedding
+from cmclrec_tf.types import (
+    Batch,
+    BoolB,
+    Features,
+    FloatB,
+    FloatBD,
+    FloatBN,
+    FloatBV,
+    IdsBL,
+    IdsBN,
+    Losses,
+    Tensor,
+)
+
+if TYPE_CHECKING:
+    from cmclrec_tf.config import Config
+    from cmclrec_tf.schema import Schema
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class MeLU(Baseline):
     """Model-agnostic meta-learning: theta_u = theta - alpha grad L(theta; history of u).
 
-    A user's score of an item is a network on the embeddings of user features and item. Its
-    decision layers theta are adapted to the user's history (support set); the loss of the adapted
-    layers on another item of the user (query set) trains their starting point, and the embeddings,
-    through the adaptation. A user without events is answered by the layers as they are.
+    A network scores an item from the embeddings of the user features and of the item. Its decision
+    layers theta are adapted to the user's history (support set). The loss of the adapted layers on
+    another item of the user (query set) trains theta and the embeddings, through the adaptation.
+    The lists of a user without events come from theta itself.
 
-    The paper predicts ratings; here both sets are ranked among sampled items.
+    Difference from the paper: it predicts ratings; here both sets are ranked among sampled items.
 
     Source: Lee et al., MeLU: Meta-Learned User Preference Estimator for Cold-Start Recommendation,
     KDD 2019, section 3.2 and algorithm 1.
+
+    Args:
+        schema, config: see `Baseline`.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> model = MeLU(data.schema, cm.Config.preset("tiny"))
+        >>> model.recommend(next(iter(data.batches("test", 4))), k=5).shape
+        TensorShape([4, 5])
     """
 
     losses = ("loss/query",)
 
-    def __init__(self, schema, config, **kwargs):
+    def __init__(self, schema: "Schema", config: "Config", **kwargs: Any) -> None:
         super().__init__(schema, config, **kwargs)
         width = self.config.model.width
         self.items = item_embedding(schema, width)
@@ -45,54 +74,63 @@ class MeLU(Baseline):
             for number, shape in enumerate(self.shapes)
         ]
 
-    def user_states(self, history, features, is_cold, training=None):
-        """A state is the user's embedding and decision layers, flat in one row: [B, S]."""
+    def user_states(
+        self, history: IdsBL, features: Features, is_cold: BoolB, training: bool | None = None
+    ) -> Tensor:
+        """Returns states [B, S]: the user's embedding and decision layers, flat in one row."""
         user = self.user(self.flat_tokens(features, training))
-        negatives = spread(self.config.baseline.negatives, self.schema.items)
-        layers = self._adapted(user, history, negatives)
+        negatives = spread_negatives(self.config.baseline.negatives, self.schema.items)
+        layers = self._adapt(user, history, negatives)
         flat = [
             ops.reshape(w, (-1, math.prod(s))) for w, s in zip(layers, self.shapes, strict=True)
         ]
         return ops.concatenate([user, *flat], axis=1)
 
-    def score(self, states):
-        """states [B, S] -> scores of all items [B, V]."""
+    def score(self, states: Tensor) -> FloatBV:
+        """Returns the scores [B, V] of all items for states [B, S]."""
         table = ops.convert_to_tensor(self.table)
 
-        def of_one(state):
-            user, layers = self._parted(state[None])
+        def score_one(state: Tensor) -> Tensor:
+            user, layers = self._split(state[None])
             return _decide(layers, user, table[None])[0]
 
-        return self.without_special(tf.map_fn(of_one, states, fn_output_signature=tf.float32))
+        return self.without_special(tf.map_fn(score_one, states, fn_output_signature=tf.float32))
 
-    def losses_of(self, batch, training=None):
-        context, positive = self.left_out(batch, training)
+    def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
+        context, positive = self.leave_one_out(batch, training)
         user = self.user(self.flat_tokens(batch["features"], training))
         negatives = sample_zipf(self.config.baseline.negatives, self.schema.items, self.seed)
-        layers = self._adapted(user, context, negatives)
+        layers = self._adapt(user, context, negatives)
         query = self._loss(layers, user, positive[:, None], negatives, context)
         loss = ops.mean(query)
         return {"loss/query": loss, "loss": loss}
 
-    def _adapted(self, user, history, negatives):
-        """The decision layers of every user, after gradient steps on the history."""
+    def _adapt(self, user: FloatBD, history: IdsBL, negatives: Negatives) -> list[Tensor]:
+        """Returns the decision layers of every user after gradient steps on the history."""
         rows, settings = ops.shape(user)[0], self.config.baseline
         layers = [ops.repeat(ops.convert_to_tensor(w)[None], rows, axis=0) for w in self.decision]
-        return adapted(
+        return adapt(
             layers,
             lambda values: self._loss(values, user, history, negatives),
             settings.inner_steps,
             settings.inner_rate,
         )
 
-    def _loss(self, layers, user, items, negatives, seen=None):
-        """Mean over a user's known items [B, m] of `log_loss` among the negatives: [B]."""
-        own = _decide(layers, user, self.items(items))
-        others = _decide(layers, user, self.items(negatives[0])[None])
-        return log_loss(own, others, items, *negatives, seen)
+    def _loss(
+        self,
+        layers: list[Tensor],
+        user: FloatBD,
+        items: IdsBN,
+        negatives: Negatives,
+        seen: IdsBN | None = None,
+    ) -> FloatB:
+        """Returns the mean `sampled_loss` [B] over the known ones of each user's items [B, N]."""
+        item_scores = _decide(layers, user, self.items(items))
+        negative_scores = _decide(layers, user, self.items(negatives[0])[None])
+        return sampled_loss(item_scores, negative_scores, items, *negatives, seen)
 
-    def _parted(self, states):
-        """States [B, S] -> user [B, D] and decision layers, each [B, ...]."""
+    def _split(self, states: Tensor) -> tuple[FloatBD, list[Tensor]]:
+        """Splits states [B, S] into the user embedding [B, D] and decision layers [B, ...]."""
         sizes = [math.prod(shape) for shape in self.shapes]
         user, *layers = tf.split(states, [self.config.model.width, *sizes], axis=1)
         return user, [
@@ -100,8 +138,8 @@ class MeLU(Baseline):
         ]
 
 
-def _decide(layers, user, items):
-    """layers [B, ...], user [B, D], items [B or 1, n, D] -> scores [B, n]."""
+def _decide(layers: list[Tensor], user: FloatBD, items: Tensor) -> FloatBN:
+    """Returns scores [B, N] for layers [B, ...], user [B, D] and items [B or 1, N, D]."""
     w1, b1, w2, b2, w3, b3 = layers
     width = user.shape[1]
     h = tf.einsum("bd,bdh->bh", user, w1[:, :width])[:, None]

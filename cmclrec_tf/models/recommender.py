@@ -1,15 +1,38 @@
-"""What every recommender of this package shares: scores, lists, Eq. (14), validation by segment."""
+"""Base of all recommenders: scores, lists, the loss of Eq. (14) and validation by segment."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from cmclrec_tf import backbones, replicas
+from cmclrec_tf.config import Config
 from cmclrec_tf.layers.dense import map_rows
 from cmclrec_tf.layers.masking import MASKED_SCORE, newest_positions
-from cmclrec_tf.losses.next_item import chunked_next_item, next_item, sample_zipf, sampled_next_item
+from cmclrec_tf.losses.chunked_next_item import chunked_next_item
+from cmclrec_tf.losses.next_item import next_item
+from cmclrec_tf.losses.sampled_next_item import sample_zipf, sampled_next_item
 from cmclrec_tf.models import ranking
 from cmclrec_tf.models.staged import StagedModel
-from cmclrec_tf.schema import FIRST_ID, PAD
+from cmclrec_tf.schema import FIRST_ID, PAD, Schema
+from cmclrec_tf.types import (
+    Batch,
+    BoolBL,
+    Features,
+    FloatB,
+    FloatBD,
+    FloatBLD,
+    FloatBN,
+    FloatBND,
+    FloatV,
+    FloatVD,
+    IdsBK,
+    IdsBL,
+    IdsBN,
+    Scalar,
+    Tensor,
+    Users,
+)
 
 METRICS = ("ndcg_warm", "ndcg_cold")
 
@@ -20,79 +43,131 @@ HIDDEN_SHARE = 0.2
 class Recommender(StagedModel):
     """Scores items by the inner product of a user state with the item embeddings.
 
-    Subclasses call `_build`, which sets `items` (the embedding layer) and `backbone`, and implement
-    `call(batch)`, `embed(history, hidden, training)`, `warm_states(history)`,
-    `cold_states(features)` and `losses_of`.
+    Subclasses call `_build`, which sets `items` (the embedding layer) and `backbone`. They
+    implement `call(batch)`, `embed(history, hidden, training)`, `warm_states(history)`,
+    `cold_states(features)` and `losses_of(batch, training)`.
 
     Args:
-        schema, config: of the model.
+        schema: `Schema` with vocabulary sizes.
+        config: `Config`.
         losses: names of the losses, see `StagedModel`.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> schema = cm.Schema((cm.Feature("city", size=4),), items=6)
+        >>> model = cm.PlainRecommender(schema, cm.Config.preset("tiny"))
+        >>> isinstance(model, Recommender)
+        True
+        >>> states = model.warm_states(ops.array([[0, 4, 5]]))
+        >>> ops.shape(states), ops.shape(model.score(states))  # D = 16, V = 6
+        ((1, 16), (1, 6))
     """
 
-    def __init__(self, schema, config, losses, **kwargs):
+    def __init__(
+        self, schema: Schema, config: Config, losses: tuple[str, ...], **kwargs: Any
+    ) -> None:
         super().__init__((*losses, *METRICS), **kwargs)
         self.schema, self.config = schema, config
 
-    def _build(self, items, seed):
-        """Sets the parts that all have; called when the subclass has made its own."""
+    def _build(self, items: keras.layers.Embedding, seed: int) -> None:
+        """Sets the parts that all subclasses share; called after a subclass has made its own."""
         config = self.config
         self.items = items
         length = config.data.max_history
         self.backbone = backbones.create(config.model.backbone, length, config.model)
         self.seed = keras.random.SeedGenerator(seed)
 
+    def embed(
+        self, history: IdsBL, hidden: BoolBL | None = None, training: bool | None = None
+    ) -> FloatBLD:
+        """Returns the input of the backbone [B, L, D] for histories [B, L].
+
+        Args:
+            history: int [B, L].
+            hidden: bool [B, L], True where the backbone must not see the item.
+            training: as in Keras.
+        """
+        raise NotImplementedError
+
+    def warm_states(self, history: IdsBL) -> FloatBD:
+        """Returns user states [B, D] from histories [B, L] alone."""
+        raise NotImplementedError
+
+    def cold_states(self, features: Features) -> FloatBD:
+        """Returns user states [B, D] from user features alone."""
+        raise NotImplementedError
+
+    def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:
+        """Returns two states [B, D] of every user: by the warm path and by the cold path."""
+        return self.warm_states(batch["history"]), self.cold_states(batch["features"])
+
     @property
-    def table(self):
+    def table(self) -> FloatVD:
         """The item embeddings [V, D]."""
         return self.items.embeddings
 
     @property
-    def bias(self):
+    def bias(self) -> FloatV:
         """Scores [V] that are added to the inner products: 0, unless a subclass overrides it."""
         return ops.zeros(self.schema.items)
 
-    def score(self, states):
-        """states [..., D] -> scores of all items [..., V]; PAD and OOV are never recommended."""
+    def score(self, states: Tensor) -> Tensor:
+        """Returns the scores of all items; PAD and OOV are never recommended.
+
+        Args:
+            states: float [..., D].
+
+        Returns:
+            float32 [..., V].
+        """
         table = ops.transpose(ops.cast(self.table, states.dtype))
         scores = ops.cast(map_rows(lambda rows: ops.matmul(rows, table), states), "float32")
         return self.without_special(scores)
 
-    def without_special(self, scores):
-        """scores [..., V] with those of PAD and OOV very low."""
+    def without_special(self, scores: Tensor) -> Tensor:
+        """Returns scores [..., V] with `MASKED_SCORE` for PAD and OOV."""
         return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, MASKED_SCORE)
 
-    def recommend(self, batch, k):
-        """batch -> ids of the K best items [B, K], those of the history left out."""
-        return ranking.recommended(self.score(self(batch, training=False)), batch, k)
+    def recommend(self, batch: Users, k: int) -> IdsBK:
+        """Returns the ids of the K best items [B, K], without those of the history."""
+        return ranking.recommend(self.score(self(batch, training=False)), batch, k)
 
-    def warm_and_cold_states(self, batch):
-        """The states [B, D] of every user as a warm one, and as a cold one."""
-        return self.warm_states(batch["history"]), self.cold_states(batch["features"])
-
-    def learned_states(self, x, mask, training=None):
-        """G at the positions that `history_loss` learns from: all, or the newest one [B, 1, D].
+    def learned_states(self, x: FloatBLD, mask: BoolBL, training: bool | None = None) -> FloatBND:
+        """Returns the states that `history_loss` trains: G [B, L, D], or the newest one [B, 1, D].
 
         Args:
-            x: [B, L, D], embedded histories. mask: bool [B, L].
+            x: float [B, L, D], embedded histories.
+            mask: bool [B, L].
+            training: as in Keras.
         """
         if self._learns_every:
             return self.backbone(x, mask, training=training)
         return self.backbone.state(x, mask, training=training)[:, None]
 
     @property
-    def _learns_every(self):
+    def _learns_every(self) -> bool:
         return self.backbone.causal and self.config.model.positions == "every"
 
-    def history_loss(self, g, history, target, rows, training=None):
-        """Eq. (14) of users with a history, on the last position or on every one.
+    def history_loss(
+        self,
+        g: FloatBND,
+        history: IdsBN,
+        target: IdsBN,
+        rows: FloatB,
+        training: bool | None = None,
+    ) -> Scalar:
+        """Eq. (14) of users with a history, at the last position or at every one.
 
-        A causal backbone tells the next item at every position; a bidirectional one tells the next
-        item at the last position, and hidden items of the history from both sides.
+        With `positions: every`, a causal backbone predicts the next item at every position. A
+        bidirectional one predicts the next item at the last position, and hidden items of the
+        history from both sides (cloze).
 
         Args:
-            g: from `learned_states`; its newest positions are those of the history, or one.
-            history: int [B, n]. target: int [B, m].
+            g: from `learned_states`; one position, or the newest are those of the history.
+            history: int [B, N].
+            target: int [B, N], the next item first.
             rows: float [B], 1 for rows that count.
+            training: as in Keras.
         """
         labels = next_labels(history, target)
         if not self._learns_every:
@@ -102,62 +177,84 @@ class Recommender(StagedModel):
             loss += self._cloze_loss(history, rows, training)
         return loss
 
-    def _cloze_loss(self, history, rows, training):
-        drawn = replicas.uniform(ops.shape(history), self.seed) < HIDDEN_SHARE
-        hidden = ops.logical_and(drawn, history != PAD)
+    def _cloze_loss(self, history: IdsBN, rows: FloatB, training: bool | None) -> Scalar:
+        selected = replicas.uniform(ops.shape(history), self.seed) < HIDDEN_SHARE
+        hidden = ops.logical_and(selected, history != PAD)
         x = self.embed(history, hidden, training)
         states = self.backbone.cloze(x, history != PAD, training=training)
         return self._mean_loss(states, ops.where(hidden, history, PAD), rows, training)
 
-    def _mean_loss(self, states, labels, rows, training):
-        """Eq. (14), mean over the known labels of the rows that count, times the rows' share.
+    def _mean_loss(
+        self, states: FloatBND, labels: IdsBN, rows: FloatB, training: bool | None
+    ) -> Scalar:
+        """Eq. (14), mean over the known labels of rows that count, times the share of these rows.
 
         Args:
-            states: [B, n, D]. labels: int [B, n]; below FIRST_ID there is nothing to learn.
-            rows: float [B].
+            states: float [B, N, D].
+            labels: int [B, N]; an id below FIRST_ID is nothing to learn.
+            rows: float [B], 1 for rows that count.
+            training: as in Keras.
         """
         known = ops.cast(labels >= FIRST_ID, "float32") * rows[:, None]
         count = ops.maximum(replicas.total(ops.sum(known)), 1.0)
         share = replicas.total(replicas.mean(rows))
         return self._summed_loss(states, labels, known, training) / count * share
 
-    def _summed_loss(self, states, labels, known, training):
+    def _summed_loss(
+        self, states: FloatBND, labels: IdsBN, known: FloatBN, training: bool | None
+    ) -> Scalar:
         settings = self.config.finetune
         if settings.softmax == "full" or not training:
             return ops.sum(next_item(self.score(states), labels) * known)
-        # Padding costs nothing: only the positions that count are scored.
+        # Score only the positions that count: padding then costs nothing.
         at = ops.nonzero(ops.reshape(known, (-1,)))[0]
-        flat = lambda x: ops.take(ops.reshape(x, (-1, *x.shape[2:])), at, axis=0)
-        found = (flat(states), self.table, self.bias, flat(labels), flat(known))
-        if settings.softmax == "chunked":
-            return chunked_next_item(*found)
-        return sampled_next_item(
-            *found, *sample_zipf(settings.negatives, self.schema.items, self.seed)
-        )
 
-    def test_step(self, data):
-        found = super().test_step(data)
+        def counted(x: Tensor) -> Tensor:
+            """Returns the positions of x [B, N, ...] that count, [n, ...]."""
+            return ops.take(ops.reshape(x, (-1, *x.shape[2:])), at, axis=0)
+
+        inputs = (counted(states), self.table, self.bias, counted(labels), counted(known))
+        if settings.softmax == "chunked":
+            return chunked_next_item(*inputs)
+        negatives = sample_zipf(settings.negatives, self.schema.items, self.seed)
+        return sampled_next_item(*inputs, *negatives)
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        metrics = super().test_step(data)
         # The geometric mean: a tenth more for one segment makes up for a tenth less for the other,
         # however far apart the two are.
-        return {**found, "ndcg": ops.sqrt(found["ndcg_warm"] * found["ndcg_cold"])}
+        return {**metrics, "ndcg": ops.sqrt(metrics["ndcg_warm"] * metrics["ndcg_cold"])}
 
-    def validation_of(self, batch):
-        """NDCG and loss of every validation user, asked once with the history and once without."""
+    def validation_of(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns NDCG@K and loss of every user, with the history and without it."""
         target, history = batch["target"][:, 0], batch["history"]
         warm, cold = self.warm_and_cold_states(batch)
-        asked = {"warm": (warm, history), "cold": (cold, ops.zeros_like(history))}
+        segments = {"warm": (warm, history), "cold": (cold, ops.zeros_like(history))}
         values = {}
-        for segment, (states, seen) in asked.items():
+        for segment, (states, excluded) in segments.items():
             scores = self.score(states)
             values[f"loss/{segment}"] = next_item(scores, target)
-            scores = ranking.shut_out(scores, seen)
-            values[f"ndcg_{segment}"] = ranking.ndcg_of_one(scores, target, self.config.evaluate.k)
+            scores = ranking.exclude(scores, excluded)
+            ndcg = ranking.single_item_ndcg(scores, target, self.config.evaluate.k)
+            values[f"ndcg_{segment}"] = ndcg
         values["loss"] = (values["loss/warm"] + values["loss/cold"]) / 2
         return values
 
 
-def next_labels(history, target):
-    """The next item of every position: the history shifted by one, then the target [B, L]."""
+def next_labels(history: IdsBN, target: IdsBN) -> IdsBN:
+    """Returns the next item of every position: the history shifted by one, then the target.
+
+    Args:
+        history: int [B, L].
+        target: int [B, N]; the first one counts.
+
+    Returns:
+        int [B, L]; PAD at padding, which predicts nothing.
+
+    Example:
+        >>> next_labels(ops.array([[0, 4, 5]]), ops.array([[6]])).numpy().tolist()
+        [[0, 5, 6]]
+    """
     target = target[:, :1]
     shifted = ops.concatenate([history[:, 1:], target], axis=1)
     # A padded position predicts nothing, not even the first real item.

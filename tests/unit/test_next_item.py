@@ -5,13 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmclrec_tf.losses.next_item import (
-    chunked_next_item,
-    next_item,
-    sample_zipf,
-    sampled_next_item,
-    soft_next_item,
-)
+from cmclrec_tf.losses.chunked_next_item import chunked_next_item
+from cmclrec_tf.losses.next_item import next_item, soft_next_item
+from cmclrec_tf.losses.sampled_next_item import sample_zipf, sampled_next_item
 
 RNG = np.random.default_rng(0)
 
