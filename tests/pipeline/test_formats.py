@@ -18,8 +18,8 @@ from pipeline.datasets.parquet import open_parquet, rows
 from pipeline.transforms import counters
 from pipeline.transforms.read_parquet import ReadParquet
 from pipeline.transforms.user_records import UserRecords
-from tests.pipeline.toy_datasets import TWELVE, TWELVE_SPEC, TWELVE_USERS, write_spec
 from tests.pipeline.test_transforms import ANN, BOB, CAT, DATA, FAY, _pipeline
+from tests.pipeline.toy_datasets import TWELVE, TWELVE_SPEC, TWELVE_USERS, write_spec
 
 KUAIRAND = pathlib.Path(__file__).parents[3] / "shared" / "data" / "kuairand-pure"
 

@@ -6,8 +6,8 @@ from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import load_spec
 from pipeline.transforms import record, user_records
-from tests.pipeline.toy_datasets import write_clusters
 from tests.pipeline.test_example_gen import component  # noqa: F401
+from tests.pipeline.toy_datasets import write_clusters
 
 pytestmark = pytest.mark.pipeline
 DATA = DataConfig(max_history=6)

@@ -1,4 +1,4 @@
-"""The Pusher's executor, run by itself."""
+"""The executor of Pusher, run alone."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.pipeline
 
 @pytest.fixture
 def push(tmp_path):
-    """Pushes a model to a base path; the artifact that tells of it."""
+    """A function that pushes a model to a base path and returns the PushedModel artifact."""
     from tfx.proto import pusher_pb2
     from tfx.types import standard_artifacts
     from tfx.utils import proto_utils
@@ -23,7 +23,7 @@ def push(tmp_path):
     (serving / "saved_model.pb").write_bytes(b"graph")
     (serving / "variables" / "weights").write_bytes(b"weights")
 
-    def pushed(base, blessed=True):
+    def run(base, blessed=True):
         artifact, blessing = standard_artifacts.PushedModel(), standard_artifacts.ModelBlessing()
         artifact.uri = str(tmp_path / "pushed")
         blessing.set_int_custom_property("blessed", int(blessed))
@@ -36,10 +36,10 @@ def push(tmp_path):
         )
         return artifact
 
-    return pushed
+    return run
 
 
-def check(folder):
+def assert_whole(folder):
     assert (folder / "saved_model.pb").read_bytes() == b"graph"
     assert (folder / "variables" / "weights").read_bytes() == b"weights"
 
@@ -51,14 +51,14 @@ def test_a_blessed_model_is_pushed(push, tmp_path):
     folder = pathlib.Path(artifact.get_string_custom_property("pushed_destination"))
     assert artifact.get_int_custom_property("pushed") == 1
     assert folder == base / version and [p.name for p in base.iterdir()] == [version]
-    check(folder)
-    check(pathlib.Path(artifact.uri))
-    # At once again: a number of its own, where TFX would have skipped the push.
-    again = push(base).get_string_custom_property("pushed_version")
-    assert int(again) > int(version)
+    assert_whole(folder)
+    assert_whole(pathlib.Path(artifact.uri))
+    # A second push right away gets its own number; TFX alone would skip it.
+    second = push(base).get_string_custom_property("pushed_version")
+    assert int(second) > int(version)
 
 
-def test_another_model_is_not(push, tmp_path):
+def test_a_model_that_is_not_blessed_is_not_pushed(push, tmp_path):
     artifact = push(tmp_path / "cmclrec", blessed=False)
     assert artifact.get_int_custom_property("pushed") == 0
     assert not (tmp_path / "cmclrec").exists()
@@ -77,7 +77,7 @@ def test_a_push_that_fails_leaves_no_version(push, tmp_path, monkeypatch):
 
 
 def test_a_remote_folder(push):
-    """Written in place, by TFX: an object store knows no rename."""
+    """TFX writes a remote version in place, since an object store cannot rename a folder."""
     from tfx.dsl.io import fileio
 
     artifact = push("ram://bucket/cmclrec")
@@ -85,7 +85,7 @@ def test_a_remote_folder(push):
     assert fileio.exists(f"{folder}/saved_model.pb")
 
 
-def test_its_name_is_what_runs_are_found_by():
+def test_the_component_keeps_the_name_of_tfx():
     from pipeline.components.pusher import Pusher
 
     assert Pusher.__name__ == "Pusher"

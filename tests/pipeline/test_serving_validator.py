@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 
 from cmclrec_tf.schema import CATEGORICAL, MULTI, NUMERIC, Feature
-from pipeline.components.serving_checks import Expected, check_export
+from pipeline.components.serving_checks import ExportContract, check_export
 
 ITEMS = [f"item{i}" for i in range(12)]
 K = 9
 LOWEST = tf.float32.min
 FEATURES = (Feature("city", CATEGORICAL), Feature("likes", MULTI), Feature("age", NUMERIC))
-EXPECTED = Expected(FEATURES, frozenset(item.encode() for item in ITEMS), list_length=K)
+CONTRACT = ExportContract(FEATURES, frozenset(item.encode() for item in ITEMS), list_length=K)
 EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 
 
@@ -21,7 +21,7 @@ def _strings(name, rank):
 
 
 class _Toy(tf.Module):
-    """Ranks items by place, raised for those that a user's features name; `fault` breaks it."""
+    """Ranks items by position, first those that a user's features name; `fault` breaks it."""
 
     def __init__(self, fault):
         super().__init__()
@@ -31,39 +31,39 @@ class _Toy(tf.Module):
     def signatures(self):
         exclude = _strings("exclude", 2)
         cold = [_strings("city", 1), _strings("likes", 2), tf.TensorSpec([None], name="age")]
-        named = {
+        functions = {
             "warm": tf.function(self.warm, input_signature=[_strings("history", 2), exclude]),
             "cold": tf.function(self.cold, input_signature=[*cold, exclude]),
             "serving_default": tf.function(self.default, input_signature=[EXAMPLES]),
             "user_embedding": tf.function(self.embedding, input_signature=[EXAMPLES]),
         }
         if self.fault == "no embedding":
-            del named["user_embedding"]
+            del functions["user_embedding"]
         if self.fault == "no exclude":
-            named["warm"] = tf.function(
+            functions["warm"] = tf.function(
                 lambda history: self.warm(history, history[:, :0]),
                 input_signature=[_strings("history", 2)],
             )
-        return named
+        return functions
 
     def warm(self, history, exclude):
         hidden = exclude if self.fault == "history comes back" else [history, exclude]
         hidden = tf.concat(hidden, axis=1)
         if self.fault == "exclude comes back":
             hidden = history
-        return self.listed(tf.zeros([tf.shape(history)[0], len(ITEMS)]), hidden)
+        return self.top_k(tf.zeros([tf.shape(history)[0], len(ITEMS)]), hidden)
 
     def cold(self, city, likes, age, exclude):
         likes = tf.concat([likes, city[:, None]], axis=1)
         raised = tf.cast(tf.reduce_any(likes[:, :, None] == self.items, axis=1), tf.float32)
         if self.fault == "missing numbers":
             raised += age[:, None]
-        return self.listed(raised * 50, exclude)
+        return self.top_k(raised * 50, exclude)
 
-    def listed(self, raised, hidden):
+    def top_k(self, raised, hidden):
         scores = raised - tf.range(len(ITEMS), dtype=tf.float32)
-        shut = tf.reduce_any(hidden[:, :, None] == self.items, axis=1)
-        scores, ids = tf.math.top_k(tf.where(shut, LOWEST, scores), K)
+        is_hidden = tf.reduce_any(hidden[:, :, None] == self.items, axis=1)
+        scores, ids = tf.math.top_k(tf.where(is_hidden, LOWEST, scores), K)
         items = tf.where(scores > LOWEST, tf.gather(self.items, ids), "")
         if self.fault == "one item twice":
             items = tf.concat([items[:, :1], items[:, :1], items[:, 2:]], axis=1)
@@ -99,12 +99,12 @@ class _Toy(tf.Module):
         cold = self.cold(city, parsed["likes"].to_tensor(""), age, history[:, :0])
         if self.fault == "warm users get other lists":
             raised = tf.tile([[0.0] * (len(ITEMS) - 1) + [1.0]], [tf.shape(history)[0], 1])
-            warm = self.listed(raised, history)
+            warm = self.top_k(raised, history)
         if self.fault == "default shows the history":
             warm = self.warm(history[:, :0], history[:, :0])
-        if self.fault == "all go the warm way":
+        if self.fault == "all take the warm path":
             cold = warm
-        if self.fault == "is_cold is turned":
+        if self.fault == "is_cold is inverted":
             is_cold = ~is_cold
             warm, cold = cold, warm
         both = {key: tf.where(is_cold[:, None], cold[key], warm[key]) for key in warm}
@@ -135,7 +135,7 @@ def _record(segment, history=(), city=(), likes=(), age=()):
 
 WARM = [
     _record("warm", ["item0"], ["item3"], age=[30.0]),
-    # So much seen that the list cannot be filled.
+    # The history is so long that the list cannot be filled.
     _record("warm", [*ITEMS[:5], "gone"], likes=["item4"]),
 ]
 COLD = [
@@ -150,30 +150,30 @@ def export(tmp_path_factory):
     def write(fault=None):
         folder = tmp_path_factory.mktemp("export")
         module = _Toy(fault)
-        module.held = module.signatures()
-        tf.saved_model.save(module, str(folder), signatures=module.held)
+        module.functions = module.signatures()
+        tf.saved_model.save(module, str(folder), signatures=module.functions)
         return folder
 
     return write
 
 
 def test_a_fit_export_has_no_reasons(export):
-    assert check_export(export(), [*WARM, *COLD], EXPECTED) == []
+    assert check_export(export(), [*WARM, *COLD], CONTRACT) == []
 
 
-def test_a_blend_need_not_equal_the_warm_way_and_must_still_be_lists(export):
-    blended = dataclasses.replace(EXPECTED, is_blended=True)
+def test_a_blend_need_not_equal_the_warm_path_but_must_be_lists(export):
+    blended = dataclasses.replace(CONTRACT, is_blended=True)
     assert check_export(export(), [*WARM, *COLD], blended) == []
     other = export("warm users get other lists")
     assert check_export(other, [*WARM, *COLD], blended) == []
-    assert check_export(other, [*WARM, *COLD], EXPECTED)
+    assert check_export(other, [*WARM, *COLD], CONTRACT)
     (reason, *_) = check_export(export("default shows the history"), [*WARM, *COLD], blended)
     assert "serving_default: warm users: an item of the history" in reason
 
 
 def test_a_list_is_no_longer_than_the_catalogue(export):
     items = frozenset(item.encode() for item in ITEMS)
-    longer = Expected(FEATURES, items, list_length=100)
+    longer = ExportContract(FEATURES, items, list_length=100)
     (reason, *_) = check_export(export(), [*WARM, *COLD], longer)
     assert "(2, 12)" in reason
 
@@ -192,37 +192,37 @@ def test_a_list_is_no_longer_than_the_catalogue(export):
         ("not finite", "scores are not finite"),
         ("missing numbers", "cold: scores are not finite"),
         ("increasing", "scores increase"),
-        ("all go the warm way", "cold users get other lists than from 'cold'"),
-        ("is_cold is turned", "is_cold is wrong for warm users"),
+        ("all take the warm path", "cold users get other lists than from 'cold'"),
+        ("is_cold is inverted", "is_cold is wrong for warm users"),
         ("broken embedding", "user_embedding"),
     ],
 )
 def test_each_fault_is_a_reason(export, fault, reason):
-    reasons = check_export(export(fault), [*WARM, *COLD], EXPECTED)
+    reasons = check_export(export(fault), [*WARM, *COLD], CONTRACT)
     assert any(reason in line for line in reasons), reasons
 
 
-def test_a_user_feature_the_contract_does_not_know(export):
-    fewer = Expected(FEATURES[:2], EXPECTED.items, K)
+def test_a_user_feature_that_is_not_in_the_contract(export):
+    fewer = ExportContract(FEATURES[:2], CONTRACT.items, K)
     (reason,) = check_export(export(), [*WARM, *COLD], fewer)
     assert reason.startswith("cold: inputs are ['age', 'city', 'exclude', 'likes']")
 
 
-def test_a_broken_export_is_a_reason_and_no_crash(export, tmp_path):
-    assert "cannot be loaded" in check_export(tmp_path, [*WARM, *COLD], EXPECTED)[0]
+def test_a_broken_export_gives_a_reason_and_no_crash(export, tmp_path):
+    assert "cannot be loaded" in check_export(tmp_path, [*WARM, *COLD], CONTRACT)[0]
     folder = export()
     (folder / "saved_model.pb").write_bytes(b"\x0b not a graph")
-    assert "cannot be loaded" in check_export(folder, [*WARM, *COLD], EXPECTED)[0]
+    assert "cannot be loaded" in check_export(folder, [*WARM, *COLD], CONTRACT)[0]
 
 
-def test_both_segments_must_be_asked(export):
+def test_users_of_both_segments_are_needed(export):
     folder = export()
-    assert "no cold user" in check_export(folder, WARM, EXPECTED)[0]
-    assert "no warm user" in check_export(folder, COLD, EXPECTED)[0]
+    assert "no cold user" in check_export(folder, WARM, CONTRACT)[0]
+    assert "no warm user" in check_export(folder, COLD, CONTRACT)[0]
 
 
-def test_reasons_say_nothing_of_users(export):
-    reasons = check_export(export("missing numbers"), [*WARM, *COLD], EXPECTED)
+def test_reasons_hold_no_data_of_users(export):
+    reasons = check_export(export("missing numbers"), [*WARM, *COLD], CONTRACT)
     assert reasons
-    for told in ("item3", "item7", "item9", "-user"):
-        assert not any(told in line for line in reasons)
+    for value in ("item3", "item7", "item9", "-user"):
+        assert not any(value in line for line in reasons)

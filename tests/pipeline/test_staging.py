@@ -1,4 +1,4 @@
-"""What is written to and read from a file system that is not this machine's."""
+"""Folders on a remote file system are written and read through local ones."""
 
 import os
 
@@ -25,16 +25,16 @@ def _write(folder):
 
 
 def _content(folder):
-    found = {}
+    files = {}
     for place, _, names in tf.io.gfile.walk(folder):
         for name in names:
             path = tf.io.gfile.join(place, name)
             with tf.io.gfile.GFile(path, "rb") as file:
-                found[os.path.relpath(path, folder)] = file.read()
-    return found
+                files[os.path.relpath(path, folder)] = file.read()
+    return files
 
 
-def test_what_is_written_here_is_there(remote):
+def test_local_output_is_copied_to_the_remote_folder(remote):
     with staging.local_output(remote) as folder:
         _write(folder)
         assert os.path.isfile(os.path.join(folder, "saved_model.pb"))
@@ -50,7 +50,7 @@ def test_a_failure_writes_nothing(remote):
     assert not tf.io.gfile.exists(remote)
 
 
-def test_what_is_there_is_read_here(remote):
+def test_a_remote_folder_is_read_from_a_local_copy(remote):
     _write(remote)
     with staging.local_copy(remote) as folder:
         assert "://" not in folder and os.path.basename(folder) == "Format-Serving"
@@ -58,7 +58,7 @@ def test_what_is_there_is_read_here(remote):
     assert not os.path.exists(folder)
 
 
-def test_a_folder_of_this_machine_is_used_itself(tmp_path):
+def test_a_local_folder_is_used_itself(tmp_path):
     for stage in (staging.local_output, staging.local_copy):
         with stage(str(tmp_path)) as folder:
             assert folder == str(tmp_path)

@@ -1,4 +1,4 @@
-"""From raw tables to user records: twelve rows typed out, and properties on random logs."""
+"""User records from raw tables: twelve rows with typed-out records, and random logs."""
 
 import dataclasses
 import random
@@ -16,7 +16,7 @@ from pipeline.transforms import counters
 from pipeline.transforms.encode import to_example
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_rows import ReadRows, row_number
-from pipeline.transforms.split import assign_split, position
+from pipeline.transforms.split import assign_split
 from pipeline.transforms.user_records import UserRecords
 from tests.pipeline.toy_datasets import TWELVE, TWELVE_SALT, write_clusters, write_twelve
 
@@ -25,7 +25,7 @@ DATA = DataConfig(max_history=2, min_events=2, salt=TWELVE_SALT)
 ANN = {
     "user_id": [b"ann"],
     "segment": [b"warm"],
-    # i2 and i4 tie at 20 and keep the order of the file; i1 is beyond max_history.
+    # i2 and i4 have equal times and keep the order of the file; i1 is cut by max_history.
     "history": [b"i2", b"i4"],
     "history_time": [20, 20],
     "target": [b"i3"],
@@ -66,21 +66,21 @@ BOB = {
 
 
 def _pipeline():
-    # The default runner would first look for another one on the network.
+    # The default runner would first look for another runner on the network.
     return beam.Pipeline(argv=["--runner=FnApiRunner"])
 
 
 def _records(spec_path, data=DATA, span=1 << 20):
-    """`{split: records as sorted text}` and the counters."""
-    found = {}
+    """Returns `{split: records as sorted text}` and the counters."""
+    paths = {}
     with _pipeline() as pipeline:
         spec = load_spec(spec_path)
         for split, records in (pipeline | UserRecords(spec, spec_path.parent, data, span)).items():
             path = spec_path.parent / f"{split}.txt"
             lines = records | f"Line[{split}]" >> beam.Map(repr)
             _ = lines | f"Write[{split}]" >> beam.io.WriteToText(str(path), shard_name_template="")
-            found[split] = path
-    lines = {split: sorted(path.read_text().splitlines()) for split, path in found.items()}
+            paths[split] = path
+    lines = {split: sorted(path.read_text().splitlines()) for split, path in paths.items()}
     return lines, counters.read(pipeline.result)
 
 
@@ -107,7 +107,7 @@ def test_twelve_rows(tmp_path, span):
     }
 
 
-def test_target_all_is_every_removed_item_the_last_one_last(tmp_path):
+def test_target_all_holds_every_removed_item_with_the_last_one_last(tmp_path):
     spec_path = write_twelve(tmp_path)
     with open(tmp_path / "log.inter", "a") as file:
         file.write("bob\ti1\t1\t99\n")
@@ -128,7 +128,7 @@ def test_records_do_not_depend_on_sharding(tmp_path):
 
 
 def test_records_against_a_plain_loop(tmp_path):
-    """The whole log of each user sorted in memory, without Beam."""
+    """The plain loop sorts the whole log of each user in memory, without Beam."""
     spec_path = write_clusters(tmp_path, n_users=80, seed=3)
     data = DataConfig(max_history=5, min_events=8, salt="s")
     rows = (tmp_path / "interactions.csv").read_text().splitlines()[1:]
@@ -146,25 +146,25 @@ def test_records_against_a_plain_loop(tmp_path):
     with _pipeline() as pipeline:
         splits = pipeline | UserRecords(load_spec(spec_path), tmp_path, data, span=777)
         for split, records in splits.items():
-            seen = records | f"Seen[{split}]" >> beam.Map(
+            summaries = records | f"Summary[{split}]" >> beam.Map(
                 lambda r: (
                     r["user_id"][0].decode(),
                     (r["segment"][0], r["history"], r["target"][0]),
                 )
             )
-            assert_that(seen, equal_to(list(expected[split].items())), label=split)
+            assert_that(summaries, equal_to(list(expected[split].items())), label=split)
     assert 0 < sum(map(len, expected.values())) < 80
 
 
 def test_a_planted_leak_stays_out_of_train(tmp_path):
-    """Every user has an item that nobody else has: cold users' ones are in no other record."""
+    """Every user has an item of their own; those of cold users are in no other record."""
     spec_path = write_clusters(tmp_path, n_users=120)
     with open(tmp_path / "interactions.csv", "a") as file:
         for user in range(120):
             file.writelines(f"u{user},secret-u{user}-,{time}\n" for time in (5000, 5001))
-    splits, counted = _records(spec_path)
+    splits, counts = _records(spec_path)
     cold = [f"u{n}" for n in range(120) if assign_split(f"u{n}".encode(), DATA) == ("test", "cold")]
-    assert len(cold) == counted["users_test_cold"] > 5
+    assert len(cold) == counts["users_test_cold"] > 5
     for split in ("train", "val"):
         text = "\n".join(splits[split])
         assert "secret-" in text
@@ -204,7 +204,7 @@ def test_rows_and_their_offsets(tmp_path, span, end):
 
 
 @pytest.mark.parametrize(
-    ("table", "row", "said"),
+    ("table", "row", "rule"),
     [
         ("log.inter", "ann\ti1\t4\tnoon", "column 'time' must be an integer"),
         ("log.inter", f"ann\ti1\t4\t{1 << 63}", "column 'time' must fit 64 bits"),
@@ -218,18 +218,18 @@ def test_rows_and_their_offsets(tmp_path, span, end):
         ("users.csv", ",12,cook,a,x", "column 'id' must not be empty"),
     ],
 )
-def test_malformed_rows_are_named(tmp_path, table, row, said):
+def test_malformed_rows_are_named(tmp_path, table, row, rule):
     spec_path = write_twelve(tmp_path)
     lines = (tmp_path / table).read_text().splitlines()
     (tmp_path / table).write_text("\n".join([*lines[:4], row, *lines[4:]]) + "\n")
     with pytest.raises(Exception, match="InputError: ") as error, _pipeline() as pipeline:
         _ = pipeline | UserRecords(load_spec(spec_path), tmp_path, DATA)
-    assert f"row 5 of {tmp_path / table}: {said}. Correct or remove the row." in str(error.value)
-    # User features stay out of messages.
+    assert f"row 5 of {tmp_path / table}: {rule}. Correct or remove the row." in str(error.value)
+    # The error does not quote user features.
     assert "young" not in str(error.value)
 
 
-def test_missing_column_is_known_before_anything_runs(tmp_path):
+def test_a_missing_column_is_found_before_anything_runs(tmp_path):
     spec_path = write_twelve(tmp_path)
     (tmp_path / "users.csv").write_text("id,job,tags\n")
     pipeline = _pipeline()
@@ -253,38 +253,6 @@ def test_a_repeated_user_counts_once(tmp_path):
         splits = pipeline | UserRecords(load_spec(spec_path), tmp_path, DATA, span=5)
         assert_that(splits["train"], equal_to([ANN]))
     assert counters.read(pipeline.result)["users_repeated"] == 1
-
-
-def test_positions_are_pinned():
-    """Another hash would silently draw other splits."""
-    assert position(b"ann", "0") == 0.3620368396268958
-    assert position(b"bob", "0") == 0.8319400103534715
-    assert position(b"ann", "1") == 0.0804346616681979
-
-
-def test_shares_of_the_draw():
-    data = DataConfig(test_share=0.3, val_share=0.2)
-    n = 20_000
-    drawn = [assign_split(f"user-{number}".encode(), data) for number in range(n)]
-    expected = {
-        ("test", "cold"): 0.15,
-        ("test", "warm"): 0.15,
-        ("train", "warm"): 0.56,
-        ("val", "warm"): 0.14,
-    }
-    assert set(drawn) == set(expected)
-    for kind, share in expected.items():
-        assert drawn.count(kind) / n == pytest.approx(share, abs=0.015)
-    other = [
-        assign_split(f"user-{i}".encode(), dataclasses.replace(data, salt="1")) for i in range(n)
-    ]
-    both = sum(a == b == ("test", "cold") for a, b in zip(drawn, other, strict=True))
-    assert both / n == pytest.approx(0.15**2, abs=0.006)
-
-
-def test_a_long_salt_is_refused():
-    with pytest.raises(InputError, match="64 bytes"):
-        position(b"ann", "x" * 65)
 
 
 def test_examples_keep_empty_fields():

@@ -16,8 +16,8 @@ from cmclrec_tf.training import train
 from pipeline.datasets import load_spec
 from pipeline.transforms.user_records import UserRecords
 from tests.conftest import TINY
-from tests.pipeline.toy_datasets import TWELVE, TWELVE_SPEC, TWELVE_USERS, write_spec
 from tests.pipeline.test_transforms import ANN, BOB, CAT, DATA, FAY, _pipeline
+from tests.pipeline.toy_datasets import TWELVE, TWELVE_SPEC, TWELVE_USERS, write_spec
 
 TASTES = {"ann": [0.5, -1.0, 2.0], "bob": [1.0, 0.0, 0.25], "fay": None, "eve": None, "dan": None}
 

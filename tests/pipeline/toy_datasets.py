@@ -1,4 +1,4 @@
-"""Hand-made data sets in raw layout: twelve rows whose records are known, and clusters to learn."""
+"""Writes small raw datasets: twelve rows with known records, and clusters that can be learned."""
 
 import pathlib
 
@@ -8,9 +8,9 @@ import yaml
 from cmclrec_tf.schema import COLD, TEST
 from pipeline.transforms.split import assign_split
 
-# Under the salt 2059 ann is drawn into train, bob cold into test, cat warm into test, fay into val.
+# With the salt 2059, ann is in train, bob is cold in test, cat is warm in test, fay is in val.
 TWELVE_SALT = "2059"
-# user, item, time. Ann's rows are out of order and two of them tie; dan has one event only.
+# Ann's rows are out of order, and two of them have equal times; dan has only one event.
 TWELVE = """\
 user_id:token\titem_id:token\trating:float\ttime:float
 ann\ti3\t5\t30
@@ -26,7 +26,7 @@ cat\ti1\t3\t8
 fay\ti1\t5\t6
 bob\ti5\t3\t12
 """
-# Cat is missing, eve has no event, fay's age and tags are empty.
+# Cat is missing, eve has no events, and fay's age and tags are empty.
 TWELVE_USERS = """\
 id,age,job,tags,ignored
 bob,41,"cook, head",a|b,x
@@ -57,14 +57,14 @@ TWELVE_SPEC = {
 
 
 def write_spec(folder, spec):
-    """Writes a dataset spec beside its files; returns its path."""
+    """Writes a dataset spec next to its files; returns its path."""
     path = pathlib.Path(folder) / f"{spec['name']}.yaml"
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     return path
 
 
 def write_twelve(folder):
-    """Writes the twelve rows; returns the path of the spec."""
+    """Writes the twelve rows and their users; returns the path of the spec."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "log.inter").write_text(TWELVE)
@@ -90,16 +90,17 @@ CLUSTERS_SPEC = {
 
 
 def write_clusters(folder, n_users=240, n_items=80, seed=0):
-    """Writes a data set whose users are three groups, each with items of its own.
+    """Writes a dataset with three groups of users, each of which has its own items.
 
-    Cooks are the first group; nurses are the second when young and the third when old, so that
-    neither feature alone tells the groups apart. A user walks round the group's items in order,
-    and jumps now and then. Hobbies and zip say nothing; some values are missing.
+    Cooks are the first group. Young nurses are the second group and old nurses the third, so job
+    and age are both needed to recognise a group. A user visits the items of the group in a circle,
+    with a jump now and then. Hobbies and zip carry no information, and some values are missing.
 
     Args:
-        folder: made if need be.
-        n_users, n_items: sizes; a group has a third of the items.
-        seed: of every draw.
+        folder: folder to write, made if it is missing.
+        n_users: number of users.
+        n_items: number of items, a third for each group.
+        seed: seeds all random numbers.
 
     Returns:
         Path of the dataset spec, in `folder`.
@@ -128,13 +129,13 @@ def write_clusters(folder, n_users=240, n_items=80, seed=0):
 def _profile(rng, group):
     young = rng.random() < 0.5 if group == 0 else group == 1
     age = int(rng.integers(20, 35) if young else rng.integers(50, 70))
-    known = group or rng.random() < 0.9
+    has_age = group or rng.random() < 0.9
     hobbies = rng.choice(["chess", "music", "running", "books"], rng.integers(0, 4), replace=False)
     job = "nurse" if group else "cook"
-    return f"{age if known else ''},{job},{'|'.join(hobbies)},{rng.integers(10000, 99999)}"
+    return f"{age if has_age else ''},{job},{'|'.join(hobbies)},{rng.integers(10000, 99999)}"
 
 
 def cold_users(data, n_users=240):
-    """Ids of the cold users of `write_clusters`, under the shares and the salt of `data`."""
+    """Returns the ids of the cold users of `write_clusters`, for the shares and salt of `data`."""
     users = [f"u{number}" for number in range(n_users)]
     return [user for user in users if assign_split(user.encode(), data) == (TEST, COLD)]
