@@ -13,6 +13,9 @@ SCORES = "scores"
 IS_COLD = "is_cold"
 EMBEDDING = "embedding"
 
+# Score of the places of a list where no item is left: the lowest float32.
+LOWEST_SCORE = -3.4028234663852886e38
+
 # Where a model is served by default, and where its versions are.
 HOST = "127.0.0.1"
 PORT = 8500  # gRPC

@@ -1,34 +1,36 @@
-"""The items of an exported model as vectors, read from its folder without building the model."""
+"""Reads the items of an exported model as vectors, without building the model."""
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, ITEMS
 
 # The collection of variables in an export that holds the item embeddings.
-TABLE = "item_table"
+COLLECTION = "item_table"
 
 
 @dataclasses.dataclass(frozen=True)
 class ItemTable:
-    """What a user's embedding is multiplied with.
+    """The item vectors; the inner products of a user embedding with them are the scores.
 
     Attributes:
-        ids: of the items, in the order of the vocabulary.
-        vectors: float32 [n, D].
+        ids: item ids, in the order of the vocabulary.
+        vectors: float32 [N, D], one for each id.
     """
 
     ids: tuple[str, ...]
-    vectors: np.ndarray
+    vectors: NDArray[np.float32]
 
-    def queries(self, embeddings):
-        """Checks `user_embedding`s [B, D]; their inner products with the vectors are scores.
+    def queries(self, embeddings: ArrayLike) -> NDArray[np.float32]:
+        """Returns user embeddings as float32 [B, D] after checking their shape.
 
         Raises:
-            InputError: another width than the model's.
+            InputError: the width is not the model's.
         """
         queries = np.asarray(embeddings, np.float32)
         width = self.vectors.shape[1]
@@ -40,31 +42,31 @@ class ItemTable:
             )
         return queries
 
-    def grown(self, n, noise=0.5, seed=0):
-        """A table of n items for trials of size: rows drawn again, with noise.
+    def grown(self, n: int, noise: float = 0.5, seed: int = 0) -> "ItemTable":
+        """Returns a table of n items, to measure large tables: adds noisy copies of random rows.
 
         Args:
-            n: items; no fewer than there are.
-            noise: its deviation, as a share of the table's own.
-            seed: of the draw.
+            n: number of items; at least the number that the table has.
+            noise: standard deviation of the noise, as a share of the table's own.
+            seed: seeds the rows and the noise.
         """
         rng = np.random.default_rng(seed)
-        more = self.vectors[rng.integers(0, len(self.ids), max(0, n - len(self.ids)))]
+        rows = self.vectors[rng.integers(0, len(self.ids), max(0, n - len(self.ids)))]
         spread = noise * self.vectors.std(axis=0, dtype=np.float64)
-        more = more + spread * rng.standard_normal(more.shape)
-        vectors = np.concatenate([self.vectors, more.astype(np.float32)])
-        ids = (*self.ids, *(f"+{number}" for number in range(len(more))))
+        copies = rows + spread * rng.standard_normal(rows.shape)
+        vectors = np.concatenate([self.vectors, copies.astype(np.float32)])
+        ids = (*self.ids, *(f"+{number}" for number in range(len(copies))))
         return dataclasses.replace(self, ids=ids, vectors=vectors)
 
 
-def read(folder):
-    """The `ItemTable` of a version that cmclrec exported.
+def read(folder: str | os.PathLike[str]) -> ItemTable:
+    """Reads the item table of a version that cmclrec exported.
 
     Args:
-        folder: the SavedModel.
+        folder: folder of the SavedModel.
 
     Raises:
-        InputError: no such folder, or an export without the table.
+        InputError: there is no such folder, or the export holds no item table.
     """
     import tensorflow as tf
 
@@ -73,7 +75,9 @@ def read(folder):
     folder = pathlib.Path(folder)
     if not (folder / "saved_model.pb").is_file():
         raise InputError(
-            folder, "it must be the folder of an exported version", "Give one, such as var/.../1."
+            folder,
+            "it must be the folder of an exported version",
+            "Name one, such as var/serving/cmclrec/1.",
         )
     try:
         checkpoint = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
@@ -81,13 +85,15 @@ def read(folder):
         vectors = checkpoint.get_tensor(key).astype(np.float32)
     except (KeyError, tf.errors.OpError, ValueError, RuntimeError) as error:
         raise InputError(
-            folder, f"its variables must hold the {TABLE} ({error})", "Export the model again."
+            folder,
+            f"its variables must hold the {COLLECTION} ({error})",
+            "Export the model again.",
         ) from error
     ids = tuple(vocabulary.read(str(folder / "assets" / ITEMS)))
     if len(vectors) != len(ids) + FIRST_ID:
         raise InputError(
             f"{folder} with {len(ids)} item ids and {len(vectors) - FIRST_ID} vectors",
-            "there must be one for each",
+            "there must be one vector for each id",
             "Export the model again.",
         )
     return ItemTable(ids, vectors[FIRST_ID:])
@@ -98,6 +104,6 @@ def _key(serialized: bytes) -> str:
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized).nodes
-    (collection,) = (child for child in nodes[0].children if child.local_name == TABLE)
+    (collection,) = (child for child in nodes[0].children if child.local_name == COLLECTION)
     (variable,) = nodes[collection.node_id].children
     return str(nodes[variable.node_id].attributes[0].checkpoint_key)

@@ -1,33 +1,42 @@
-"""A trained model to the SavedModel that TensorFlow Serving loads."""
+"""Exports a trained model as the SavedModel that TensorFlow Serving loads."""
 
+import os
 import pathlib
 import shutil
 import tempfile
 
 import keras
 
+from cmclrec_tf.config import Config
+from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.models.cmclrec import CMCLRec
 from serving.export import item_table, warmup
 from serving.export.signatures import Signatures
 
 
-def export(model, dataset, folder, config=None):
+def export(
+    model: CMCLRec,
+    dataset: PreparedDataset,
+    folder: str | os.PathLike[str],
+    config: Config | None = None,
+) -> pathlib.Path:
     """Writes the SavedModel with `warm`, `cold`, `serving_default` and `user_embedding`.
 
-    Vocabularies travel as assets and warmup requests under `assets.extra`. The folder appears
-    complete or not at all: it is written aside, then renamed.
+    Vocabularies are stored as assets and warmup requests under `assets.extra`. The export is
+    written to a temporary folder and then renamed, so the folder is never incomplete.
 
     Args:
-        model: a trained `cmclrec_tf.CMCLRec`.
-        dataset: the `PreparedDataset` whose vocabularies the model was trained with.
+        model: a trained model.
+        dataset: the dataset with whose vocabularies the model was trained.
         folder: where to write; an empty folder is replaced.
-        config: `Config` with the list length; the model's own when None.
+        config: sets the list length; the model's own config if None.
 
     Returns:
-        The folder's path.
+        The path of the folder.
 
     Raises:
-        InputError: the folder holds something already, or the vocabularies are not the model's.
+        InputError: the folder is not empty, or the vocabularies are not the model's.
     """
     folder = pathlib.Path(folder)
     config = config or model.config
@@ -40,26 +49,26 @@ def export(model, dataset, folder, config=None):
             "Export with the dataset of the training.",
         )
     signatures = Signatures(model, dataset.vocabularies, config.serve)
-    # A Keras 3 model in a plain tf.Module would save, and break in the C++ loader.
+    # A Keras 3 model in a plain tf.Module can be saved, but the C++ loader cannot run it.
     archive = keras.export.ExportArchive()
-    # The archive finds the variables that endpoints read; with the model tracked, each would be
-    # written twice, and those of training alone too.
+    # The archive finds the variables that the endpoints read. If it tracked the model as well, it
+    # would write each of them twice, and also the variables that only training needs.
     for table in (signatures.item_ids, signatures.item_names, *signatures.value_ids.values()):
         archive.track(table)
     for name, (function, inputs) in signatures.endpoints().items():
         archive.add_endpoint(name, function, inputs)
-    # By name, for indexes of other libraries; it is one of the variables, not a copy.
-    archive.add_variable_collection(item_table.TABLE, [model.table.value])
+    # This names a variable for indexes of other libraries; it does not copy it.
+    archive.add_variable_collection(item_table.COLLECTION, [model.table.value])
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        archive.write_out(str(aside), verbose=False)
-        warmup.write(aside, dataset)
-        aside.chmod(0o755)  # mkdtemp's folder is private; servers run as another user
+        archive.write_out(str(temporary), verbose=False)
+        warmup.write(temporary, dataset)
+        temporary.chmod(0o755)  # mkdtemp's folder is private; servers run as another user
         if folder.exists():
             folder.rmdir()
-        aside.rename(folder)
+        temporary.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder

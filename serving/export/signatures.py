@@ -1,40 +1,47 @@
-"""The four signatures of the served model: strings in, strings out."""
+"""Defines the four signatures of the served model, which take and return strings."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 from keras import ops
 
+from cmclrec_tf.config import ServeConfig
 from cmclrec_tf.data import parsing
 from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup, clean
 from cmclrec_tf.models import hybrid, ranking
-from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI, PAD
+from cmclrec_tf.models.cmclrec import CMCLRec
+from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI, PAD, Feature
+from cmclrec_tf.types import FloatBD, IdsBL, IdsBN, Tensor, Users
 from serving.contract import (
     COLD,
     EMBEDDING,
     IS_COLD,
     ITEM_IDS,
+    LOWEST_SCORE,
     SCORES,
     SERVING_DEFAULT,
     USER_EMBEDDING,
     WARM,
 )
 
-LOWEST = tf.float32.min
-
 
 class Signatures(tf.Module):
-    """The endpoints over a trained `CMCLRec`, each a function of tensors.
+    """The signatures of a trained `CMCLRec`, each a function of tensors.
 
-    Items of the history and of `exclude` never come back; where fewer than K items are left, the
-    row ends in "" with the lowest float32 as score. A missing or unknown user feature counts as
-    not given; unknown items of a history are dropped.
+    Items of the history and of `exclude` never come back. Where fewer than K items are left, a
+    list ends in "" with the lowest float32 as score. A user feature that is missing or unknown
+    counts as missing; unknown items of a history are dropped.
 
     Args:
-        model: a trained `cmclrec_tf.CMCLRec`.
-        vocabularies: {name: path}, see `Schema.vocabularies`.
-        settings: `ServeConfig`; its list length is cut to the number of items.
+        model: a trained model.
+        vocabularies: paths of the vocabulary files, by the names in `Schema.vocabularies`.
+        settings: the list length and the blending of the warm and the cold path.
     """
 
-    def __init__(self, model, vocabularies, settings):
+    def __init__(
+        self, model: CMCLRec, vocabularies: Mapping[str, str], settings: ServeConfig
+    ) -> None:
         super().__init__()
         self.model = model
         self.schema = model.schema
@@ -47,56 +54,73 @@ class Signatures(tf.Module):
             f.name: Lookup(vocabularies[f.name]) for f in self.schema.features if not f.is_numeric
         }
 
-    def endpoints(self):
-        """{name: (function, input signature)} for an export archive."""
+    def endpoints(self) -> dict[str, tuple[Callable[..., dict[str, Tensor]], list[Any]]]:
+        """Returns `{name: (function, input signature)}` for an export archive."""
         strings = lambda name: tf.TensorSpec([None, None], tf.string, name=name)
         examples = [tf.TensorSpec([None], tf.string, name=EXAMPLES)]
-        profile = {f.name: _input_spec(f) for f in self.schema.features}
+        features = {f.name: _input_spec(f) for f in self.schema.features}
         return {
             WARM: (self.warm, [strings(HISTORY), strings(EXCLUDE)]),
-            COLD: (self.cold, [{**profile, EXCLUDE: strings(EXCLUDE)}]),
+            COLD: (self.cold, [{**features, EXCLUDE: strings(EXCLUDE)}]),
             SERVING_DEFAULT: (self.serving_default, examples),
             USER_EMBEDDING: (self.user_embedding, examples),
         }
 
-    def warm(self, history, exclude):
-        """history, exclude string [B, ?] ("" pads) -> item_ids, scores [B, K].
+    def warm(self, history: Tensor, exclude: Tensor) -> dict[str, Tensor]:
+        """Recommends items from histories.
 
-        A row without a known item has no state and gets the most popular items, all with score 0.
+        A row without a known item has no state; it gets the most popular items, all with score 0.
+
+        Args:
+            history: string [B, N], oldest first, padded with "".
+            exclude: string [B, N], padded with "".
+
+        Returns:
+            `item_ids` string [B, K] and `scores` float32 [B, K].
         """
         ids = self.item_ids(history)
         states = self.model.warm_states(self._padded(tf.RaggedTensor.from_tensor(ids)))
         return self._lists(states, tf.concat([ids, self.item_ids(exclude)], axis=1))
 
-    def cold(self, inputs):
-        """User features by name and exclude string [B, ?] -> item_ids, scores [B, K]."""
+    def cold(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Recommends items from user features.
+
+        Args:
+            inputs: user features by name, [B] or [B, N], and `exclude` string [B, N].
+
+        Returns:
+            `item_ids` string [B, K] and `scores` float32 [B, K].
+        """
         features = {}
         for feature in self.schema.features:
             values = inputs[feature.name]
             values = values if len(values.shape) == 2 else values[:, None]
-            features[feature.name] = self._values(feature, values)
+            features[feature.name] = self._feature_inputs(feature, values)
         return self._lists(self.model.cold_states(features), self.item_ids(inputs[EXCLUDE]))
 
-    def serving_default(self, examples):
-        """Serialized user records [B] -> item_ids, scores [B, K] and is_cold bool [B]."""
-        batch, history = self._parse(examples)
-        lists = self._lists(self._states(batch), history)
-        return {**lists, IS_COLD: batch["is_cold"]}
+    def serving_default(self, examples: Tensor) -> dict[str, Tensor]:
+        """Recommends items to the users of serialized records, string [B].
 
-    def user_embedding(self, examples):
-        """Serialized user records [B] -> embedding [B, D], the state that scores items."""
-        batch, _ = self._parse(examples)
-        return {EMBEDDING: ops.cast(self._states(batch), "float32")}
+        Returns:
+            `item_ids` string [B, K], `scores` float32 [B, K] and `is_cold` bool [B].
+        """
+        users, history = self._parse(examples)
+        return {**self._lists(self._states(users), history), IS_COLD: users["is_cold"]}
 
-    def _states(self, batch):
-        """States [B, D]: by Eq. (13), or blended by the number of known items."""
+    def user_embedding(self, examples: Tensor) -> dict[str, Tensor]:
+        """Returns the states [B, D] of serialized records, as `embedding` float32."""
+        users, _ = self._parse(examples)
+        return {EMBEDDING: ops.cast(self._states(users), "float32")}
+
+    def _states(self, users: Users) -> FloatBD:
+        """Returns states [B, D]: by Eq. (13), or blended by the number of known items."""
         if not self.simulated_events:
-            return self.model(batch, training=False)
-        share = hybrid.share_of(batch["history"], self.simulated_events)
-        return hybrid.blended(*self.model.warm_and_cold_states(batch), share)
+            return self.model(users, training=False)
+        share = hybrid.cold_share(users["history"], self.simulated_events)
+        return hybrid.blend(*self.model.warm_and_cold_states(users), share)
 
-    def _parse(self, examples):
-        """Serialized records -> a model batch, and all known item ids of the history [B, n]."""
+    def _parse(self, examples: Tensor) -> tuple[Users, IdsBN]:
+        """Returns the users of serialized records, and all known items of their histories."""
         spec = {
             f.name: tf.io.RaggedFeature(tf.float32 if f.is_numeric else tf.string)
             for f in self.schema.features
@@ -107,36 +131,34 @@ class Signatures(tf.Module):
         for feature in self.schema.features:
             values = parsed[feature.name]
             if not feature.is_numeric:
-                lookup = lambda flat, feature=feature: self._values(feature, flat)
+                lookup = lambda flat, feature=feature: self._feature_inputs(feature, flat)
                 values = tf.ragged.map_flat_values(lookup, values)
             features[feature.name] = parsing.dense_feature(feature, values)
         history = self._padded(ids)
-        # Eq. (12): nothing known in the history is the same as no history.
-        batch = {
-            "history": history,
-            "features": features,
-            "is_cold": tf.reduce_all(history == PAD, axis=1),
-        }
-        return batch, ids.to_tensor(PAD)
+        # Eq. (12): a history without a known item counts as no history.
+        is_cold = tf.reduce_all(history == PAD, axis=1)
+        users: Users = {"history": history, "features": features, "is_cold": is_cold}
+        return users, ids.to_tensor(PAD)
 
-    def _values(self, feature, values):
+    def _feature_inputs(self, feature: Feature, values: Tensor) -> Tensor:
+        """Returns ids of string values; numeric values as they are."""
         if feature.is_numeric:
             return values
         return self.value_ids[feature.name](clean(feature, values))
 
-    def _padded(self, ids):
+    def _padded(self, ids: tf.RaggedTensor) -> IdsBL:
         return parsing.left_pad(ids, self.length)
 
-    def _lists(self, states, excluded):
-        scores = ranking.shut_out(self.model.score(states), excluded)
+    def _lists(self, states: FloatBD, excluded: IdsBN) -> dict[str, Tensor]:
+        scores = ranking.exclude(self.model.score(states), excluded)
         scores, ids = ranking.top_k(scores, self.k)
         return {
             ITEM_IDS: self.item_names(ids),
-            SCORES: ops.where(ids == PAD, LOWEST, scores),
+            SCORES: ops.where(ids == PAD, LOWEST_SCORE, scores),
         }
 
 
-def _input_spec(feature):
+def _input_spec(feature: Feature) -> tf.TensorSpec:
     if feature.is_numeric:
         shape = [None, feature.numbers] if feature.numbers > 1 else [None]
         return tf.TensorSpec(shape, tf.float32, name=feature.name)

@@ -10,6 +10,7 @@ from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import CMCLRec
 from serving.c_api.session import SavedModelSession
+from serving.contract import WARMUP_FILE
 from serving.export import warmup
 from serving.export.saved_model import export
 from tests.conftest import FEATURES
@@ -47,7 +48,7 @@ def test_warmup_requests_cover_every_signature_and_run(exported, session):
     from tensorflow_serving.apis import prediction_log_pb2
 
     seen = []
-    for serialized in tf.data.TFRecordDataset(str(exported / warmup.FILE)).as_numpy_iterator():
+    for serialized in tf.data.TFRecordDataset(str(exported / WARMUP_FILE)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(serialized).predict_log.request
         name = request.model_spec.signature_name
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
