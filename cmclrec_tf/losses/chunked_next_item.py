@@ -9,8 +9,8 @@ from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.schema import FIRST_ID
 from cmclrec_tf.types import FloatN, FloatND, FloatV, FloatVD, IdsN, Scalar, Tensor
 
-# `chunked_next_item` holds at most so many scores at a time, for so many positions. Small products
-# stay in the cache; large ones mean fewer additions to the gradient of the table.
+# `chunked_next_item` holds at most MAX_SCORES scores at a time, of MIN_ROWS to MAX_ROWS positions.
+# Small chunks stay in the cache; large ones add less often to the gradient of the table.
 MAX_SCORES = 1 << 25
 MIN_ROWS, MAX_ROWS = 32, 512
 
