@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from cmclrec_tf.errors import InputError
-from pipeline.storage.folders import make_folder
+from pipeline.storage.folders import AnyPath, make_folder
 from serving.contract import MODEL_NAME
 
 ROOT = "var"
@@ -22,7 +22,7 @@ class Folders:
         dataset: the dataset's name.
     """
 
-    root: pathlib.Path | str
+    root: AnyPath
     dataset: str
 
     @property

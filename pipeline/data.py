@@ -1,7 +1,6 @@
 """Wires the data half of the pipeline: raw files to transformed user records."""
 
 import dataclasses
-import pathlib
 
 from tfx.components import ExampleValidator, SchemaGen, StatisticsGen, Transform
 from tfx.dsl.components.base.base_node import BaseNode
@@ -20,6 +19,7 @@ from pipeline.components.example_gen import example_gen
 from pipeline.configs import Folders
 from pipeline.datasets import DatasetSpec, schema_text
 from pipeline.metadata import code_digests
+from pipeline.storage.folders import AnyPath
 
 PREPROCESSING_FN = "pipeline.preprocessing.preprocessing_fn"
 ACCEPTED = "AcceptedData"
@@ -56,7 +56,7 @@ class DataComponents:
 
 def data_components(
     spec: DatasetSpec,
-    data_dir: str | pathlib.Path,
+    data_dir: AnyPath,
     config: Config,
     transform_digest: str,
     gate_digest: str,
@@ -105,7 +105,7 @@ def data_components(
 
 
 def data_pipeline(
-    spec: DatasetSpec, data_dir: str | pathlib.Path, config: Config, folders: Folders
+    spec: DatasetSpec, data_dir: AnyPath, config: Config, folders: Folders
 ) -> pipeline.Pipeline:
     """Returns a pipeline of the data half alone.
 

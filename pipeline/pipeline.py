@@ -22,7 +22,7 @@ from pipeline.data import data_components
 from pipeline.datasets import DatasetSpec
 from pipeline.evaluation.gate import eval_config
 from pipeline.metadata.code_digests import CodeDigests
-from pipeline.storage.folders import is_remote
+from pipeline.storage.folders import AnyPath, is_remote
 
 CHECKPOINTS = "checkpoints"
 
@@ -30,11 +30,11 @@ CHECKPOINTS = "checkpoints"
 def create_pipeline(
     *,
     name: str,
-    root: str | pathlib.Path,
+    root: AnyPath,
     spec: DatasetSpec,
-    data_dir: str | pathlib.Path,
+    data_dir: AnyPath,
     config: Config,
-    serving_dir: str | pathlib.Path,
+    serving_dir: AnyPath,
     digests: CodeDigests,
     metadata_path: pathlib.Path | None = None,
     run_fn: str = RUN_FN,
@@ -79,7 +79,7 @@ def create_pipeline(
     # Finds the blessed model that training starts from.
     base_model = None
     if config.finetune.warm_start:
-        warm_start = blessed_before.start()
+        warm_start = blessed_before.warm_start_model()
         base_model = warm_start.outputs["model"]
         components.append(warm_start)
 

@@ -1,8 +1,8 @@
 """Searches for better settings for the Tuner component."""
 
-import functools
 import pathlib
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -37,6 +37,6 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
         model = train(dataset, changed, checkpoint_dir=checkpoints)
         return validate(model, dataset, changed)["ndcg"]
 
-    first = {path: functools.reduce(getattr, path.split("."), config) for path in search.SPACE}
+    first = {path: attrgetter(path)(config) for path in search.SPACE}
     tuner = search.tuner(search.SPACE, first, score, folder, trials, config.seed)
     return TunerFnResult(tuner=tuner, fit_kwargs={})

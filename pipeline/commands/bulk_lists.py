@@ -1,4 +1,4 @@
-"""Lists for everybody at once: the users as they are now, through a pushed model."""
+"""Recommends to all users at once, with a pushed model."""
 
 import dataclasses
 import pathlib
@@ -10,56 +10,68 @@ from tfx.orchestration import metadata, pipeline
 from tfx.proto import bulk_inferrer_pb2
 from tfx.types import standard_artifacts
 
+from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Schema
 from pipeline.components.example_gen import CURRENT, current_users
 from pipeline.components.lists import COMPONENT, Lists
 from pipeline.components.population import user_counts, users_by_segment
+from pipeline.configs import Folders
+from pipeline.datasets import DatasetSpec
 from pipeline.metadata.lineage import Lineage
 from pipeline.metadata.outputs import Outputs
 from pipeline.runners import local
-from pipeline.storage.folders import make_folder
+from pipeline.storage.folders import AnyPath, make_folder
 from serving import versions
 from serving.contract import SERVING_DEFAULT
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
-    """What `make` left.
+class BulkLists:
+    """The result of `make_lists`.
 
     Attributes:
-        folder: of the Parquet files.
+        folder: folder of the Parquet files.
         users: `{segment: number of users}`.
     """
 
     folder: pathlib.Path
-    users: dict
+    users: dict[str, int]
 
 
-def make(spec, data_dir, folders, version, k, out):
-    """Recommends to every user of the raw files, by a pushed model, and writes Parquet files.
+def make_lists(
+    spec: DatasetSpec,
+    data_dir: AnyPath,
+    folders: Folders,
+    version: AnyPath | None,
+    k: int,
+    out: AnyPath,
+) -> BulkLists:
+    """Writes Parquet files with a list of items for every user in the raw files.
 
-    What is cached is not run again: the same users, files and model give the same lists.
+    The same users, files and model give the same lists, which then come from the cache.
 
     Args:
-        spec: the `DatasetSpec`.
+        spec: the dataset's spec.
         data_dir: folder of the raw files.
-        folders: `configs.Folders` of the run that pushed the model.
+        folders: folders of the run that pushed the model.
         version: folder of the pushed version; None takes the newest.
-        k: items of a list.
-        out: folder of the lists; what it holds of older lists is replaced.
-
-    Returns:
-        `Made`.
+        k: number of items in a list.
+        out: folder for the lists. Older lists in it are replaced.
 
     Raises:
-        InputError: no such version, another dataset's model, or a folder that cannot be written.
+        InputError: there is no such version, it belongs to another dataset, its lists are shorter
+            than `k`, or the folder cannot be written.
     """
     version = version or versions.latest(folders.serving)[1]
-    steps = Lineage(folders.metadata, folders.pipeline_name).origins(version)
-    (trained,) = [step for step in steps if step.config]
-    _check_features(trained, spec, version)
-    config = trained.config
+    config, features, model = _trained(folders, version)
+    # BulkInferrer would read the users of another dataset as users without any feature.
+    if features != list(Schema(spec.features).to_dict()["features"]):
+        raise InputError(
+            version,
+            f"it was trained on other user features than {spec.name} has now",
+            "Run the pipeline again.",
+        )
     if not 1 <= k <= config.serve.list_length:
         raise InputError(
             f"-k {k}",
@@ -67,18 +79,36 @@ def make(spec, data_dir, folders, version, k, out):
             "Ask for as many, or export longer lists by serve.list_length.",
         )
     out = make_folder(out, "Give another folder by --out.")
-    (model,) = trained.outputs["model"]
     name = f"{folders.pipeline_name}-lists"
     local.run(_pipeline(name, spec, data_dir, config.data, model, k, folders))
     outputs = Outputs(folders.metadata, name)
-    for old in out.glob("*.parquet"):
-        old.unlink()
+    for path in out.glob("*.parquet"):
+        path.unlink()
     for path in pathlib.Path(outputs.artifact(COMPONENT, "lists").uri).glob("*.parquet"):
         shutil.copy(path, out)
-    return Made(out, users_by_segment(user_counts(outputs.artifact(CURRENT, "examples"))))
+    return BulkLists(out, users_by_segment(user_counts(outputs.artifact(CURRENT, "examples"))))
 
 
-def _pipeline(name, spec, data_dir, data, model, k, folders):
+def _trained(folders: Folders, version: AnyPath) -> tuple[Config, list, str]:
+    """Returns the config, the user features and the export behind a pushed version."""
+    for step in Lineage(folders.metadata, folders.pipeline_name).origins(version):
+        if step.config is not None:
+            (model,) = step.outputs["model"]
+            return step.config, step.features or [], model
+    raise InputError(
+        version, "the metadata must know its training", "Run the pipeline again to push another."
+    )
+
+
+def _pipeline(
+    name: str,
+    spec: DatasetSpec,
+    data_dir: AnyPath,
+    data: DataConfig,
+    model: str,
+    k: int,
+    folders: Folders,
+) -> pipeline.Pipeline:
     imported = Importer(source_uri=model, artifact_type=standard_artifacts.Model).with_id("Pushed")
     users = current_users(spec, data_dir, data)
     inferrer = BulkInferrer(
@@ -96,14 +126,3 @@ def _pipeline(name, spec, data_dir, data, model, k, folders):
             str(folders.metadata)
         ),
     )
-
-
-def _check_features(trained, spec, version):
-    """A record of other features would be read as one with all features missing."""
-    ours = list(Schema(spec.features).to_dict()["features"])
-    if trained.features != ours:
-        raise InputError(
-            version,
-            f"it was trained on other user features than {spec.name} has now",
-            "Run the pipeline again.",
-        )

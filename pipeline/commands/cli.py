@@ -1,4 +1,6 @@
-"""`cmclrec prepare`, `cmclrec pipeline ...` and `cmclrec quickstart`."""
+"""Defines `cmclrec prepare`, `cmclrec pipeline ...` and `cmclrec quickstart`."""
+
+from typing import TYPE_CHECKING
 
 import click
 
@@ -6,13 +8,16 @@ from pipeline import configs
 from pipeline.commands.jobs import clean, compile_, lineage, lists, status, submit
 from pipeline.commands.options import (
     dataset_option,
-    given_config,
-    given_inputs,
+    load_config,
+    load_inputs,
     root_option,
     run_options,
     tune_option,
 )
 from pipeline.storage.folders import make_folder
+
+if TYPE_CHECKING:
+    from pipeline.commands.run import Run
 
 
 @click.command()
@@ -22,23 +27,31 @@ from pipeline.storage.folders import make_folder
 @click.option(
     "--out",
     type=click.Path(),
-    help="Folder of the prepared dataset; by default <root>/prepared/<dataset>.",
+    help="Folder of the prepared dataset. By default it is <root>/prepared/<dataset>.",
 )
-def prepare(dataset, data_dir, preset, config_path, root, out) -> None:
-    """Prepare DATASET (a name, or the path of a spec in YAML) for training.
+def prepare(
+    dataset: str,
+    data_dir: str | None,
+    preset: str | None,
+    config_path: str | None,
+    root: str,
+    out: str | None,
+) -> None:
+    """Prepare DATASET for training.
 
-    Leaves the prepared dataset: transformed records of the train, val and test split,
-    vocabularies of the train split, the transform graph and the schema.
+    DATASET is the name of a dataset, or the path of a dataset spec in YAML. The prepared dataset
+    holds the transformed records of the train, val and test split, the vocabularies of the train
+    split, the transform graph and the schema.
     """
-    config = given_config(preset, config_path)
-    from pipeline.commands import prepare as preparing
+    config = load_config(preset, config_path)
+    from pipeline.commands.prepare import prepare
 
-    preparing.prepare(dataset, out, config, data_dir=data_dir, root=root)
+    prepare(dataset, out, config, data_dir=data_dir, root=root)
 
 
 @click.group()
 def pipeline() -> None:
-    """Run the TFX pipeline, here or compiled for a cluster."""
+    """Run the TFX pipeline on this machine, or compile it for a cluster."""
 
 
 for _command in (compile_, submit, lists, status, lineage, clean):
@@ -53,57 +66,83 @@ for _command in (compile_, submit, lists, status, lineage, clean):
     "--run-fn",
     default=configs.RUN_FN,
     show_default=True,
-    help="Import path of the function that the Trainer calls.",
+    help="Import path of the function that trains.",
 )
 @tune_option
-def run(dataset, data_dir, preset, config_path, root, run_fn, trials) -> None:
-    """From raw files to a pushed model; what is cached is not run again.
+def run(
+    dataset: str,
+    data_dir: str | None,
+    preset: str | None,
+    config_path: str | None,
+    root: str,
+    run_fn: str,
+    trials: int,
+) -> None:
+    """Go from raw files to a pushed model.
 
-    Exits with 1 when the model was not blessed, and says which bound it missed.
+    A component whose inputs, settings and code have not changed comes from the cache. The command
+    exits with 1 if the model was not blessed, and prints the bounds that it missed.
     """
-    left = _run(dataset, data_dir, preset, config_path, root, run_fn, trials)
+    result = _run(dataset, data_dir, preset, config_path, root, run_fn, trials)
     from pipeline.commands import run_report
 
-    click.echo(run_report.quality(left))
-    click.echo(run_report.places(left))
-    _exit(left)
+    click.echo(run_report.quality(result))
+    click.echo(run_report.places(result))
+    _exit_unless_pushed(result)
 
 
 @click.command()
 @dataset_option
 @run_options
 @root_option
-@click.option("--port", default=0, show_default=True, help="Port on loopback; 0 takes a free one.")
-def quickstart(dataset, data_dir, preset, config_path, root, port) -> None:
-    """Run the pipeline, serve the pushed model and ask it for real users.
+@click.option(
+    "--port", default=0, show_default=True, help="Port of the server; 0 takes any free one."
+)
+def quickstart(
+    dataset: str,
+    data_dir: str | None,
+    preset: str | None,
+    config_path: str | None,
+    root: str,
+    port: int,
+) -> None:
+    """Run the pipeline, serve the pushed model and recommend to real users.
 
-    Asks `warm` for a user with a history and `cold` for two new users, prints the titles and the
-    segment table, and says where everything lies.
+    The server recommends to one user with a history and to two new users. The command prints the
+    titles of the items, the metrics by segment and the folders of all results.
     """
     from serving.contract import HOST
     from serving.server.local_server import free_address
 
-    free_address(HOST, port)  # better now than after the pipeline
-    left = _run(dataset, data_dir, preset, config_path, root)
-    from pipeline.commands import quickstart as quick
+    free_address(HOST, port)  # fails now, not after the pipeline
+    result = _run(dataset, data_dir, preset, config_path, root)
+    from pipeline.commands import quickstart as demo
     from pipeline.commands import run_report
     from pipeline.runners.quiet import quiet
 
-    with quiet(left.folders.logs / "quickstart.log"):
+    with quiet(result.folders.logs / "quickstart.log"):
         try:
-            if left.pushed is not None:
-                quick.ask(left, port)
+            if result.pushed_version is not None:
+                demo.show_recommendations(result, port)
         finally:
-            # Minutes of training are told of even if the server then cannot be asked.
-            click.echo(run_report.segments(left))
-            click.echo(run_report.places(left))
-        if left.pushed is not None:
-            click.echo(run_report.next_commands(left, quick.first_profile(left)))
-    _exit(left)
+            # The training took minutes: print its results even if the server cannot answer.
+            click.echo(run_report.segments(result))
+            click.echo(run_report.places(result))
+        if result.pushed_version is not None:
+            click.echo(run_report.next_commands(result, demo.first_profile(result)))
+    _exit_unless_pushed(result)
 
 
-def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN, trials=0):
-    spec, data_dir, config = given_inputs(dataset, data_dir, preset, config_path)
+def _run(
+    dataset: str,
+    data_dir: str | None,
+    preset: str | None,
+    config_path: str | None,
+    root: str,
+    run_fn: str = configs.RUN_FN,
+    trials: int = 0,
+) -> "Run":
+    spec, folder, config = load_inputs(dataset, data_dir, preset, config_path)
     folders = configs.Folders(root, spec.name)
     folders.make()
     make_folder(folders.serving, "Give another folder by --root.")
@@ -113,14 +152,14 @@ def _run(dataset, data_dir, preset, config_path, root, run_fn=configs.RUN_FN, tr
     with quiet(folders.logs / "import.log"):
         from pipeline.commands.run import run_pipeline
 
-    left = run_pipeline(spec, data_dir, config, root, run_fn, trials)
-    click.echo(f"{spec.name}: {left.users}", err=True)
-    return left
+    result = run_pipeline(spec, folder, config, root, run_fn, trials)
+    click.echo(f"{spec.name}: {result.users}", err=True)
+    return result
 
 
-def _exit(left):
-    if left.pushed is None:
+def _exit_unless_pushed(result: "Run") -> None:
+    if result.pushed_version is None:
         click.echo("The model was not pushed:", err=True)
-        for reason in left.reasons:
+        for reason in result.reasons:
             click.echo(f"  {reason}", err=True)
         raise SystemExit(1)

@@ -1,53 +1,56 @@
-"""From a dataset and a config to a compiled job for Kubeflow Pipelines and Vertex AI."""
+"""Compiles a job for Kubeflow Pipelines and Vertex AI from a dataset and a config."""
 
 import pathlib
+from typing import Any
 
+from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from pipeline import configs
 from pipeline.components.blessed_before import latest_blessed
+from pipeline.datasets import DatasetSpec
 from pipeline.metadata.code_digests import CodeDigests
 from pipeline.pipeline import create_pipeline
 from pipeline.runners import vertex
 from pipeline.runners.cloud import Cloud
 from pipeline.runners.local import BEAM_ARGS
-from pipeline.storage.folders import is_remote
+from pipeline.storage.folders import AnyPath, is_remote
 
 
 def compile_job(
-    spec,
-    data_dir,
-    config,
+    spec: DatasetSpec,
+    data_dir: AnyPath,
+    config: Config,
     *,
-    image,
-    root,
-    serving_dir,
-    out,
-    machine=None,
-    cloud=None,
-    run_fn=configs.RUN_FN,
-    trials=0,
-):
-    """Compiles the whole pipeline; it is the one that runs on this machine.
+    image: str,
+    root: AnyPath,
+    serving_dir: AnyPath,
+    out: AnyPath,
+    machine: vertex.Machine | None = None,
+    cloud: Cloud | None = None,
+    run_fn: str = configs.RUN_FN,
+    trials: int = 0,
+) -> dict[str, Any]:
+    """Compiles the same pipeline that runs on this machine.
 
     Args:
-        spec: the `DatasetSpec`.
-        data_dir: folder of the raw files, where the tasks can read it.
-        config: the `Config`.
+        spec: the dataset's spec.
+        data_dir: folder of the raw files, which the tasks must be able to read.
+        config: the config of the run.
         image: container image of the tasks.
         root: folder of the artifacts.
         serving_dir: model base path that blessed models are pushed to.
         out: path of the job.
-        machine: `vertex.Machine` of the Trainer.
-        cloud: `cloud.Cloud`, the services that are used; without Dataflow each task runs Beam in
-            its own memory.
+        machine: resources of the Trainer's task; None leaves them to the service.
+        cloud: services of Google Cloud to use; None uses none, and each task runs Beam in its own
+            memory.
         run_fn: import path of the function that trains.
-        trials: of a Tuner before the Trainer; 0 leaves it out.
+        trials: number of trials of a Tuner before the Trainer; 0 leaves the Tuner out.
 
     Returns:
         The job as a dict.
 
     Raises:
-        InputError: folders that the tasks cannot reach, or what `vertex.compile_pipeline` raises.
+        InputError: the tasks cannot reach a folder, or see `vertex.compile_pipeline`.
     """
     if is_remote(root):
         for option, folder in (("--data-dir", data_dir), ("--serving-dir", serving_dir)):
@@ -65,16 +68,17 @@ def compile_job(
         trials=trials,
         make_baseline=latest_blessed,
         beam_args=cloud.beam_args(f"{str(root).rstrip('/')}/dataflow") or BEAM_ARGS,
-        # Vertex AI knows TFX's own resolvers alone, and none of them may find nothing.
+        # On Vertex AI only TFX's own resolvers work, and they fail where there is nothing yet.
         compare_drift=False,
-        **cloud.components(machine),
+        make_trainer=cloud.make_trainer(machine),
+        make_pusher=cloud.make_pusher(),
     )
-    # A training job has a machine of its own; the task that waits for it needs none.
-    waits = bool(cloud.machine_type)
-    return vertex.compile_pipeline(pipeline, image, out, None if waits else machine)
+    # A training job brings its own machine; the task only waits for it.
+    task_machine = None if cloud.machine_type else machine
+    return vertex.compile_pipeline(pipeline, image, out, task_machine)
 
 
-def _check_remote(option, folder, root):
+def _check_remote(option: str, folder: AnyPath, root: AnyPath) -> None:
     if not is_remote(folder):
         raise InputError(
             f"{option} {folder}",

@@ -1,8 +1,9 @@
-"""`cmclrec pipeline compile, submit, status, lineage, lists and clean`."""
+"""Defines `cmclrec pipeline compile, submit, status, lineage, lists and clean`."""
 
 import pathlib
 import shutil
 from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,44 +11,97 @@ from pipeline import configs
 from pipeline.commands.options import (
     data_dir_option,
     dataset_option,
-    given_data,
-    given_inputs,
+    load_data,
+    load_inputs,
     root_option,
     run_options,
     tune_option,
 )
 
+if TYPE_CHECKING:
+    from pipeline.metadata.lineage import Lineage
+
 
 @click.command("compile")
 @dataset_option
 @run_options
-@click.option("--image", required=True, help="Container image of the tasks, see Dockerfile.")
-@click.option("--pipeline-root", required=True, help="Folder of the artifacts.")
+@click.option(
+    "--image",
+    required=True,
+    help="Container image that the tasks run in, built from pipeline/Dockerfile.",
+)
+@click.option("--pipeline-root", required=True, help="Folder for the artifacts of the tasks.")
 @click.option("--serving-dir", required=True, help="Model base path that models are pushed to.")
 @click.option(
     "--out",
     type=click.Path(),
     default="pipeline.json",
     show_default=True,
-    help="The compiled job.",
+    help="Path of the compiled job.",
 )
-@click.option("--project", default="", help="Of Google Cloud, for what follows.")
-@click.option("--region", default="us-central1", show_default=True)
-@click.option("--dataflow", is_flag=True, help="Run Beam on Dataflow.")
-@click.option("--machine-type", default="", help="Train in a Vertex AI job, as on n1-standard-8.")
-@click.option("--endpoint", default="", help="Deploy to this Vertex AI endpoint instead.")
-@click.option("--serving-image", default="", help="Container image of the endpoint.")
-@click.option("--trainer-cpus", "cpus", type=float, default=0, help="Of the Trainer's task.")
-@click.option("--trainer-memory-gb", "memory_gb", type=float, default=0, help="Likewise.")
-@click.option("--trainer-accelerator", "accelerator", default="", help="As NVIDIA_TESLA_T4.")
-@click.option("--trainer-accelerators", "accelerators", type=int, help="How many of them.")
+@click.option(
+    "--project",
+    default="",
+    help="Google Cloud project for --dataflow, --machine-type and --endpoint.",
+)
+@click.option(
+    "--region",
+    default="us-central1",
+    show_default=True,
+    help="Google Cloud region for --dataflow, --machine-type and --endpoint.",
+)
+@click.option("--dataflow", is_flag=True, help="Run the Beam components on Dataflow.")
+@click.option(
+    "--machine-type",
+    default="",
+    help="Train in a Vertex AI job on a machine of this type, such as n1-standard-8.",
+)
+@click.option(
+    "--endpoint",
+    default="",
+    help="Deploy to the Vertex AI endpoint of this name, not to --serving-dir.",
+)
+@click.option(
+    "--serving-image", default="", help="Container image that the --endpoint serves with."
+)
+@click.option(
+    "--trainer-cpus", "cpus", type=float, default=0, help="Number of CPUs of the Trainer's task."
+)
+@click.option(
+    "--trainer-memory-gb",
+    "memory_gb",
+    type=float,
+    default=0,
+    help="Memory of the Trainer's task in GB.",
+)
+@click.option(
+    "--trainer-accelerator",
+    "accelerator",
+    default="",
+    help="Type of the Trainer's accelerator, such as NVIDIA_TESLA_T4.",
+)
+@click.option(
+    "--trainer-accelerators",
+    "accelerators",
+    type=int,
+    help="Number of accelerators of the Trainer; 1 if --trainer-accelerator is given.",
+)
 @tune_option
-def compile_(dataset, data_dir, preset, config_path, image, out, trials, **more) -> None:
+def compile_(
+    dataset: str,
+    data_dir: str | None,
+    preset: str | None,
+    config_path: str | None,
+    image: str,
+    out: str,
+    trials: int,
+    **more: Any,  # the options of `Machine` and `Cloud`
+) -> None:
     """Compile the pipeline for Vertex AI Pipelines or Kubeflow Pipelines.
 
-    The tasks are those of `run`. Nothing is started; see `submit`.
+    The tasks are the components of `run`. Nothing is started; see `submit`.
     """
-    spec, data_dir, config = given_inputs(dataset, data_dir, preset, config_path)
+    spec, folder, config = load_inputs(dataset, data_dir, preset, config_path)
     from pipeline.commands import compile_job
     from pipeline.runners.cloud import Cloud
     from pipeline.runners.vertex import Machine
@@ -57,7 +111,7 @@ def compile_(dataset, data_dir, preset, config_path, image, out, trials, **more)
     machine = Machine(**{field.name: more.pop(field.name) for field in fields(Machine)})
     compile_job.compile_job(
         spec,
-        data_dir,
+        folder,
         config,
         image=image,
         root=more.pop("pipeline_root"),
@@ -72,10 +126,13 @@ def compile_(dataset, data_dir, preset, config_path, image, out, trials, **more)
 
 @click.command()
 @click.argument("job", type=click.Path())
-@click.option("--project", required=True, help="Of Google Cloud.")
-@click.option("--region", required=True, help="Of Google Cloud.")
-@click.option("--service-account", help="That the tasks run as.")
-def submit(job, project, region, service_account) -> None:
+@click.option("--project", required=True, help="Google Cloud project that the job runs in.")
+@click.option("--region", required=True, help="Google Cloud region that the job runs in.")
+@click.option(
+    "--service-account",
+    help="Service account that the tasks run as. By default it is the project's.",
+)
+def submit(job: str, project: str, region: str, service_account: str | None) -> None:
     """Start JOB, a compiled pipeline, on Vertex AI."""
     from pipeline.runners import vertex
 
@@ -86,10 +143,14 @@ def submit(job, project, region, service_account) -> None:
 @click.command()
 @dataset_option
 @root_option
-def status(dataset, root) -> None:
-    """What each component did last: its state, when, for how long, and where its results lie."""
+def status(dataset: str, root: str) -> None:
+    """Show the newest execution of each component.
+
+    A line holds the start time, the component, its state, how long it took and the folders of its
+    results.
+    """
     for step in _lineage(dataset, root).latest_steps():
-        folders = ", ".join(folder for found in step.outputs.values() for folder in found)
+        folders = ", ".join(folder for group in step.outputs.values() for folder in group)
         click.echo(
             f"{step.started:%Y-%m-%d %H:%M:%S}  {step.component:<17} {step.state:<9} "
             f"{step.seconds:7.1f} s  {folders}"
@@ -100,8 +161,12 @@ def status(dataset, root) -> None:
 @click.argument("version", type=click.Path(exists=True, file_okay=False))
 @dataset_option
 @root_option
-def lineage(version, dataset, root) -> None:
-    """What VERSION, the folder of a pushed model, was made of: back to the raw files."""
+def lineage(version: str, dataset: str, root: str) -> None:
+    """Show what a pushed model was made from, back to the raw files.
+
+    VERSION is the folder of the pushed model. For each component on the way the command prints the
+    raw files, the settings that are not the defaults and the folders of the results.
+    """
     from pipeline.metadata.settings import changed_settings
 
     for step in _lineage(dataset, root).origins(version):
@@ -119,18 +184,24 @@ def lineage(version, dataset, root) -> None:
 @click.command()
 @dataset_option
 @root_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def clean(dataset, root, yes) -> None:
-    """Remove a dataset's artifacts, metadata and logs; pushed models stay."""
+@click.option("--yes", is_flag=True, help="Remove without asking.")
+def clean(dataset: str, root: str, yes: bool) -> None:
+    """Remove the artifacts, metadata and logs of a dataset's pipeline.
+
+    Pushed models stay.
+    """
     folders = _folders(dataset, root)
-    found = [path for path in (folders.pipeline, folders.metadata) if path.exists()]
-    if not found:
+    paths = [path for path in (folders.pipeline, folders.metadata) if path.exists()]
+    if not paths:
         click.echo(f"nothing of {folders.dataset} in {root}")
         return
     if not yes:
-        click.confirm("Remove " + " and ".join(map(str, found)) + "?", abort=True)
-    for path in found:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        click.confirm("Remove " + " and ".join(map(str, paths)) + "?", abort=True)
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
         click.echo(f"removed {path}")
 
 
@@ -138,38 +209,53 @@ def clean(dataset, root, yes) -> None:
 @dataset_option
 @data_dir_option
 @root_option
-@click.option("--version", type=click.Path(), help="Folder of a pushed model; else the newest.")
-@click.option("-k", default=20, show_default=True, help="Items of a list.")
-@click.option("--out", type=click.Path(), help="By default <root>/lists/<dataset>.")
-def lists(dataset, data_dir, root, version, k, out) -> None:
-    """Recommend to every user at once, warm and cold, and write Parquet files.
+@click.option(
+    "--pushed-version",
+    type=click.Path(),
+    help="Folder of the pushed version to recommend with. By default it is the newest one.",
+)
+@click.option("-k", default=20, show_default=True, help="Number of items in a list.")
+@click.option(
+    "--out",
+    type=click.Path(),
+    help="Folder for the Parquet files. By default it is <root>/lists/<dataset>.",
+)
+def lists(
+    dataset: str,
+    data_dir: str | None,
+    root: str,
+    pushed_version: str | None,
+    k: int,
+    out: str | None,
+) -> None:
+    """Recommend to all users at once, and write Parquet files.
 
-    Each row has user_id, is_cold, item_ids and scores. A user's history is all that the raw files
-    hold, without a held-out item; whoever has no event is cold.
+    A row holds user_id, is_cold, item_ids and scores. The history of a user is everything in the
+    raw files; no item is held out for testing. Users without events are cold.
     """
-    spec, data_dir = given_data(dataset, data_dir)
+    spec, folder = load_data(dataset, data_dir)
     folders = configs.Folders(root, spec.name)
     from pipeline.runners.quiet import quiet
 
     click.echo("Loading TFX (about half a minute) ...", err=True)
     folders.make()
     with quiet(folders.logs / "import.log"):
-        from pipeline.commands import bulk_lists as making
+        from pipeline.commands.bulk_lists import make_lists
 
-    out = out or pathlib.Path(root) / "lists" / spec.name
-    made = making.make(spec, data_dir, folders, version, k, out)
+    path = out or pathlib.Path(root) / "lists" / spec.name
+    result = make_lists(spec, folder, folders, pushed_version, k, path)
     click.echo(
-        f"{made.folder}: lists of {made.users['warm']} warm, {made.users['cold']} cold users"
+        f"{result.folder}: lists of {result.users['warm']} warm, {result.users['cold']} cold users"
     )
 
 
-def _folders(dataset, root):
+def _folders(dataset: str, root: str) -> configs.Folders:
     from pipeline.datasets import load_spec
 
     return configs.Folders(root, load_spec(dataset).name)
 
 
-def _lineage(dataset, root):
+def _lineage(dataset: str, root: str) -> "Lineage":
     from pipeline.metadata.lineage import Lineage
 
     folders = _folders(dataset, root)

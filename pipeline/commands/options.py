@@ -1,27 +1,39 @@
-"""Options that the commands over a dataset share, and what they stand for."""
+"""Defines the options that several commands share, and reads what they stand for."""
 
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cmclrec_tf.errors import InputError
 from pipeline import configs
 
+if TYPE_CHECKING:
+    from cmclrec_tf.config import Config
+    from pipeline.datasets import DatasetSpec
+    from pipeline.storage.folders import AnyPath
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(),
-    help="Folder that holds the raw files; without it they are fetched and cached.",
+    help="Folder of the raw files. By default they are downloaded and cached.",
 )
 
 
-def run_options(command):
-    """Adds what every command over a dataset's files takes."""
+def run_options(command: _Function) -> _Function:
+    """Adds the options of the raw files and the config to a command."""
     options = [
         data_dir_option,
         click.option(
-            "--preset", help=f"A preset's name; {configs.PRESET} when no config is given."
+            "--preset",
+            help=f"Name of a preset; {configs.PRESET!r} if there is no --config either.",
         ),
-        click.option("--config", "config_path", type=click.Path(), help="A config in YAML."),
+        click.option(
+            "--config", "config_path", type=click.Path(), help="Path of a config in YAML."
+        ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
@@ -38,7 +50,7 @@ dataset_option = click.option(
     "--dataset",
     default=configs.DATASET,
     show_default=True,
-    help="A dataset's name, or the path of a spec in YAML.",
+    help="Name of a dataset, or path of a dataset spec in YAML.",
 )
 
 
@@ -47,15 +59,16 @@ tune_option = click.option(
     "trials",
     type=click.IntRange(min=0),
     default=0,
-    help="Trials of a search for settings that validate better, before training; 0 is none.",
+    show_default=True,
+    help="Number of trials of a search for better settings before training; 0 does not search.",
 )
 
 
-def given_config(preset, path):
-    """The `Config` of --preset or --config.
+def load_config(preset: str | None, path: str | None) -> "Config":
+    """Returns the config of --preset or --config.
 
     Raises:
-        InputError: both are given, or a wrong one.
+        InputError: both are given, or one of them is wrong.
     """
     from cmclrec_tf.config import Config
 
@@ -66,31 +79,35 @@ def given_config(preset, path):
     return Config.from_yaml(path) if path else Config.preset(preset or configs.PRESET)
 
 
-def given_inputs(dataset, data_dir, preset, config_path):
-    """The `DatasetSpec`, the folder of its files and the `Config` of a whole pipeline.
+def load_inputs(
+    dataset: str, data_dir: str | None, preset: str | None, config_path: str | None
+) -> "tuple[DatasetSpec, AnyPath, Config]":
+    """Returns the spec, the folder of the raw files and the config for a whole pipeline.
+
+    Everything is checked here, before TFX takes half a minute to load.
 
     Raises:
-        InputError: whatever is wrong with them, before TFX is loaded.
+        InputError: one of them is wrong.
     """
-    config = given_config(preset, config_path)
+    config = load_config(preset, config_path)
     if config.data.split != "users":
         raise InputError(
             f"data.split={config.data.split!r}",
             "the gate judges cold users, and only the split by users has some",
             "Use `cmclrec prepare` or `cmclrec experiment quality` for this split.",
         )
-    return *given_data(dataset, data_dir), config
+    return *load_data(dataset, data_dir), config
 
 
-def given_data(dataset, data_dir):
-    """The `DatasetSpec` and the folder of its files, fetched if need be and checked.
+def load_data(dataset: str, data_dir: str | None) -> "tuple[DatasetSpec, AnyPath]":
+    """Returns the spec and the folder of the raw files, which are downloaded if need be.
 
     Raises:
-        InputError: whatever is wrong with them, before TFX is loaded.
+        InputError: one of them is wrong.
     """
     from pipeline.datasets import check, fetch, load_spec
 
     spec = load_spec(dataset)
-    data_dir = fetch(spec, data_dir)
-    check(spec, data_dir)
-    return spec, data_dir
+    folder = fetch(spec, data_dir)
+    check(spec, folder)
+    return spec, folder

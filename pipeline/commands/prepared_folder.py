@@ -1,4 +1,4 @@
-"""The prepared dataset's folder, out of the artifacts of the pipeline's data half."""
+"""Copies the artifacts of the pipeline's data half to the folder of a prepared dataset."""
 
 import contextlib
 import pathlib
@@ -11,41 +11,44 @@ from cmclrec_tf.data.prepared import VOCABULARIES, write_description
 from cmclrec_tf.schema import SPLITS, Schema
 from pipeline.components.example_gen import COMPONENT
 from pipeline.components.population import user_counts, users_by_split
+from pipeline.datasets import DatasetSpec
+from pipeline.metadata.outputs import Outputs
+from pipeline.storage.folders import AnyPath
 
 
-def write(folder, spec, max_history, outputs):
-    """Copies the newest artifacts aside and puts them in place at once.
+def write(folder: AnyPath, spec: DatasetSpec, max_history: int, outputs: Outputs) -> dict[str, int]:
+    """Writes a prepared dataset. A reader sees the older one, or none, until it is complete.
 
     Args:
-        folder: of the prepared dataset; an older one is replaced.
-        spec: the `DatasetSpec`.
+        folder: folder of the prepared dataset; an older one is replaced.
+        spec: the dataset's spec.
         max_history: L.
-        outputs: `Outputs` of the pipeline.
+        outputs: the artifacts of the pipeline.
 
     Returns:
-        `{counter: number}` of the user records.
+        `{counter: number}` of users and rows.
     """
     folder = pathlib.Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     counts = user_counts(outputs.artifact(COMPONENT, "examples"))
-    # Beside the target, so that the renaming stays within one file system.
+    # Next to the target: a folder can be renamed within one file system only.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        aside = pathlib.Path(temporary) / "new"
-        _copy(aside, spec, outputs)
-        write_description(aside, spec.name, spec.features, max_history, users_by_split(counts))
+        new = pathlib.Path(temporary) / "new"
+        _copy(new, spec, outputs)
+        write_description(new, spec.name, spec.features, max_history, users_by_split(counts))
         with contextlib.suppress(FileNotFoundError):
             folder.rename(pathlib.Path(temporary) / "old")
-        aside.rename(folder)
+        new.rename(folder)
     return counts
 
 
-def _copy(aside, spec, outputs):
+def _copy(folder: pathlib.Path, spec: DatasetSpec, outputs: Outputs) -> None:
     graph = pathlib.Path(outputs.artifact("Transform", "transform_graph").uri)
-    shutil.copytree(graph, aside / "transform_graph")
-    shutil.copy(graph / "transformed_metadata" / "schema.pbtxt", aside / "schema.pbtxt")
-    (aside / VOCABULARIES).mkdir()
+    shutil.copytree(graph, folder / "transform_graph")
+    shutil.copy(graph / "transformed_metadata" / "schema.pbtxt", folder / "schema.pbtxt")
+    (folder / VOCABULARIES).mkdir()
     for name in Schema(spec.features).vocabularies:
-        shutil.copy(graph / "transform_fn" / "assets" / name, aside / VOCABULARIES / name)
+        shutil.copy(graph / "transform_fn" / "assets" / name, folder / VOCABULARIES / name)
     examples = outputs.artifact("Transform", "transformed_examples")
     for split in SPLITS:
-        shutil.copytree(artifact_utils.get_split_uri([examples], split), aside / split)
+        shutil.copytree(artifact_utils.get_split_uri([examples], split), folder / split)

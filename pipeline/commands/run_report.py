@@ -1,86 +1,86 @@
-"""What a run says at its end: the segment table, where everything lies, what to try next."""
+"""Formats the results of a run: metrics, folders of the results, commands to try next."""
 
 import pathlib
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.evaluation.report import evaluate, table
 from cmclrec_tf.schema import COLD, OVERALL, TEST, WARM
-from pipeline.evaluation.slices import SEGMENTS, shown, told
+from pipeline.evaluation.slices import SEGMENTS, largest_slices, mean_with_interval
+from pipeline.storage.folders import AnyPath
+
+if TYPE_CHECKING:
+    from pipeline.commands.run import Run
 
 
-def segments(run) -> str:
-    """The model's row beside popularity's, by segment, as text.
+def segments(run: "Run") -> str:
+    """Returns a table of the model and two popularity baselines, by segment.
 
-    The model's numbers are the Evaluator's; popularity is computed here, on the same users.
-
-    Args:
-        run: `pipeline.commands.run.Run`.
+    The model's metrics come from the Evaluator. Popularity is evaluated here, on the same users.
     """
     dataset, k = run.dataset(), run.config.evaluate.k
     rows = {"CMCLRec": run.rows}
     for name, events in (("popularity, all events", "all"), ("popularity, last events", "last")):
         rows[name] = evaluate(Popularity(dataset, events), dataset, TEST, ks=(k,)).rows
     users = ", ".join(f"{run.rows[name]['users']:.0f} {name}" for name in (WARM, COLD, OVERALL))
-    names = (f"recall@{k}", f"ndcg@{k}", f"coverage@{k}")
-    return f"\nTest users: {users}\n{table(rows, names)}"
+    metrics = (f"recall@{k}", f"ndcg@{k}", f"coverage@{k}")
+    return f"\nTest users: {users}\n{table(rows, metrics)}"
 
 
-def quality(run):
-    """Recall and NDCG with 95 % intervals, by segment and by user feature, as text.
-
-    Args:
-        run: `pipeline.commands.run.Run`.
-    """
+def quality(run: "Run") -> str:
+    """Returns a table of Recall and NDCG with 95 % intervals, by segment and by user feature."""
     names = [f"{metric}@{run.config.evaluate.k}" for metric in ("recall", "ndcg")]
-    kept, left_out = shown(run.slices)
-    found = [(name, run.rows[name]) for name in SEGMENTS if name in run.rows]
-    found += [(f"{s.feature}={printable(s.value)}, {s.segment}", s.metrics) for s in kept]
-    rows = [("", "users", *names)]
-    rows += [(of, f"{m['users']:.0f}", *(told(m, name) for name in names)) for of, m in found]
+    slices, hidden = largest_slices(run.slices)
+    groups = [(name, run.rows[name]) for name in SEGMENTS if name in run.rows]
+    groups += [(f"{s.feature}={printable(s.value)}, {s.segment}", s.metrics) for s in slices]
+    rows = [["", "users", *names]]
+    for group, metrics in groups:
+        means = [mean_with_interval(metrics, name) for name in names]
+        rows.append([group, f"{metrics['users']:.0f}", *means])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["\nTest users, with 95 % confidence intervals"]
-    lines += [
-        "  "
-        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    lines += [f"  {feature}: {number} more values" for feature, number in left_out.items()]
+    for row in rows:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        lines.append("  " + "  ".join(cells).rstrip())
+    lines += [f"  {feature}: {number} more values" for feature, number in hidden.items()]
     return "\n".join(lines)
 
 
-def places(run):
-    """Where a run's results lie, as text."""
+def places(run: "Run") -> str:
+    """Returns a list of the folders and files with the results of a run."""
+    tuned = ", ".join(f"{path}={value:g}" for path, value in run.tuned_settings.items())
     entries = {
         "raw files": run.data_dir,
         f"data anomalies: {run.anomalies}": run.validation,
-        "prepared data": run.prepared,
-        **({"tuned": ", ".join(f"{p}={v:g}" for p, v in run.tuned.items())} if run.tuned else {}),
+        "transformed data": run.transformed_examples,
+        **({"tuned settings": tuned} if tuned else {}),
         "model": run.model,
         "compared with": run.baseline or "(no other model)",
         "TensorBoard logs": run.logs,
         "evaluation": run.evaluation,
         "model card": pathlib.Path(run.card) / "model_card.html",
-        "pushed version": run.pushed or "(none: the model was not blessed)",
+        "pushed version": run.pushed_version or "(none: the model was not blessed)",
         "metadata": run.folders.metadata,
     }
     width = max(map(len, entries)) + 2
     lines = [f"  {name.ljust(width)}{_short(place)}" for name, place in entries.items()]
-    return "\n".join(["\nWhere everything lies", *lines])
+    return "\n".join(["\nResults", *lines])
 
 
-def next_commands(run, profile):
-    """Three commands to try next, as text.
+def next_commands(run: "Run", profile: Mapping[str, Any]) -> str:
+    """Returns three commands to try next.
 
     Args:
-        run: `pipeline.commands.run.Run`.
-        profile: `{user feature: value}` of a new user to ask for.
+        run: a run that pushed its model.
+        profile: `{user feature: value}` of a new user to recommend to.
     """
-    given = "".join(
+    features = "".join(
         f" --feature {shlex.quote(f'{name}={text}')}"
         for name, value in profile.items()
         for text in texts(value)
@@ -89,31 +89,31 @@ def next_commands(run, profile):
         [
             "\nTry next",
             f"  {_program('cmclrec')} serve --model_base_path {_short(run.folders.serving)}",
-            f"  {_program('cmclrec')} recommend cold{given} -k 10    # while it serves",
+            f"  {_program('cmclrec')} recommend cold{features} -k 10    # while it serves",
             f"  {_program('tensorboard')} --logdir {_short(run.logs)}",
         ]
     )
 
 
-def texts(value):
-    """A user feature's value as printable strings, one for each of a `multi` feature's values."""
+def texts(value: "str | float | list[str]") -> list[str]:
+    """Returns the value or values of a user feature as printable strings."""
     if isinstance(value, float):
-        # The shortest text that reads as the same float32, which is what a record holds.
+        # Records hold float32. This is the shortest text that reads as the same float32.
         return [np.format_float_positional(np.float32(value), trim="-")]
     return [printable(text) for text in (value if isinstance(value, list) else [value])]
 
 
-def printable(text):
-    """The text with what is no UTF-8 marked as such, for display alone."""
+def printable(text: str) -> str:
+    """Returns the text with a replacement character for each byte that is not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _program(name):
-    """How a shell here calls a program of this environment."""
+def _program(name: str) -> str:
+    """Returns what to type in a shell to start a program of this environment."""
     return name if shutil.which(name) else _short(pathlib.Path(sys.prefix) / "bin" / name)
 
 
-def _short(path):
-    """The path as seen from the working directory, if it lies below it."""
+def _short(path: AnyPath) -> str:
+    """Returns the path relative to the working directory if it is below it."""
     path, here = pathlib.Path(path), pathlib.Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -73,7 +73,7 @@ def ModelCard(  # noqa: N802
         slices=tuple(read_slices(evaluation.uri)),
         failures=(*read_failures(evaluation.uri), *read_serving_failures(infra_blessing.uri)),
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
-        made=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
+        date=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
     )
     text = card_text.markdown(facts)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,61 +1,62 @@
-"""The gate: what TensorFlow Model Analysis computes, by segment, and what blesses a model."""
+"""Configures TensorFlow Model Analysis: metrics by segment, and the bounds for a blessing."""
 
 import json
+from collections.abc import Mapping, Sequence
 
 import tensorflow_model_analysis as tfma
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import COLD, SEGMENT, TARGET, WARM
+from cmclrec_tf.schema import COLD, SEGMENT, TARGET, WARM, Feature
 from pipeline.evaluation import ranking_metrics
 from pipeline.evaluation.slices import USERS
 from serving.contract import SERVING_DEFAULT
 
 
-def eval_config(config: Config, features=(), sources=""):
-    """What to compute and what a model must reach to be blessed.
+def eval_config(
+    config: Config, features: Sequence[Feature] = (), sources: str = ""
+) -> tfma.EvalConfig:
+    """Returns what the Evaluator computes, and what a model must reach to be blessed.
+
+    The metrics are Recall@K and NDCG@K with their standard errors, and coverage@K. Each is computed
+    for the warm, cold and all users, and for the users of each value of a feature in
+    `evaluate.slices`. NDCG of warm users, and NDCG and coverage of cold users, have a lower bound.
+    With a baseline model, NDCG of either segment must not drop by more than `evaluate.max_drop`.
 
     Args:
-        config: `evaluate.ks` gives the cuts, `evaluate.slices` the features whose values are
-            reported one by one, `evaluate.min_*` and `evaluate.max_drop` the bounds.
-        features: the dataset's `schema.Feature`s.
-        sources: digest of the code that computes the metrics, for the cache key alone.
-
-    Returns:
-        `tfma.EvalConfig` for raw user records: Recall@K, NDCG@K, with their standard errors, and
-        coverage@K for overall, warm and cold, and for the same of the users of each value of a
-        slice. Warm users are gated on NDCG, cold users on NDCG and coverage; where the Evaluator
-        has a baseline, both also on how far NDCG falls below the baseline's.
+        config: the config of the run; `evaluate` holds the cuts K, the slices and the bounds.
+        features: the dataset's user features.
+        sources: digest of the code that computes the metrics. It is only part of the cache key.
 
     Raises:
-        InputError: a cut beyond the exported list's length, or a slice that cannot be made.
+        InputError: a cut is longer than the exported lists, or a feature cannot be sliced.
     """
-    wanted = config.evaluate
-    _check_slices(wanted.slices, features)
-    if max(wanted.ks) > config.serve.list_length:
+    evaluate = config.evaluate
+    _check_slices(evaluate.slices, features)
+    if max(evaluate.ks) > config.serve.list_length:
         raise InputError(
-            f"evaluate.ks={list(wanted.ks)}",
+            f"evaluate.ks={list(evaluate.ks)}",
             f"no cut can exceed serve.list_length={config.serve.list_length}",
             "Lower the cuts or export longer lists.",
         )
-    specs = [tfma.MetricConfig(class_name="ExampleCount", config=json.dumps({"name": USERS}))]
-    for k in wanted.ks:
-        gated = k == wanted.k
-        specs += [
+    metrics = [tfma.MetricConfig(class_name="ExampleCount", config=json.dumps({"name": USERS}))]
+    for k in evaluate.ks:
+        is_gated = k == evaluate.k
+        metrics += [
             _metric(ranking_metrics.RecallAtK, f"recall@{k}", k, {}, sources=sources),
             _metric(
                 ranking_metrics.NDCGAtK,
                 f"ndcg@{k}",
                 k,
-                {WARM: wanted.min_warm_ndcg, COLD: wanted.min_cold_ndcg} if gated else {},
-                max_drop=wanted.max_drop,
+                {WARM: evaluate.min_warm_ndcg, COLD: evaluate.min_cold_ndcg} if is_gated else {},
+                max_drop=evaluate.max_drop,
                 sources=sources,
             ),
             _metric(
                 ranking_metrics.CoverageAtK,
                 f"coverage@{k}",
                 k,
-                {COLD: wanted.min_cold_coverage} if gated else {},
+                {COLD: evaluate.min_cold_coverage} if is_gated else {},
                 sources=sources,
             ),
         ]
@@ -66,29 +67,36 @@ def eval_config(config: Config, features=(), sources=""):
             )
         ],
         slicing_specs=[
-            tfma.SlicingSpec(feature_keys=[*sliced, *segment])
-            for sliced in [(), *((name,) for name in wanted.slices)]
+            tfma.SlicingSpec(feature_keys=[*feature, *segment])
+            for feature in [(), *((name,) for name in evaluate.slices)]
             for segment in [(), (SEGMENT,)]
         ],
-        metrics_specs=[tfma.MetricsSpec(metrics=specs)],
+        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
     )
 
 
-def _check_slices(names, features):
+def _check_slices(names: Sequence[str], features: Sequence[Feature]) -> None:
     by_name = {feature.name: feature for feature in features}
     for name in names:
         feature = by_name.get(name)
         if feature is None:
             rule = f"slices are user features of the dataset: {sorted(by_name)}"
         elif feature.is_numeric or feature.prefix:
-            # A record holds the number, or the whole string: nearly every user a value of its own.
+            # Records hold the number, or the string without a cut, which few users share.
             rule = "a slice is a value, and a numeric feature or one with a prefix has too many"
         else:
             continue
         raise InputError(f"evaluate.slices={list(names)}, {name!r}", rule, "Correct the config.")
 
 
-def _metric(metric, name, k, bounds, max_drop=1.0, sources=""):
+def _metric(
+    metric: type,
+    name: str,
+    k: int,
+    bounds: Mapping[str, float],
+    max_drop: float = 1.0,
+    sources: str = "",
+) -> tfma.MetricConfig:
     return tfma.MetricConfig(
         class_name=metric.__name__,
         module=metric.__module__,
@@ -103,7 +111,7 @@ def _metric(metric, name, k, bounds, max_drop=1.0, sources=""):
     )
 
 
-def _threshold(bound, max_drop):
+def _threshold(bound: float, max_drop: float) -> tfma.MetricThreshold:
     change = tfma.GenericChangeThreshold(
         direction=tfma.MetricDirection.HIGHER_IS_BETTER, relative={"value": -max_drop}
     )

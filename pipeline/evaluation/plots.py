@@ -1,11 +1,16 @@
-"""Plots as PNG, without a display."""
+"""Makes figures for PNG files, which needs no display."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def figure(width, height):
-    """A figure that `savefig` can draw; sizes in inches."""
+def figure(width: float, height: float) -> "Figure":
+    """Returns an empty figure of a size in inches; its method `savefig` writes the file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(drawn)
-    return drawn
+    empty = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(empty)
+    return empty

@@ -1,11 +1,13 @@
-"""Ranking metrics for TensorFlow Model Analysis: the library's numbers, a user a row.
+"""Wraps the library's ranking metrics for TensorFlow Model Analysis.
 
-A label is the record's `target` (any number of item ids) and a prediction what the signature
-`serving_default` answers; `config` of a metric is its cut `k`, the `name` it is reported under, and
-`sources`, a digest of this code, which is there for the Evaluator's cache key alone.
+A label is the `target` of a user record, any number of item ids. A prediction is the answer of the
+signature `serving_default`. The arguments of each metric are its cut `k`, the `name` that it is
+reported as, and `sources`, a digest of the code that is only part of the Evaluator's cache key.
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import apache_beam as beam
 import numpy as np
@@ -15,25 +17,28 @@ from cmclrec_tf.evaluation import metrics
 from pipeline.evaluation.slices import error_of
 from serving.contract import ITEM_IDS
 
+_Lists: TypeAlias = tuple[np.ndarray, np.ndarray]
+"""A user's recommended and relevant items."""
+
 
 class RecallAtK(metric_types.Metric):
-    """Recall@K of a user's list, averaged over the users of a slice, with its standard error."""
+    """Recall@K, averaged over the users of a slice, with its standard error."""
 
-    def __init__(self, k=20, name=None, sources=""):
+    def __init__(self, k: int = 20, name: str | None = None, sources: str = ""):
         super().__init__(_recall, k=k, name=name or f"recall@{k}")
 
 
 class NDCGAtK(metric_types.Metric):
-    """NDCG@K of a user's list, averaged over the users of a slice, with its standard error."""
+    """NDCG@K, averaged over the users of a slice, with its standard error."""
 
-    def __init__(self, k=20, name=None, sources=""):
+    def __init__(self, k: int = 20, name: str | None = None, sources: str = ""):
         super().__init__(_ndcg, k=k, name=name or f"ndcg@{k}")
 
 
 class CoverageAtK(metric_types.Metric):
-    """Number of distinct items among the first K of all users of a slice."""
+    """Number of distinct items among the first K of all lists of a slice."""
 
-    def __init__(self, k=20, name=None, sources=""):
+    def __init__(self, k: int = 20, name: str | None = None, sources: str = ""):
         super().__init__(_coverage, k=k, name=name or f"coverage@{k}")
 
 
@@ -66,9 +71,9 @@ def _computations(combine, names, model_names):
 
 
 class _Reported(beam.CombineFn):
-    """Feeds a user's list and targets to `combine` and reports its results under the keys."""
+    """Feeds the lists and targets of users to `combine`, and names its results for TFMA."""
 
-    def __init__(self, combine, keys, model):
+    def __init__(self, combine: beam.CombineFn, keys: Sequence[metric_types.MetricKey], model: str):
         self._combine, self._keys, self._model = combine, keys, model
 
     def create_accumulator(self):
@@ -87,61 +92,81 @@ class _Reported(beam.CombineFn):
 
 
 class UserMean(beam.CombineFn):
-    """Mean over users of `metric(hit [1, K], n_relevant [1], k) -> float [1]`, and its error.
+    """Mean over users of a metric, and its standard error, which is nan for a single user.
 
-    Elements are pairs of arrays: a user's recommended and relevant items. The result is the mean
-    and its standard error, which a single user leaves unknown (nan).
+    An element is a pair of arrays: the recommended and the relevant items of one user.
+
+    Args:
+        metric: `metric(hit [1, K], n_relevant [1], k) -> float [1]`, see
+            `cmclrec_tf.evaluation.metrics`.
+        k: length of the lists that are judged.
     """
 
-    def __init__(self, metric, k):
+    def __init__(self, metric: Callable[..., np.ndarray], k: int):
         self._metric, self._k = metric, k
 
-    def create_accumulator(self):
+    def create_accumulator(self) -> tuple[int, float, float]:
+        """Returns the count, the sum and the sum of squares of no values."""
         return 0, 0.0, 0.0
 
-    def add_input(self, accumulator, lists):
+    def add_input(
+        self, accumulator: tuple[int, float, float], lists: _Lists
+    ) -> tuple[int, float, float]:
+        """Adds the metric of one user."""
         recommended, relevant = lists
         hit, n_relevant = metrics.hits(recommended[None, : self._k], [relevant])
         value = float(self._metric(hit, n_relevant, self._k)[0])
         users, total, squares = accumulator
         return users + 1, total + value, squares + value * value
 
-    def merge_accumulators(self, accumulators):
+    def merge_accumulators(
+        self, accumulators: Iterable[tuple[int, float, float]]
+    ) -> tuple[float, ...]:
+        """Adds up the counts and sums of several workers."""
         return tuple(map(sum, zip(*accumulators, strict=True)))
 
-    def extract_output(self, accumulator):
+    def extract_output(self, accumulator: tuple[int, float, float]) -> tuple[float, float]:
+        """Returns the mean and its standard error."""
         users, total, squares = accumulator
         if users < 2:
             return total / users if users else math.nan, math.nan
-        # Metrics lie in [0, 1], so that the difference loses no digits that anybody reads.
+        # Metrics are in [0, 1], so the difference is exact to more digits than a report shows.
         variance = max(squares - total * total / users, 0.0) / (users - 1)
         return total / users, math.sqrt(variance / users)
 
 
 class DistinctItems(beam.CombineFn):
-    """Number of distinct items among the first `k` of the users' lists; "" is no item."""
+    """Number of distinct items among the first `k` of each list; "" stands for no item.
 
-    def __init__(self, k):
+    Args:
+        k: length of the lists that are judged.
+    """
+
+    def __init__(self, k: int):
         self._k = k
 
-    def create_accumulator(self):
+    def create_accumulator(self) -> set[bytes]:
+        """Returns an empty set of items."""
         return set()
 
-    def add_input(self, accumulator, lists):
+    def add_input(self, accumulator: set[bytes], lists: _Lists) -> set[bytes]:
+        """Adds the items of one list."""
         recommended, _ = lists
         accumulator.update(recommended[: self._k].tolist())
         accumulator.discard(b"")
         return accumulator
 
-    def merge_accumulators(self, accumulators):
+    def merge_accumulators(self, accumulators: Iterable[set[bytes]]) -> set[bytes]:
+        """Joins the sets of several workers."""
         return set().union(*accumulators)
 
-    def extract_output(self, accumulator):
+    def extract_output(self, accumulator: set[bytes]) -> tuple[float]:
+        """Returns the number of items."""
         return (float(len(accumulator)),)
 
 
-def _values(tensor):
-    """One user's items as a flat array of bytes, whatever TFMA wrapped them in."""
+def _values(tensor: Any) -> np.ndarray:  # an array, a SparseTensorValue or None, by TFMA's choice
+    """Returns the items of one user as a flat array of bytes."""
     if tensor is None:
         return np.array([], dtype=object)
     values = tensor.values if hasattr(tensor, "dense_shape") else tensor

@@ -1,4 +1,7 @@
-"""What an Evaluator left: numbers by segment and slice, and why a model was not blessed."""
+"""Reads the Evaluator's results: metrics by segment and slice, and the bounds that were missed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
@@ -7,69 +10,68 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import OVERALL, SEGMENT
 from pipeline.evaluation.slices import SEGMENTS, USERS, Slice
 
-# Beside a baseline a candidate goes by its name, and alone by none.
+# The candidate has a name only if there is a baseline model too.
 _CANDIDATE = ("", tfma.CANDIDATE_KEY)
 _BASELINE = (tfma.BASELINE_KEY,)
 
 
-def read_metrics(evaluation_uri):
-    """What an Evaluator computed of the candidate.
+def read_metrics(evaluation_uri: str) -> dict[str, dict[str, float]]:
+    """Returns the metrics of the candidate, the model that was evaluated.
 
     Args:
-        evaluation_uri: its `evaluation` artifact's folder.
+        evaluation_uri: folder of the Evaluator's artifact `evaluation`.
 
     Returns:
-        `{segment: {metric: value}}`, segments `warm`, `cold` and `overall`, metrics named as in
-        `recall@20`, their standard errors as `error_of` names them, and `users`.
+        `{segment: {metric: value}}`. Segments are `warm`, `cold` and `overall`. Metrics are named
+        as in `recall@20`, their standard errors as in `slices.error_of`, and there is `users`.
 
     Raises:
-        InputError: there is no evaluation in the folder.
+        InputError: the folder holds no evaluation.
     """
-    return _segments(evaluation_uri, _CANDIDATE)
+    return _by_segment(evaluation_uri, _CANDIDATE)
 
 
-def read_baseline(evaluation_uri):
-    """The same of the model that the candidate was compared with; empty without one."""
-    found = _segments(evaluation_uri, _BASELINE)
-    return found if any(set(metrics) - {USERS} for metrics in found.values()) else {}
+def read_baseline(evaluation_uri: str) -> dict[str, dict[str, float]]:
+    """Returns the metrics of the baseline model, as `read_metrics` does; empty without one."""
+    rows = _by_segment(evaluation_uri, _BASELINE)
+    return rows if any(set(metrics) - {USERS} for metrics in rows.values()) else {}
 
 
-def read_slices(evaluation_uri):
-    """What an Evaluator computed for the values of the user features in `evaluate.slices`.
+def read_slices(evaluation_uri: str) -> list[Slice]:
+    """Returns the candidate's metrics for each value of the features in `evaluate.slices`.
 
-    Returns:
-        List of `Slice`, feature by feature, the value of the most users first, and of a value the
-        segments in the order of `SEGMENTS`.
+    The list is sorted by feature, then by the number of users, largest first. The segments of a
+    value are in the order of `SEGMENTS`.
 
     Raises:
-        InputError: there is no evaluation in the folder.
+        InputError: the folder holds no evaluation.
     """
-    found, users = [], {}
+    slices, users = [], {}
     for key, metrics in _rows(evaluation_uri, _CANDIDATE):
         segment = key.pop(SEGMENT, OVERALL)
         for feature, value in key.items():
-            found.append(Slice(feature, value, segment, metrics))
+            slices.append(Slice(feature, value, segment, metrics))
             if segment == OVERALL:
                 users[feature, value] = metrics[USERS]
 
-    def place(row):
-        at = SEGMENTS.index(row.segment)
-        return row.feature, -users[row.feature, row.value], row.value, at
+    def order(row: Slice) -> tuple[str, float, str, int]:
+        count = users[row.feature, row.value]
+        return row.feature, -count, row.value, SEGMENTS.index(row.segment)
 
-    return sorted(found, key=place)
+    return sorted(slices, key=order)
 
 
-def read_failures(evaluation_uri):
-    """Why an Evaluator did not bless a model.
+def read_failures(evaluation_uri: str) -> list[str]:
+    """Returns why the Evaluator did not bless a model.
 
     Returns:
-        One line per missed bound, with the value and the bound, or the values of both models; none
-        when the model was blessed.
+        One line per missed bound, with the value and the bound, or with the values of both models;
+        none if the model was blessed.
 
     Raises:
-        InputError: there is no validation in the folder.
+        InputError: the folder holds no evaluation.
     """
-    result = _loaded(tfma.load_validation_result, evaluation_uri)
+    result = _load(tfma.load_validation_result, evaluation_uri)
     lines = []
     for validation in result.metric_validations_per_slice:
         segment = _key(validation.slice_key).get(SEGMENT, OVERALL)
@@ -90,51 +92,51 @@ def read_failures(evaluation_uri):
     return lines
 
 
-def _drop(evaluation_uri, segment, name, threshold):
+def _drop(evaluation_uri: str, segment: str, name: str, threshold: tfma.MetricThreshold) -> str:
     value = read_metrics(evaluation_uri)[segment][name]
     before = read_baseline(evaluation_uri)[segment][name]
-    said = f"{segment} {name} = {value:.4g}, and the last blessed model reaches {before:.4g}"
+    line = f"{segment} {name} = {value:.4g}, and the last blessed model reaches {before:.4g}"
     if not before:
-        return f"{said}: no share of it can be told; set evaluate.max_drop to 1 for once"
-    most = -threshold.change_threshold.relative.value
-    return f"{said}: {1 - value / before:.1%} less is more than evaluate.max_drop={most:g}"
+        return f"{line}: a drop from 0 has no size; set evaluate.max_drop to 1 for one run"
+    max_drop = -threshold.change_threshold.relative.value
+    return f"{line}: {1 - value / before:.1%} less is more than evaluate.max_drop={max_drop:g}"
 
 
-def _segments(uri, models):
+def _by_segment(uri: str, models: Sequence[str]) -> dict[str, dict[str, float]]:
     rows = ((key, metrics) for key, metrics in _rows(uri, models) if not set(key) - {SEGMENT})
     return {key.get(SEGMENT, OVERALL): metrics for key, metrics in rows}
 
 
-def _rows(uri, models):
-    """`({column: value}, {metric: value})` of every slice."""
-    read = list(_loaded(lambda folder: list(tfma.load_metrics(folder)), uri))
-    if not read:
+def _rows(uri: str, models: Sequence[str]) -> Iterator[tuple[dict[str, str], dict[str, float]]]:
+    """Yields `({column: value}, {metric: value})` of every slice."""
+    rows = list(_load(lambda folder: list(tfma.load_metrics(folder)), uri))
+    if not rows:
         raise _no_evaluation(uri)
-    for row in read:
+    for row in rows:
         yield (
             _key(row.slice_key),
             {
-                kept.key.name: kept.value.double_value.value
-                for kept in row.metric_keys_and_values
-                # The number of users is nobody's.
-                if not kept.key.is_diff
-                and (kept.key.model_name in models or kept.key.name == USERS)
+                metric.key.name: metric.value.double_value.value
+                for metric in row.metric_keys_and_values
+                # The number of users belongs to no model.
+                if not metric.key.is_diff
+                and (metric.key.model_name in models or metric.key.name == USERS)
             },
         )
 
 
-def _key(slice_key):
+def _key(slice_key: Any) -> dict[str, str]:  # TFMA's SliceKey, which has no types
     return {
         single.column: _text(getattr(single, single.WhichOneof("kind")))
         for single in slice_key.single_slice_keys
     }
 
 
-def _text(value):
+def _text(value: bytes | float) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _loaded(load, uri):
+def _load(load: Callable[[str], Any], uri: str) -> Any:  # a result of TFMA, which has no types
     if not tf.io.gfile.isdir(uri):
         raise _no_evaluation(uri)
     try:
@@ -143,5 +145,5 @@ def _loaded(load, uri):
         raise _no_evaluation(uri) from error
 
 
-def _no_evaluation(uri):
+def _no_evaluation(uri: str) -> InputError:
     return InputError(uri, "the folder must hold an evaluation", "Run the pipeline again.")

@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import json
 import os
-import pathlib
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
@@ -15,6 +14,7 @@ from ml_metadata.proto import metadata_store_pb2
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from pipeline.metadata import store
+from pipeline.storage.folders import AnyPath
 
 PUSHED = "PushedModel"
 # Inputs that are other models: the one compared with and the one that training started from. The
@@ -81,7 +81,7 @@ class Lineage:
         InputError: the file does not exist.
     """
 
-    def __init__(self, metadata_path: pathlib.Path, pipeline_name: str):
+    def __init__(self, metadata_path: AnyPath, pipeline_name: str):
         self._store = store.connect(metadata_path, read_only=True)
         self._executions: dict[int, metadata_store_pb2.Execution] = {}
         self._components: dict[int, str] = {}
@@ -94,7 +94,7 @@ class Lineage:
         """Returns the newest `Step` of each component, in the order of their starts."""
         return self._newest(self._executions)
 
-    def origins(self, version: str | pathlib.Path) -> list[Step]:
+    def origins(self, version: AnyPath) -> list[Step]:
         """Returns every step that led to a pushed version, the first one first.
 
         Args:

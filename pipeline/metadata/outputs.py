@@ -1,12 +1,11 @@
 """Finds the newest artifacts of each component, whether it ran or came from the cache."""
 
-import pathlib
-
 from ml_metadata.proto.metadata_store_pb2 import Execution
 from tfx.types import Artifact, artifact_utils
 
 from cmclrec_tf.errors import InputError
 from pipeline.metadata import store
+from pipeline.storage.folders import AnyPath
 
 _SUCCESSFUL = (Execution.COMPLETE, Execution.CACHED)
 
@@ -22,7 +21,7 @@ class Outputs:
         InputError: the file does not exist. Methods raise it for a component that never succeeded.
     """
 
-    def __init__(self, metadata_path: str | pathlib.Path, pipeline_name: str):
+    def __init__(self, metadata_path: AnyPath, pipeline_name: str):
         self._store = store.connect(metadata_path)
         self._newest: dict[str, Execution] = {}
         for component, executions in store.executions(self._store, pipeline_name).items():

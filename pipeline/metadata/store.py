@@ -1,7 +1,6 @@
 """Opens ML Metadata and walks between the executions of a pipeline and their artifacts."""
 
 import os
-import pathlib
 from collections.abc import Collection
 
 from ml_metadata.metadata_store import MetadataStore
@@ -9,13 +8,14 @@ from ml_metadata.proto import metadata_store_pb2
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, Event, Execution
 
 from cmclrec_tf.errors import InputError
+from pipeline.storage.folders import AnyPath
 
 _INPUTS = (Event.INPUT, Event.DECLARED_INPUT)
 _OUTPUTS = (Event.OUTPUT, Event.DECLARED_OUTPUT)
 _Sqlite = metadata_store_pb2.SqliteMetadataSourceConfig
 
 
-def connect(path: str | pathlib.Path, read_only: bool = False) -> MetadataStore:
+def connect(path: AnyPath, read_only: bool = False) -> MetadataStore:
     """Opens the sqlite file of ML Metadata.
 
     Raises:
@@ -40,12 +40,12 @@ def executions(
         component: id of the only component to return; None returns all.
     """
     prefix = f"{pipeline_name}."
-    found = {}
+    groups = {}
     for context in store.get_contexts_by_type("node"):
         name = context.name.removeprefix(prefix)
         if context.name.startswith(prefix) and component in (None, name):
-            found[name] = sorted(store.get_executions_by_context(context.id), key=lambda e: e.id)
-    return found
+            groups[name] = sorted(store.get_executions_by_context(context.id), key=lambda e: e.id)
+    return groups
 
 
 def inputs(store: MetadataStore, execution_ids: Collection[int]) -> list[tuple[str, int]]:

@@ -1,30 +1,40 @@
-"""What of Google Cloud a compiled pipeline uses: Dataflow, custom training jobs, endpoints."""
+"""Selects the Google Cloud services of a compiled pipeline: Dataflow, training jobs, endpoints."""
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from tfx.components import Trainer
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.extensions.google_cloud_ai_platform import constants
-from tfx.extensions.google_cloud_ai_platform.pusher.component import Pusher
-from tfx.extensions.google_cloud_ai_platform.trainer.component import Trainer
+from tfx.extensions.google_cloud_ai_platform.pusher.component import Pusher as EndpointPusher
+from tfx.extensions.google_cloud_ai_platform.trainer.component import Trainer as JobTrainer
 from tfx.extensions.google_cloud_ai_platform.trainer.executor import TRAINING_ARGS_KEY
+from tfx.proto import pusher_pb2
 
 from cmclrec_tf.errors import InputError
+from pipeline.components.pusher import Pusher
+from pipeline.runners.vertex import Machine
 
 
 @dataclasses.dataclass(frozen=True)
 class Cloud:
-    """The project that the services are used in, and which of them are.
+    """The services of Google Cloud that a pipeline uses.
 
     Attributes:
-        project, region: of Google Cloud.
-        image: container image of the tasks, which trains too and is that of Dataflow's workers.
-        dataflow: run Beam on Dataflow.
-        machine_type: train in a job of Vertex AI's own on such a machine (`n1-standard-8`).
-        endpoint: deploy blessed models to a Vertex AI endpoint of that name.
+        project: Google Cloud project.
+        region: Google Cloud region.
+        image: container image of the tasks, of the training job and of Dataflow's workers.
+        dataflow: whether Beam runs on Dataflow.
+        machine_type: type of the machine for a training job on Vertex AI, such as
+            `n1-standard-8`; empty trains in the Trainer's task.
+        endpoint: name of the Vertex AI endpoint that blessed models are deployed to; empty pushes
+            them to a folder.
         serving_image: container image that the endpoint serves with.
 
     Raises:
-        InputError: a service without a project, or an endpoint without an image.
+        InputError: a service is used without a project, or an endpoint without an image.
     """
 
     project: str = ""
@@ -36,8 +46,8 @@ class Cloud:
     serving_image: str = ""
 
     def __post_init__(self):
-        asked = self.dataflow or self.machine_type or self.endpoint
-        if asked and not self.project:
+        uses_services = self.dataflow or self.machine_type or self.endpoint
+        if uses_services and not self.project:
             raise InputError(
                 "no project", "Dataflow, training jobs and endpoints need one", "Give --project."
             )
@@ -48,11 +58,11 @@ class Cloud:
                 "Give both --endpoint and --serving-image, or neither.",
             )
 
-    def beam_args(self, temp):
-        """Options of Beam, as flags: of Dataflow, or none.
+    def beam_args(self, temporary_folder: str) -> tuple[str, ...]:
+        """Returns Beam's options for Dataflow as flags; none if Dataflow is not used.
 
         Args:
-            temp: folder for Dataflow's temporary files.
+            temporary_folder: folder for Dataflow's temporary files.
         """
         if not self.dataflow:
             return ()
@@ -60,49 +70,51 @@ class Cloud:
             "--runner=DataflowRunner",
             f"--project={self.project}",
             f"--region={self.region}",
-            f"--temp_location={temp}",
+            f"--temp_location={temporary_folder}",
             f"--sdk_container_image={self.image}",
             "--experiments=use_runner_v2",
         )
 
-    def components(self, machine):
-        """`{argument of create_pipeline: component}` that stand in for TFX's own.
+    def make_trainer(self, machine: Machine) -> Callable[..., BaseNode]:
+        """Returns what makes the Trainer: TFX's own, or one that trains in a job.
 
         Args:
-            machine: `vertex.Machine`; its accelerators are the training job's too.
+            machine: resources of the Trainer. A training job gets its accelerators.
         """
-        found = {}
-        if self.machine_type:
-            found["make_trainer"] = functools.partial(self._trainer, machine)
-        if self.endpoint:
-            found["make_pusher"] = self._pusher
-        return found
+        return functools.partial(self._job_trainer, machine) if self.machine_type else Trainer
 
-    def _trainer(self, machine, custom_config, **given):
-        spec = {"machine_type": self.machine_type}
+    def make_pusher(self) -> Callable[..., BaseNode]:
+        """Returns what makes the Pusher: the one for folders, or one for the endpoint."""
+        return self._endpoint_pusher if self.endpoint else Pusher
+
+    def _job_trainer(
+        self, machine: Machine, custom_config: Mapping[str, Any], **arguments: Any
+    ) -> BaseNode:
+        machine_spec: dict[str, Any] = {"machine_type": self.machine_type}
         if machine.accelerator:
-            spec |= {
+            machine_spec |= {
                 "accelerator_type": machine.accelerator,
                 "accelerator_count": machine.accelerators,
             }
         pool = {
-            "machine_spec": spec,
+            "machine_spec": machine_spec,
             "replica_count": 1,
             "container_spec": {"image_uri": self.image},
         }
         job = {"project": self.project, "worker_pool_specs": [pool]}
-        return Trainer(
-            **given, custom_config={**custom_config, **self._vertex(), TRAINING_ARGS_KEY: job}
-        )
+        settings = {**custom_config, **self._vertex(), TRAINING_ARGS_KEY: job}
+        return JobTrainer(**arguments, custom_config=settings)
 
-    def _pusher(self, push_destination, **given):
-        arguments = {"project_id": self.project, "endpoint_name": self.endpoint}
+    def _endpoint_pusher(
+        self, push_destination: pusher_pb2.PushDestination, **arguments: Any
+    ) -> BaseNode:  # the endpoint is the destination
+        serving_args = {"project_id": self.project, "endpoint_name": self.endpoint}
         custom_config = {
             **self._vertex(),
             constants.VERTEX_CONTAINER_IMAGE_URI_KEY: self.serving_image,
-            constants.SERVING_ARGS_KEY: arguments,
+            constants.SERVING_ARGS_KEY: serving_args,
         }
-        return Pusher(**given, custom_config=custom_config)
+        return EndpointPusher(**arguments, custom_config=custom_config)
 
-    def _vertex(self):
+    def _vertex(self) -> dict[str, Any]:
         return {constants.ENABLE_VERTEX_KEY: True, constants.VERTEX_REGION_KEY: self.region}

@@ -1,4 +1,4 @@
-"""Runs a pipeline on this machine, one line a component."""
+"""Runs a pipeline on this machine and prints one line per component."""
 
 import copy
 import datetime
@@ -6,71 +6,72 @@ import pathlib
 import re
 import sys
 import time
+from typing import Any
 
 from tfx.dsl.compiler import constants
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
 
 from cmclrec_tf.errors import InputError
 from pipeline.metadata import integrity
 from pipeline.metadata.outputs import Outputs
 from pipeline.runners.quiet import quiet
 
-# The default runner would first try to fetch and start another one, a Go binary. In-memory is
-# quicker here than worker processes, which would load TensorFlow once each.
+# Beam's default runner first tries to download and start another one, a Go binary. In memory is
+# faster here than worker processes, which would each load TensorFlow.
 BEAM_ARGS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
 
 
-def run(pipeline):
-    """Runs the pipeline's components one after the other; what is cached is not run again.
+def run(pipeline: Pipeline) -> pathlib.Path:
+    """Runs the components one after the other, or takes their results from the cache.
 
-    Prints a line for each component to standard error. What TFX, Beam and TensorFlow log goes to
-    a file in `logs` under the pipeline root.
+    Each component prints a line to standard error. The logs of TFX, Beam and TensorFlow go to a
+    file in the folder `logs` of the pipeline root.
 
     Args:
-        pipeline: `tfx.orchestration.pipeline.Pipeline` with sqlite metadata. A component without
-            Beam options takes BEAM_ARGS.
+        pipeline: a pipeline with sqlite metadata. Components without Beam options get BEAM_ARGS.
 
     Returns:
         Path of the log file.
 
     Raises:
-        InputError: bad input that a component found, as its original one line, or a damaged file
-            of records that an earlier component left.
-        Exception: anything else that a component raised.
+        InputError: a component found bad input, or a damaged file from an earlier component.
+        Exception: a component failed for any other reason.
     """
     for component in pipeline.components:
         executor = component.executor_spec
         if isinstance(executor, BeamExecutorSpec) and not executor.beam_pipeline_args:
             component.with_beam_pipeline_args(BEAM_ARGS)
     root = pathlib.Path(pipeline.pipeline_info.pipeline_root)
-    started = datetime.datetime.now().isoformat(timespec="microseconds")
-    log = root / "logs" / f"{started.replace(':', '')}.log"
+    now = datetime.datetime.now().isoformat(timespec="microseconds")
+    log = root / "logs" / f"{now.replace(':', '')}.log"
     with quiet(log):
         try:
             _Runner(pipeline).run(pipeline)
         except Exception as error:
-            found = _input_error(error) or integrity.find_damage(
-                _metadata(pipeline), pipeline.pipeline_info.pipeline_name
+            input_error = _input_error(error) or integrity.find_damage(
+                _metadata_path(pipeline), pipeline.pipeline_info.pipeline_name
             )
-            if found is None:
+            if input_error is None:
                 print(f"The log is {log}", file=sys.stderr)
                 raise
-            raise found from None
+            raise input_error from None
     return log
 
 
 class _Runner(LocalDagRunner):
-    """LocalDagRunner, one node at a time, so that each can be timed and named."""
+    """Runs one node at a time, so that each can be timed and named."""
 
-    def __init__(self, pipeline):
+    def __init__(self, pipeline: Pipeline):
         super().__init__()
-        self._metadata = _metadata(pipeline)
+        self._metadata_path = _metadata_path(pipeline)
 
-    def run_with_ir(self, pipeline, run_options=None):
+    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: Any = None) -> None:
         """Runs every node of the compiled pipeline."""
-        # Once for all nodes: they belong to one run.
+        # All nodes share this id, so that they belong to one run.
         run_id = datetime.datetime.now().isoformat()
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
@@ -79,29 +80,31 @@ class _Runner(LocalDagRunner):
         ids = [node.pipeline_node.node_info.id for node in pipeline.nodes]
         for number, node_id in enumerate(ids, 1):
             title = f"[{number}/{len(ids)}] {node_id} ..."
-            # On a terminal the line is written over; a component's own bars come in between.
-            again, end = ("\r", "") if sys.stderr.isatty() else ("", "\n")
+            # On a terminal the final line replaces this one, unless a progress bar came between.
+            begin, end = ("\r", "") if sys.stderr.isatty() else ("", "\n")
             print(title, end=end, file=sys.stderr, flush=True)
             start = time.monotonic()
-            for folder in integrity.set_aside(self._metadata, name, node_id):
-                print(f"{folder} is not as it was left; made anew", file=sys.stderr, flush=True)
+            for folder in integrity.set_aside(self._metadata_path, name, node_id):
+                line = f"{folder} has changed since it was written, and is made again"
+                print(line, file=sys.stderr, flush=True)
             try:
                 super().run_with_ir(_only(pipeline, node_id), run_options)
             except BaseException:
-                print(f"{again}{title} failed", file=sys.stderr, flush=True)
+                print(f"{begin}{title} failed", file=sys.stderr, flush=True)
                 raise
-            integrity.seal(self._metadata, name, node_id)
+            integrity.seal(self._metadata_path, name, node_id)
             seconds = time.monotonic() - start
-            cached = " (cached)" if Outputs(self._metadata, name).was_cached(node_id) else ""
-            print(f"{again}{title} {seconds:.1f} s{cached}", file=sys.stderr, flush=True)
+            is_cached = Outputs(self._metadata_path, name).was_cached(node_id)
+            cached = " (cached)" if is_cached else ""
+            print(f"{begin}{title} {seconds:.1f} s{cached}", file=sys.stderr, flush=True)
 
 
-def _metadata(pipeline):
+def _metadata_path(pipeline: Pipeline) -> str:
     return pipeline.metadata_connection_config.sqlite.filename_uri
 
 
-def _only(pipeline, node_id):
-    """The compiled pipeline with all its nodes skipped but one."""
+def _only(pipeline: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.Pipeline:
+    """Returns a copy of the compiled pipeline that skips all nodes except one."""
     one = copy.deepcopy(pipeline)
     for node in one.nodes:
         if node.pipeline_node.node_info.id != node_id:
@@ -109,17 +112,17 @@ def _only(pipeline, node_id):
     return one
 
 
-# Beam hands on an exception of a worker as text, with the step that raised it behind.
+# Beam passes on the exception of a worker as text, followed by the step that raised it.
 _AS_TEXT = re.compile(r"InputError: (.+?): (.+?)\. (.+?)(?: \[while running .*)?$", re.MULTILINE)
 
 
-def _input_error(error):
-    """The InputError behind `error`, or None."""
+def _input_error(error: BaseException | None) -> InputError | None:
+    """Returns the InputError that caused `error`, or None."""
     while error is not None:
         if isinstance(error, InputError):
             return error
-        found = _AS_TEXT.search(str(error))
-        if found:
-            return InputError(*found.groups())
+        match = _AS_TEXT.search(str(error))
+        if match:
+            return InputError(*match.groups())
         error = error.__cause__ or error.__context__
     return None

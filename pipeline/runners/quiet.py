@@ -1,21 +1,24 @@
-"""Keeps what libraries say out of the terminal and in a log file."""
+"""Sends the output of libraries to a log file instead of the terminal."""
 
 import contextlib
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from typing import TextIO
+
+from pipeline.storage.folders import AnyPath
 
 
 @contextlib.contextmanager
-def quiet(path):
-    """Within the context, logging, warnings and what native code writes go to the file `path`.
+def quiet(path: AnyPath) -> Iterator[None]:
+    """Sends log messages, warnings and the output of native code to a file while it is active.
 
-    `print`, progress bars and anything else that writes to `sys.stdout` or `sys.stderr` stay
-    visible.
+    `print`, progress bars and all else that writes to `sys.stdout` or `sys.stderr` stay visible.
 
     Args:
-        path: of the log file; it is appended to, and its folder is made.
+        path: path of the log file. The output is appended, and the folder is made if it is missing.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -26,7 +29,7 @@ def quiet(path):
 
 
 @contextlib.contextmanager
-def _logging(log):
+def _logging(log: TextIO) -> Iterator[None]:
     root = logging.getLogger()
     handler = logging.StreamHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -44,8 +47,8 @@ def _logging(log):
 
 
 @contextlib.contextmanager
-def _native_stderr(log):
-    """Native code writes to file descriptor 2, past `sys.stderr`, which keeps the terminal."""
+def _native_stderr(log: TextIO) -> Iterator[None]:
+    """Redirects file descriptor 2, which native code writes to; `sys.stderr` keeps the terminal."""
     visible = sys.stderr
     visible.flush()
     saved = os.dup(2)
@@ -62,7 +65,7 @@ def _native_stderr(log):
         os.close(saved)
 
 
-def _descriptor(stream):
+def _descriptor(stream: TextIO) -> int | None:
     try:
         return stream.fileno()
     except (AttributeError, OSError, ValueError):

@@ -1,39 +1,47 @@
-"""Compiles the pipeline for Kubeflow Pipelines and Vertex AI, and submits what was compiled."""
+"""Compiles a pipeline for Kubeflow Pipelines and Vertex AI, and submits the compiled job."""
 
 import dataclasses
 import json
 import pathlib
 import re
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-# Not by `tfx.v1`, which leaves this runner out when an import of it fails.
+# `tfx.v1` has this runner too, but hides the error when an import of it fails.
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunner,
     KubeflowV2DagRunnerConfig,
 )
+from tfx.orchestration.pipeline import Pipeline
 
 from cmclrec_tf.errors import InputError
-from pipeline.storage.folders import make_folder
+from pipeline.storage.folders import AnyPath, make_folder
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.cloud.aiplatform import PipelineJob
 
 TRAINER = "Trainer"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,127}")
-_Container = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec
+_ResourceSpec: TypeAlias = (
+    pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What a task's container is given; 0 and "" leave it to the service.
+    """The resources of a task's container; 0 and "" leave them to the service.
 
     Attributes:
         cpus: number of virtual CPUs.
-        memory_gb: gigabytes of memory.
-        accelerator: type of accelerator, as the service spells it (`NVIDIA_TESLA_T4`).
-        accelerators: number of them.
+        memory_gb: memory in GB.
+        accelerator: type of accelerator in the service's spelling, such as `NVIDIA_TESLA_T4`.
+        accelerators: number of accelerators.
 
     Raises:
-        InputError: a negative number, or an accelerator without a number or the reverse.
+        InputError: a number is negative, or only one of `accelerator` and `accelerators` is given.
     """
 
     cpus: float = 0
@@ -54,31 +62,33 @@ class Machine:
                 "Give both or neither.",
             )
 
-    def resources(self):
-        """The `ResourceSpec` of a task, None where nothing is asked for."""
+    def resources(self) -> _ResourceSpec | None:
+        """Returns the `ResourceSpec` of a task, or None if the service decides everything."""
         if self == Machine():
             return None
-        spec = _Container.ResourceSpec(cpu_limit=self.cpus, memory_limit=self.memory_gb)
+        spec = _ResourceSpec(cpu_limit=self.cpus, memory_limit=self.memory_gb)
         if self.accelerator:
             spec.accelerator.type = self.accelerator
             spec.accelerator.count = self.accelerators
         return spec
 
 
-def compile_pipeline(pipeline, image, out, trainer_machine=None):
-    """Writes the pipeline as a job that Vertex AI Pipelines and Kubeflow Pipelines run.
+def compile_pipeline(
+    pipeline: Pipeline, image: str, out: AnyPath, trainer_machine: Machine | None = None
+) -> dict[str, Any]:
+    """Writes a pipeline as a job for Vertex AI Pipelines and Kubeflow Pipelines.
 
     Args:
-        pipeline: `tfx.orchestration.pipeline.Pipeline` without metadata of its own.
-        image: container image that holds this package and TFX (see Dockerfile).
+        pipeline: a pipeline without metadata, which the service brings.
+        image: container image with this package and TFX, see pipeline/Dockerfile.
         out: path of the JSON file.
-        trainer_machine: `Machine` of the Trainer's container.
+        trainer_machine: resources of the Trainer's container.
 
     Returns:
-        The job as a dict, as it was written.
+        The content of the file.
 
     Raises:
-        InputError: a pipeline name that the services refuse, or a place that cannot be written.
+        InputError: the services refuse the pipeline's name, or the file cannot be written.
     """
     out = pathlib.Path(out)
     name = pipeline.pipeline_info.pipeline_name
@@ -99,15 +109,15 @@ def compile_pipeline(pipeline, image, out, trainer_machine=None):
         output_filename=out.name,
     )
     job = runner.run(pipeline)
-    validated(job)
+    pipeline_spec(job)  # checks it
     return job
 
 
-def validated(job):
-    """The `PipelineSpec` of a job.
+def pipeline_spec(job: dict[str, Any]) -> pipeline_spec_pb2.PipelineSpec:
+    """Returns the `PipelineSpec` in a job.
 
     Raises:
-        InputError: it holds what the specification does not know.
+        InputError: there is none, or it has fields that are not in the specification.
     """
     try:
         return json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
@@ -119,11 +129,11 @@ def validated(job):
         ) from error
 
 
-def read_job(path):
-    """A compiled job as a dict.
+def read_job(path: AnyPath) -> dict[str, Any]:
+    """Reads a compiled job.
 
     Raises:
-        InputError: no such file, or one that is no compiled pipeline.
+        InputError: there is no such file, or it is not a compiled pipeline.
     """
     try:
         job = json.loads(pathlib.Path(path).read_text("utf-8"))
@@ -131,32 +141,41 @@ def read_job(path):
         raise InputError(
             path, "it must be a pipeline that `cmclrec pipeline compile` wrote", "Compile it."
         ) from error
-    validated(job)
+    pipeline_spec(job)  # checks it
     return job
 
 
-def submit(path, project, region, service_account=None, credentials=None):
-    """Starts a compiled pipeline on Vertex AI.
+def submit(
+    path: AnyPath,
+    project: str,
+    region: str,
+    service_account: str | None = None,
+    credentials: "Credentials | None" = None,
+) -> "PipelineJob":
+    """Starts a compiled job on Vertex AI.
 
     Args:
-        path: of the compiled job.
-        project, region: of Google Cloud.
-        service_account: that the tasks run as; the project's default when None.
-        credentials: of `google.auth`; those of the environment when None.
+        path: path of the job.
+        project: Google Cloud project.
+        region: Google Cloud region.
+        service_account: account that the tasks run as; None is the project's default.
+        credentials: credentials to use; None takes those of the environment.
 
     Returns:
-        The `google.cloud.aiplatform.PipelineJob`, submitted.
+        The submitted job.
 
     Raises:
-        InputError: no compiled pipeline at `path`.
+        InputError: `path` is not a compiled pipeline.
     """
-    job = planned(path, project, region, credentials)
+    job = new_job(path, project, region, credentials)
     job.submit(service_account=service_account)
     return job
 
 
-def planned(path, project, region, credentials=None):
-    """The `PipelineJob` that `submit` starts, not started; arguments as there."""
+def new_job(
+    path: AnyPath, project: str, region: str, credentials: "Credentials | None" = None
+) -> "PipelineJob":
+    """Returns the job that `submit` starts, before it is submitted; arguments as there."""
     from google.cloud import aiplatform
 
     name = read_job(path)["pipelineSpec"]["pipelineInfo"]["name"]

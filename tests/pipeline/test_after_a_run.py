@@ -21,7 +21,7 @@ def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
     from pipeline.commands.cli import pipeline
 
     where = ("--dataset", str(setting.spec), "--root", str(setting.root))
-    told = CliRunner().invoke(pipeline, ["lineage", str(first_run.pushed), *where])
+    told = CliRunner().invoke(pipeline, ["lineage", str(first_run.pushed_version), *where])
     assert told.exit_code == 0, told.output
     heads = [line.split()[0] for line in told.output.splitlines() if not line.startswith(" ")]
     assert heads[0] == "ExampleGen" and heads[-1] == "Pusher"
@@ -82,7 +82,7 @@ def test_lists_of_warm_users_are_what_warm_answers_to_whole_histories(first_run,
     asked, longest = sorted(histories)[:5], setting.config.data.max_history
     newest = [histories[user][-longest:] for user in asked]
     padded = np.array([[b""] * (longest - len(row)) + row for row in newest], object)
-    with SavedModelSession(first_run.pushed) as session:
+    with SavedModelSession(first_run.pushed_version) as session:
         nothing = np.empty((len(asked), 0), object)
         answer = session.run("warm", {"history": padded, "exclude": nothing})
     for user, items, scores in zip(asked, answer["item_ids"], answer["scores"], strict=True):
@@ -97,7 +97,7 @@ def test_the_list_of_a_newcomer_is_what_cold_answers(first_run, lists):
     profile = {"age": 25.0, "job": b"nurse", "zip": b"12345"}
     inputs = {name: np.array([value], object) for name, value in profile.items()}
     inputs |= {"age": np.array([25.0], np.float32), "hobbies": np.array([[b"chess"]], object)}
-    with SavedModelSession(first_run.pushed) as session:
+    with SavedModelSession(first_run.pushed_version) as session:
         answer = session.run("cold", {**inputs, "exclude": np.empty((1, 0), object)})
     row = lists[b"newcomer"]
     assert row["is_cold"] and row["item_ids"] == list(answer["item_ids"][0, :7])
@@ -109,7 +109,7 @@ def test_the_list_of_a_newcomer_is_what_cold_answers(first_run, lists):
     [
         (["-k", "21"], "the model answers with 1 to 20 items"),
         (["-k", "0"], "the model answers with 1 to 20 items"),
-        (["--version", "."], "it must be the folder of a version that this pipeline pushed"),
+        (["--pushed-version", "."], "it must be the folder of a version that this pipeline pushed"),
     ],
 )
 def test_lists_that_cannot_be_made_are_refused(first_run, setting, tmp_path, more, said):
@@ -131,4 +131,4 @@ def test_a_model_of_other_features_makes_no_lists(first_run, setting, tmp_path):
         first_run.spec, users=dataclasses.replace(users, features=users.features[1:])
     )
     with pytest.raises(InputError, match="other user features than clusters has now"):
-        bulk_lists.make(spec, setting.data_dir, first_run.folders, None, 5, tmp_path)
+        bulk_lists.make_lists(spec, setting.data_dir, first_run.folders, None, 5, tmp_path)

@@ -82,7 +82,7 @@ def test_a_half_written_artifact_is_made_anew(setting, whole, capsys):
     shard.write_bytes(content[: len(content) // 2])
     assert _content(_prepare(setting, whole.root)) == whole.content
     shown = capsys.readouterr().err
-    assert f"{shard.parents[1]} is not as it was left; made anew" in shown
+    assert f"{shard.parents[1]} has changed since it was written, and is made again" in shown
     assert "Transform ... (cached)" not in shown and shown.count("(cached)") == 5
     _prepare(setting, whole.root)
     assert capsys.readouterr().err.count("(cached)") == 6

@@ -90,7 +90,7 @@ def test_an_equal_model_is_blessed(answers, baseline, folder):
     assert read_baseline(evaluation) == read_metrics(evaluation)
 
 
-def test_a_share_of_nothing_cannot_be_told(answers, folder):
+def test_a_drop_from_zero_has_no_size(answers, folder):
     from pipeline.evaluation.results import read_failures
 
     model = saved(_changed(answers, worse=COLD), folder / "nothing")
@@ -98,7 +98,7 @@ def test_a_share_of_nothing_cannot_be_told(answers, folder):
     assert not blessed
     (reason,) = read_failures(evaluation)
     assert reason.endswith(
-        "reaches 0: no share of it can be told; set evaluate.max_drop to 1 for once"
+        "reaches 0: a drop from 0 has no size; set evaluate.max_drop to 1 for one run"
     )
 
 

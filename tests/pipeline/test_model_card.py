@@ -1,4 +1,4 @@
-"""What a model card says, on facts made up by hand."""
+"""The text of a model card, on synthetic facts."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ ROW = {
 }
 FACTS = card_text.Facts(
     name="toy",
-    origin="made by hand",
+    origin="written by hand",
     terms="",
     population="9 train (warm) users",
     fields=(
@@ -30,11 +30,11 @@ FACTS = card_text.Facts(
     slices=(),
     failures=(),
     versions={"keras": "3"},
-    made="2000-01-01 00:00 UTC",
+    date="2000-01-01 00:00 UTC",
 )
 
 
-def test_it_tells_data_quality_limits_and_making():
+def test_it_holds_data_quality_limits_and_training():
     text = card_text.markdown(FACTS)
     for part in (
         "**Blessed**",
@@ -43,30 +43,30 @@ def test_it_tells_data_quality_limits_and_making():
         "| age | numeric | 100.0% |  |",
         "| warm | 400 | 0.1000 | 0.1000 | 0.2000 |",
         "| 321 |",
-        "job is known of 25% of the train users only.",
+        "Only 25% of the train users have a value of job.",
         "`model.width = 8`, `seed = 3`",
         "Seed 3. keras 3.",
     ):
         assert part in text, part
-    assert "Terms" not in text and "age is known" not in text
+    assert "Terms" not in text and "a value of age" not in text
 
 
 def test_means_come_with_intervals():
     text = card_text.markdown(FACTS)
     # .2 and .1, 1.96 * .02 either way
-    sure = "0.2000 (0.1608 to 0.2392) | 0.1000 (0.0608 to 0.1392) |"
-    assert f"| warm | 400 | {sure}" in text and f"| cold | 40 | {sure}" in text
+    means = "0.2000 (0.1608 to 0.2392) | 0.1000 (0.0608 to 0.1392) |"
+    assert f"| warm | 400 | {means}" in text and f"| cold | 40 | {means}" in text
     assert "- cold: 40 users are few" in text and "warm: 400" not in text
 
 
-def test_slices_are_told_largest_first_and_not_all_of_them():
+def test_slices_are_shown_largest_first_and_not_all_of_them():
     text = card_text.markdown(FACTS)
-    assert "## Quality by user feature" not in text and "its fairness" in text
+    assert "## Quality by user feature" not in text and "fairness" in text
     slices = tuple(Slice("job", f"v{i}|", "cold", {**ROW, "users": 90.0 - i}) for i in range(12))
     text = card_text.markdown(dataclasses.replace(FACTS, slices=slices))
     assert "| job | v0&#124; | cold | 90 | 0.2000 (0.1608 to 0.2392) |" in text
     assert "v9" in text and "v10" not in text
-    assert "job has 2 more values" in text and "its fairness" not in text
+    assert "job has 2 more values" in text and "fairness" not in text
 
 
 def test_a_model_that_is_not_blessed_says_why():
@@ -76,7 +76,7 @@ def test_a_model_that_is_not_blessed_says_why():
     assert "- cold ndcg@20 = 0.1 is below its bound 0.2" in text
 
 
-def test_a_segment_without_users_is_told():
+def test_a_segment_without_users_is_named():
     text = card_text.markdown(dataclasses.replace(FACTS, rows={"warm": ROW}))
     assert "No cold user was in the test split" in text
 

@@ -30,7 +30,7 @@ def served(first_run):
     from serving.c_api.session import SavedModelSession
 
     records = list(read(first_run.test_files))
-    with SavedModelSession(first_run.pushed) as session:
+    with SavedModelSession(first_run.pushed_version) as session:
         answer = session.run("serving_default", {"examples": np.array(records, object)})
     return [parse(record) for record in records], answer
 
@@ -49,9 +49,9 @@ def test_every_component_ran_and_the_model_is_pushed(first_run):
     for component in DATA_HALF + GATE_HALF:
         assert not first_run.outputs.was_cached(component), component
     assert first_run.reasons == []
-    assert first_run.pushed.name.isdigit()
-    assert (first_run.pushed / "saved_model.pb").is_file()
-    assert first_run.pushed.parent == first_run.folders.serving
+    assert first_run.pushed_version.name.isdigit()
+    assert (first_run.pushed_version / "saved_model.pb").is_file()
+    assert first_run.pushed_version.parent == first_run.folders.serving
 
 
 def test_the_pushed_model_keeps_the_signatures_contract(first_run):
@@ -59,10 +59,10 @@ def test_the_pushed_model_keeps_the_signatures_contract(first_run):
     from serving.c_api.session import SavedModelSession
 
     features = {feature.name for feature in first_run.spec.features}
-    with SavedModelSession(first_run.pushed) as session:
+    with SavedModelSession(first_run.pushed_version) as session:
         assert set(session.signatures) >= set(SIGNATURES)
         assert set(session.signatures["cold"].inputs) == features | {"exclude"}
-    assert (first_run.pushed / "assets.extra" / "tf_serving_warmup_requests").is_file()
+    assert (first_run.pushed_version / "assets.extra" / "tf_serving_warmup_requests").is_file()
 
 
 def test_the_evaluation_is_that_of_the_served_lists(first_run, served):
@@ -112,7 +112,7 @@ def test_a_broken_cold_way_is_not_pushed(first_run, broken_run):
         assert broken_run.outputs.was_cached(component), component
     for component in GATE_HALF:
         assert not broken_run.outputs.was_cached(component), component
-    assert broken_run.pushed is None
+    assert broken_run.pushed_version is None
     assert any(
         reason.startswith("cold coverage@5 = 5 is below its bound 8")
         for reason in broken_run.reasons
@@ -141,7 +141,7 @@ def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
 
     model, blessing = standard_artifacts.Model(), standard_artifacts.InfraBlessing()
     model.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "blessing")
-    shutil.copytree(first_run.pushed, tmp_path / "model" / "Format-Serving")
+    shutil.copytree(first_run.pushed_version, tmp_path / "model" / "Format-Serving")
     shutil.rmtree(tmp_path / "model" / "Format-Serving" / "variables")
     inputs = {
         "model": [model],
@@ -187,8 +187,8 @@ def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting):
     again = setting.run()
     for component in DATA_HALF + GATE_HALF:
         assert again.outputs.was_cached(component), component
-    assert _versions(again) == [newer.name, again.pushed.name]
-    assert f"Serving version {again.pushed.name} on 127.0.0.1:" in result.output
+    assert _versions(again) == [newer.name, again.pushed_version.name]
+    assert f"Serving version {again.pushed_version.name} on 127.0.0.1:" in result.output
     assert result.output.count("is recommended") == 3
     for line in ("CMCLRec", "popularity, all events", "popularity, last events", "Try next"):
         assert line in result.output
@@ -212,32 +212,32 @@ def test_anomalies_are_counted_by_feature(first_run, tmp_path):
 
 
 def test_a_failed_copy_leaves_nothing_beside_the_versions(first_run):
-    from pipeline.commands.run import _serve_again
+    from pipeline.commands.run import _make_newest_version
 
-    pushed, serving = first_run.pushed, first_run.folders.serving
+    pushed, serving = first_run.pushed_version, first_run.folders.serving
     artifact = pathlib.Path(first_run.outputs.artifact("Pusher", "pushed_model").uri)
     shutil.rmtree(pushed)
     (artifact / "lost").symlink_to("nowhere")
     with pytest.raises(shutil.Error):
-        _serve_again(first_run)
+        _make_newest_version(first_run)
     assert all(name.isdigit() for name in _versions(first_run))
     (artifact / "lost").unlink()
-    _serve_again(first_run)
-    assert first_run.pushed.parent == serving and (first_run.pushed / "saved_model.pb").is_file()
+    _make_newest_version(first_run)
+    assert first_run.pushed_version.parent == serving and (first_run.pushed_version / "saved_model.pb").is_file()
     assert all(name.isdigit() for name in _versions(first_run))
 
 
 def test_a_version_that_was_rolled_back_is_not_pushed_again(first_run):
-    from pipeline.commands.run import _serve_again
+    from pipeline.commands.run import _make_newest_version
     from serving import versions
 
-    pushed, before = first_run.pushed, _versions(first_run)
+    pushed, before = first_run.pushed_version, _versions(first_run)
     aside = pushed.rename(pushed.with_name(f"{pushed.name}{versions.ROLLED_BACK}"))
     with pytest.raises(InputError, match=f"cmclrec versions restore {pushed.name}"):
-        _serve_again(first_run)
+        _make_newest_version(first_run)
     assert not pushed.exists()
     aside.rename(pushed)
-    _serve_again(first_run)
+    _make_newest_version(first_run)
     assert _versions(first_run) == before
 
 
@@ -274,11 +274,11 @@ def test_the_trainer_takes_what_the_tuner_found(first_run, setting, monkeypatch)
     monkeypatch.setattr(search, "SPACE", {rate: (0.01,)})
     lost = dataclasses.replace(setting, config=setting.config.changed({rate: 1e-9}))
     run = lost.run(trials=2)
-    assert run.tuned == {rate: 0.01}
+    assert run.tuned_settings == {rate: 0.01}
     assert run.rows["warm"]["ndcg@5"] > 0.2
     assert f"{rate}=0.01" in run_report.places(run)
     assert f"`{rate} = 0.01`" in pathlib.Path(run.card, "model_card.md").read_text()
     again = lost.run(trials=2)
     for component in ("Tuner", "Trainer", "Pusher"):
         assert again.outputs.was_cached(component)
-    assert not setting.run().tuned
+    assert not setting.run().tuned_settings

@@ -49,10 +49,10 @@ def test_one_new_user_is_shown_alone(first_run, tmp_path, capsys):
             if not is_cold or len(cold) == 1:
                 writer.write(record)
     assert len(cold) > 1
-    names = ("spec", "data_dir", "folders", "pushed")
+    names = ("spec", "data_dir", "folders", "pushed_version")
     run = types.SimpleNamespace(**{name: getattr(first_run, name) for name in names})
     run.test_files = [kept]
-    quickstart.ask(run)
+    quickstart.show_recommendations(run)
     shown = capsys.readouterr().out
     assert shown.count("is recommended") == 2 and shown.count("\nA new user") == 1
     assert quickstart.first_profile(run)
@@ -63,10 +63,10 @@ def test_the_table_is_shown_even_if_nobody_can_be_asked(first_run, setting, olde
     """An older version, which a server would fall back to, is not what was asked for."""
     from pipeline.commands.cli import quickstart
 
-    graph, other = first_run.pushed / "saved_model.pb", first_run.pushed.with_name("1")
+    graph, other = first_run.pushed_version / "saved_model.pb", first_run.pushed_version.with_name("1")
     whole = graph.read_bytes()
     if older:
-        shutil.copytree(first_run.pushed, other)
+        shutil.copytree(first_run.pushed_version, other)
     graph.write_bytes(b"\x0b not a graph")
     try:
         result = setting.invoke(quickstart)
@@ -74,6 +74,6 @@ def test_the_table_is_shown_even_if_nobody_can_be_asked(first_run, setting, olde
         graph.write_bytes(whole)
         shutil.rmtree(other, ignore_errors=True)
     assert isinstance(result.exception, ReadableError)
-    for line in ("popularity, all events", "Where everything lies"):
+    for line in ("popularity, all events", "\nResults\n"):
         assert line in result.output
     assert "Try next" not in result.output

@@ -113,7 +113,7 @@ def test_the_job_is_what_vertex_is_asked_to_run(folder):
 
     from pipeline.runners import vertex
 
-    planned = vertex.planned(
+    planned = vertex.new_job(
         folder / "job.json", "a-project", "us-central1", AnonymousCredentials()
     )
     # What its `submit` sends; its public fields are those of a job that has been created.
