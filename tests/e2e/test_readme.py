@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type must work as it stands."""
+"""The commands and the code in the README work as printed."""
 
 import pathlib
 import re

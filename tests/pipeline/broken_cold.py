@@ -1,4 +1,4 @@
-"""A training that goes well and then loses the cold way of the model."""
+"""Trains a model and then breaks its cold path."""
 
 from cmclrec_tf.training import train
 from pipeline.trainer import inputs
@@ -6,7 +6,7 @@ from serving.export.saved_model import export
 
 
 def run_fn(fn_args):
-    """Trains, zeroes what turns a profile into a simulated history, and exports."""
+    """Trains, sets the weights of the mapper's feature encoder to zero, and exports."""
     config, dataset = inputs(fn_args)
     model = train(dataset, config)
     for weight in model.mapper.auto_f.trainable_weights:

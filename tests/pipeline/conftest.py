@@ -1,4 +1,4 @@
-"""One small run of the whole pipeline, shared by the tests that look at what it left."""
+"""Runs the whole pipeline once on a small dataset, for the tests that look at its results."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ from cmclrec_tf.config import (
     ServeConfig,
 )
 
-# One list for everybody covers 5 items; the clusters have lists of their own.
+# One list for all users would cover 5 items; a model that learns the clusters covers more.
 CONFIG = Config(
     data=DataConfig(max_history=10),
     model=ModelConfig(width=16, latent=16, blocks=1, heads=1, dropout=0.1),
@@ -31,7 +31,7 @@ CONFIG = Config(
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Where the small runs read and write."""
+    """The files, folders and config of the small runs."""
 
     spec: pathlib.Path
     data_dir: pathlib.Path
@@ -46,7 +46,7 @@ class Setting:
         return run_pipeline(spec, self.data_dir, self.config, self.root, **changes)
 
     def invoke(self, command, *more):
-        """The result of a command on this setting; an error is kept in it."""
+        """Invokes a command on this setting and returns its result, which holds an error too."""
         config = self.root.parent / "config.yaml"
         config.write_text(self.config.to_yaml())
         arguments = {
@@ -55,8 +55,8 @@ class Setting:
             "--config": config,
             "--root": self.root,
         }
-        given = [str(part) for pair in arguments.items() for part in pair]
-        return CliRunner().invoke(command, [*given, *more])
+        words = [str(part) for pair in arguments.items() for part in pair]
+        return CliRunner().invoke(command, [*words, *more])
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def setting(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clusters")
     spec = write_clusters(folder / "raw")
     with open(folder / "raw" / "interactions.csv", "a") as file:
-        # Each cold user begins with an item that nobody else has.
+        # Each cold user starts with an item that no other user has.
         file.writelines(f"{user},planted-{user},-1\n" for user in cold_users(CONFIG.data))
     return Setting(spec, folder / "raw", folder / "var")
 

@@ -1,4 +1,4 @@
-"""What people ask of a run that is over: where a model is from, its card, lists for everybody."""
+"""What a finished run offers: the lineage of its model, the model card, lists for all users."""
 
 import dataclasses
 import pathlib
@@ -12,35 +12,35 @@ from cmclrec_tf.errors import InputError
 
 pytestmark = pytest.mark.pipeline
 
-TO_A_MODEL = ("ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Trainer")
-TO_A_PUSH = (*TO_A_MODEL, "Evaluator", "ServingValidator", "Pusher")
-BESIDE = ("ExampleValidator", "DataGate", "Baseline", "ModelCard")
+UP_TO_MODEL = ("ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Trainer")
+UP_TO_PUSH = (*UP_TO_MODEL, "Evaluator", "ServingValidator", "Pusher")
+OTHER_COMPONENTS = ("ExampleValidator", "DataGate", "Baseline", "ModelCard")
 
 
 def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
     from pipeline.commands.cli import pipeline
 
     where = ("--dataset", str(setting.spec), "--root", str(setting.root))
-    told = CliRunner().invoke(pipeline, ["lineage", str(first_run.pushed_version), *where])
-    assert told.exit_code == 0, told.output
-    heads = [line.split()[0] for line in told.output.splitlines() if not line.startswith(" ")]
+    result = CliRunner().invoke(pipeline, ["lineage", str(first_run.pushed_version), *where])
+    assert result.exit_code == 0, result.output
+    heads = [line.split()[0] for line in result.output.splitlines() if not line.startswith(" ")]
     assert heads[0] == "ExampleGen" and heads[-1] == "Pusher"
-    assert set(heads) == set(TO_A_PUSH)
+    assert set(heads) == set(UP_TO_PUSH)
     log = setting.data_dir / "interactions.csv"
-    assert f"  file {log}: {log.stat().st_size} bytes, changed " in told.output
-    assert "  model.width = 16\n" in told.output and "latent = 16" in told.output
-    assert f"  -> model  {pathlib.Path(first_run.model).parent}" in told.output
+    assert f"  file {log}: {log.stat().st_size} bytes, changed " in result.output
+    assert "  model.width = 16\n" in result.output and "latent = 16" in result.output
+    assert f"  -> model  {pathlib.Path(first_run.model).parent}" in result.output
 
-    told = CliRunner().invoke(pipeline, ["status", *where])
-    found = {line.split()[2]: line for line in told.output.splitlines()}
-    assert set(found) == {*TO_A_PUSH, *BESIDE}
-    assert str(first_run.model) in found["Trainer"]
-    told = CliRunner().invoke(pipeline, ["lineage", str(setting.data_dir), *where])
+    result = CliRunner().invoke(pipeline, ["status", *where])
+    lines = {line.split()[2]: line for line in result.output.splitlines()}
+    assert set(lines) == {*UP_TO_PUSH, *OTHER_COMPONENTS}
+    assert str(first_run.model) in lines["Trainer"]
+    result = CliRunner().invoke(pipeline, ["lineage", str(setting.data_dir), *where])
     with pytest.raises(InputError, match="must be the folder of a version that this pipeline"):
-        raise told.exception
+        raise result.exception
 
 
-def test_the_model_card_tells_of_this_run(first_run):
+def test_the_model_card_describes_this_run(first_run):
     card = pathlib.Path(first_run.card)
     text = (card / "model_card.md").read_text()
     assert "**Blessed**" in text and first_run.users in text
@@ -55,7 +55,7 @@ def test_the_model_card_tells_of_this_run(first_run):
 
 @pytest.fixture(scope="module")
 def lists(first_run, setting, tmp_path_factory):
-    """Rows of `cmclrec pipeline lists` by user id; a newcomer has joined since the run."""
+    """Rows of `cmclrec pipeline lists` by user id; a new user has joined since the run."""
     import pyarrow.parquet
 
     from pipeline.commands.cli import pipeline
@@ -63,35 +63,35 @@ def lists(first_run, setting, tmp_path_factory):
     raw, out = tmp_path_factory.mktemp("now") / "raw", tmp_path_factory.mktemp("lists")
     shutil.copytree(setting.data_dir, raw)
     with open(raw / "users.csv", "a") as file:
-        file.write("newcomer,25,nurse,chess,12345\n")
+        file.write("new_user,25,nurse,chess,12345\n")
     where = ("--dataset", str(setting.spec), "--data-dir", str(raw), "--root", str(setting.root))
-    told = CliRunner().invoke(pipeline, ["lists", *where, "-k", "7", "--out", str(out)])
-    assert told.exit_code == 0, told.output
-    assert "lists of 240 warm, 1 cold users" in told.output
+    result = CliRunner().invoke(pipeline, ["lists", *where, "-k", "7", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "lists of 240 warm, 1 cold users" in result.output
     rows = pyarrow.parquet.read_table(out).to_pylist()
     return {row["user_id"]: row for row in rows}
 
 
-def test_lists_of_warm_users_are_what_warm_answers_to_whole_histories(first_run, setting, lists):
+def test_lists_of_warm_users_are_the_answers_of_warm(first_run, setting, lists):
     from serving.c_api.session import SavedModelSession
 
     lines = [line.split(",") for line in (setting.data_dir / "interactions.csv").open()][1:]
     histories = {}
     for user, item, _ in sorted(lines, key=lambda line: int(line[2])):
         histories.setdefault(user.encode(), []).append(item.encode())
-    asked, longest = sorted(histories)[:5], setting.config.data.max_history
-    newest = [histories[user][-longest:] for user in asked]
+    users, longest = sorted(histories)[:5], setting.config.data.max_history
+    newest = [histories[user][-longest:] for user in users]
     padded = np.array([[b""] * (longest - len(row)) + row for row in newest], object)
     with SavedModelSession(first_run.pushed_version) as session:
-        nothing = np.empty((len(asked), 0), object)
+        nothing = np.empty((len(users), 0), object)
         answer = session.run("warm", {"history": padded, "exclude": nothing})
-    for user, items, scores in zip(asked, answer["item_ids"], answer["scores"], strict=True):
+    for user, items, scores in zip(users, answer["item_ids"], answer["scores"], strict=True):
         assert not lists[user]["is_cold"]
         assert lists[user]["item_ids"] == list(items[:7])
         assert lists[user]["scores"] == pytest.approx(scores[:7], abs=1e-4)
 
 
-def test_the_list_of_a_newcomer_is_what_cold_answers(first_run, lists):
+def test_the_list_of_a_new_user_is_the_answer_of_cold(first_run, lists):
     from serving.c_api.session import SavedModelSession
 
     profile = {"age": 25.0, "job": b"nurse", "zip": b"12345"}
@@ -99,27 +99,27 @@ def test_the_list_of_a_newcomer_is_what_cold_answers(first_run, lists):
     inputs |= {"age": np.array([25.0], np.float32), "hobbies": np.array([[b"chess"]], object)}
     with SavedModelSession(first_run.pushed_version) as session:
         answer = session.run("cold", {**inputs, "exclude": np.empty((1, 0), object)})
-    row = lists[b"newcomer"]
+    row = lists[b"new_user"]
     assert row["is_cold"] and row["item_ids"] == list(answer["item_ids"][0, :7])
     assert row["scores"] == pytest.approx(answer["scores"][0, :7], abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["-k", "21"], "the model answers with 1 to 20 items"),
         (["-k", "0"], "the model answers with 1 to 20 items"),
         (["--pushed-version", "."], "it must be the folder of a version that this pipeline pushed"),
     ],
 )
-def test_lists_that_cannot_be_made_are_refused(first_run, setting, tmp_path, more, said):
+def test_lists_that_cannot_be_made_are_refused(first_run, setting, tmp_path, more, message):
     from pipeline.commands.cli import pipeline
 
     where = ("--dataset", str(setting.spec), "--data-dir", str(setting.data_dir))
     more = [*where, "--root", str(setting.root), "--out", str(tmp_path), *more]
-    told = CliRunner().invoke(pipeline, ["lists", *more])
-    with pytest.raises(InputError, match=said):
-        raise told.exception
+    result = CliRunner().invoke(pipeline, ["lists", *more])
+    with pytest.raises(InputError, match=message):
+        raise result.exception
 
 
 @pytest.mark.slow

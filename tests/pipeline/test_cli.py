@@ -1,4 +1,4 @@
-"""Bad input is one line, known before TFX is loaded."""
+"""Bad input is reported in one line, before TFX is loaded."""
 
 import subprocess
 import sys
@@ -40,13 +40,13 @@ def test_bad_input(command, clusters, tmp_path):
     assert "it must be positive" in _error(command, *clusters, "--config", config, *root)
     config.write_text("data: {split: leave-one-out}")
     assert "the gate judges cold users" in _error(command, *clusters, "--config", config, *root)
-    lost = [*clusters[:2], "--data-dir", tmp_path]
-    assert "needs this file" in _error(command, *lost, *root)
+    missing = [*clusters[:2], "--data-dir", tmp_path]
+    assert "needs this file" in _error(command, *missing, *root)
     assert not (tmp_path / "var").exists()
 
 
 @pytest.mark.parametrize(
-    ("command", "folder", "mend"),
+    ("command", "folder", "option"),
     [
         (cli.run, {"--root": "/dev/null/x"}, "--root"),
         (cli.quickstart, {"--root": "/proc/x"}, "--root"),
@@ -54,26 +54,28 @@ def test_bad_input(command, clusters, tmp_path):
         (cli.prepare, {"--out": "/dev/null/o"}, "--out"),
     ],
 )
-def test_a_folder_that_cannot_be_written(command, folder, mend, clusters, tmp_path):
-    given = clusters[1:] if command is cli.prepare else clusters
+def test_a_folder_that_cannot_be_written(command, folder, option, clusters, tmp_path):
+    arguments = clusters[1:] if command is cli.prepare else clusters
     options = {"--root": tmp_path / "var", **folder}
-    result = CliRunner().invoke(command, [*given, *(str(a) for o in options.items() for a in o)])
+    result = CliRunner().invoke(
+        command, [*arguments, *(str(a) for o in options.items() for a in o)]
+    )
     assert isinstance(result.exception, InputError)
     assert "it must be a folder that can be written" in str(result.exception)
-    assert str(result.exception).endswith(f"Give another folder by {mend}.")
+    assert str(result.exception).endswith(f"Give another folder by {option}.")
     assert "Loading TFX" not in result.output
 
 
 def test_a_root_that_tfx_would_read_as_a_pattern(clusters, tmp_path):
-    said = _error(cli.run, *clusters, "--root", tmp_path / "odd [1]")
-    assert "must not hold any of" in said and "--root" in said
+    message = _error(cli.run, *clusters, "--root", tmp_path / "odd [1]")
+    assert "must not hold any of" in message and "--root" in message
     assert not (tmp_path / "odd [1]").exists()
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("CMCLREC_CACHE", "/dev/null/x")
-    said = _error(cli.prepare, "movielens-100k", "--root", tmp_path / "var")
-    assert said.startswith("/dev/null/x: ") and "CMCLREC_CACHE" in said
+    message = _error(cli.prepare, "movielens-100k", "--root", tmp_path / "var")
+    assert message.startswith("/dev/null/x: ") and "CMCLREC_CACHE" in message
 
 
 def test_help_is_quick_and_loads_no_tensorflow():
@@ -89,7 +91,7 @@ def test_help_is_quick_and_loads_no_tensorflow():
         assert option in done.stdout
 
 
-def test_clean_removes_what_a_run_left_but_for_pushed_models(tmp_path):
+def test_clean_removes_the_results_of_a_run_except_pushed_models(tmp_path):
     where = ["clean", "--dataset", "movielens-100k", "--root", str(tmp_path)]
     for name in ("pipelines/movielens-100k/Trainer/x", "serving/cmclrec/1/x"):
         (tmp_path / name).parent.mkdir(parents=True)
@@ -107,8 +109,8 @@ def test_clean_removes_what_a_run_left_but_for_pushed_models(tmp_path):
 
 
 @pytest.mark.parametrize("command", [["status"], ["lineage", "."]])
-def test_what_has_no_metadata_is_named(tmp_path, command):
+def test_missing_metadata_is_named(tmp_path, command):
     where = ["--dataset", "movielens-100k", "--root", str(tmp_path)]
-    told = CliRunner().invoke(cli.pipeline, [*command, *where])
+    result = CliRunner().invoke(cli.pipeline, [*command, *where])
     with pytest.raises(InputError, match="movielens-100k.db: the metadata must exist"):
-        raise told.exception
+        raise result.exception

@@ -1,4 +1,4 @@
-"""What a killed component left, and what was damaged later, is never taken for whole."""
+"""Results of a killed component, and results that were damaged later, are never used."""
 
 import os
 import pathlib
@@ -36,7 +36,7 @@ def _prepare(setting, root):
 
 
 def _content(folder):
-    """Everything of a prepared dataset that training reads, whatever its order."""
+    """Returns all of a prepared dataset that training reads, in any order."""
     users = {
         split: {user["user_id"][0]: user for user in _records(map(str, (folder / split).glob("*")))}
         for split in SPLITS
@@ -46,14 +46,14 @@ def _content(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(setting):
-    """The root and the content of a dataset that nothing happened to."""
-    root = setting.folder / "whole"
+def intact(setting):
+    """The root and the content of an undamaged dataset."""
+    root = setting.folder / "intact"
     return types.SimpleNamespace(root=root, content=_content(_prepare(setting, root)))
 
 
-def _killed(setting, root, component):
-    """Starts the pipeline and kills it when `component` has begun to write."""
+def _run_and_kill(setting, root, component):
+    """Starts the pipeline and kills it when `component` starts to write."""
     config = setting.folder / "config.yaml"
     config.write_text(CONFIG.to_yaml())
     command = [sys.executable, "-m", "cmclrec_tf.cli", "prepare", str(setting.spec)]
@@ -69,34 +69,34 @@ def _killed(setting, root, component):
         assert process.wait() == -signal.SIGKILL
 
 
-def test_a_killed_component_runs_again(setting, whole):
+def test_a_killed_component_runs_again(setting, intact):
     root = setting.folder / "killed"
-    _killed(setting, root, "Transform")
+    _run_and_kill(setting, root, "Transform")
     assert not (root / "out").exists()
-    assert _content(_prepare(setting, root)) == whole.content
+    assert _content(_prepare(setting, root)) == intact.content
 
 
-def test_a_half_written_artifact_is_made_anew(setting, whole, capsys):
-    shard = _live(whole.root, "Transform/transformed_examples", "train")
+def test_a_half_written_artifact_is_made_again(setting, intact, capsys):
+    shard = _live(intact.root, "Transform/transformed_examples", "train")
     content = shard.read_bytes()
     shard.write_bytes(content[: len(content) // 2])
-    assert _content(_prepare(setting, whole.root)) == whole.content
+    assert _content(_prepare(setting, intact.root)) == intact.content
     shown = capsys.readouterr().err
     assert f"{shard.parents[1]} has changed since it was written, and is made again" in shown
     assert "Transform ... (cached)" not in shown and shown.count("(cached)") == 5
-    _prepare(setting, whole.root)
+    _prepare(setting, intact.root)
     assert capsys.readouterr().err.count("(cached)") == 6
 
 
 def _live(root, artifact, split):
-    """The one shard of a split in an artifact that is not set aside."""
-    found = root.rglob(f"{artifact}/*/Split-{split}/*.gz")
-    (path,) = (path for path in found if ".damaged" not in str(path))
+    """Returns the only shard of a split in an artifact that is not set aside."""
+    paths = root.rglob(f"{artifact}/*/Split-{split}/*.gz")
+    (path,) = (path for path in paths if ".damaged" not in str(path))
     return path
 
 
-def test_a_prepared_dataset_that_lost_records_is_refused(setting, whole):
-    folder = whole.root / "out"
+def test_a_prepared_dataset_that_lost_records_is_refused(setting, intact):
+    folder = intact.root / "out"
     (shard,) = pathlib.Path(folder, "val").glob("*.gz")
     content = shard.read_bytes()
     shard.write_bytes(content[:-10])
@@ -107,17 +107,17 @@ def test_a_prepared_dataset_that_lost_records_is_refused(setting, whole):
         PreparedDataset.load(folder)
 
 
-def test_a_corrupt_shard_is_named_with_its_place(setting, whole):
-    shard = _live(whole.root, "ExampleGen/examples", "train")
+def test_a_corrupt_shard_is_named_with_its_place(setting, intact):
+    shard = _live(intact.root, "ExampleGen/examples", "train")
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 255
     shard.write_bytes(content)
-    # As many bytes as before, so that only reading them tells.
-    transformed = _live(whole.root, "Transform/transformed_examples", "train").parents[1]
+    # The size stays the same, so that only reading shows the damage.
+    transformed = _live(intact.root, "Transform/transformed_examples", "train").parents[1]
     transformed.rename(f"{transformed}.gone")
     with pytest.raises(InputError) as error:
-        _prepare(setting, whole.root)
-    said = str(error.value)
-    assert said.startswith(f"{shard}: ") and re.search(r"record \d+, at byte \d+", said)
-    # It will be made anew, as in the test above.
+        _prepare(setting, intact.root)
+    message = str(error.value)
+    assert message.startswith(f"{shard}: ") and re.search(r"record \d+, at byte \d+", message)
+    # The next run makes it again, as in the test above.
     assert pathlib.Path(f"{shard.parents[1]}.damaged").is_dir()

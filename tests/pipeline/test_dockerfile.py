@@ -1,4 +1,4 @@
-"""The image of the compiled tasks is made of the lock and of what this repository holds."""
+"""The image of the compiled tasks copies existing files and has the locked versions."""
 
 import pathlib
 import re
@@ -19,20 +19,20 @@ def locked():
     return (ROOT / "requirements.lock").read_text()
 
 
-def test_everything_that_is_copied_is_here(lines):
+def test_every_copied_file_exists(lines):
     copied = [words[1:-1] for words in lines if words[0] == "COPY" and "--from=beam" not in words]
     assert copied
     for path in sum(copied, []):
         assert (ROOT / path).exists(), path
 
 
-def test_every_room_that_setup_names_is_in_it(lines):
+def test_every_package_in_setup_is_copied(lines):
     setup = (ROOT / "setup.py").read_text()
-    rooms = re.findall(r'"(\w+)"', re.search(r"ROOMS = \[(.*)\]", setup)[1])
-    assert {(room,) for room in rooms} <= {tuple(words[1:-1]) for words in lines}
+    packages = re.findall(r'"(\w+)"', re.search(r"PACKAGES = \[(.*)\]", setup)[1])
+    assert {(package,) for package in packages} <= {tuple(words[1:-1]) for words in lines}
 
 
-def test_python_and_beam_are_those_of_the_lock(lines, locked):
+def test_python_and_beam_have_the_locked_versions(lines, locked):
     images = [words[1] for words in lines if words[0] == "FROM"]
     python = (ROOT / ".python-version").read_text().strip()
     beam = re.search(r"^apache-beam\[?.*?\]?==([\d.]+)", locked, re.M)[1]

@@ -14,7 +14,7 @@ from cmclrec_tf.errors import InputError
 from pipeline.datasets import check, fetch, load_spec, states, titles
 from pipeline.storage.files import list_files, state
 from pipeline.transforms.user_records import UserRecords
-from tests.pipeline.ram import ROOT, RamFileSystem
+from tests.pipeline.ram_filesystem import ROOT, RamFileSystem
 from tests.pipeline.test_transforms import ANN, BOB, CAT, DATA, FAY, _pipeline, _records
 from tests.pipeline.toy_datasets import (
     TWELVE,

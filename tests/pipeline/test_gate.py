@@ -1,4 +1,4 @@
-"""The gate beside the last blessed model, the slices of an evaluation and its intervals."""
+"""The gate with a baseline model, and the slices and intervals of an evaluation."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import pytest
 from cmclrec_tf.config import Config, EvaluateConfig, ServeConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, WARM
-from tests.pipeline.listed import FEATURES, JOBS, run_evaluator, saved, some_answers
+from tests.pipeline.fixed_lists import FEATURES, JOBS, random_answers, run_evaluator, save_model
 
 pytestmark = pytest.mark.pipeline
 
@@ -35,16 +35,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers():
-    return some_answers(USERS, K)
+    return random_answers(USERS, K)
 
 
 @pytest.fixture(scope="module")
 def baseline(answers, folder):
-    return saved(answers, folder / "baseline")
+    return save_model(answers, folder / "baseline")
 
 
 def _changed(answers, better=None, worse=None):
-    """The answers with the targets first for one segment, and no item that hits for another."""
+    """Returns answers with the targets first for one segment and without them for another."""
     lists = answers.lists.copy()
     for row, cold in enumerate(answers.cold):
         segment = COLD if cold else WARM
@@ -64,7 +64,7 @@ def test_a_model_worse_in_one_segment_alone_is_not_blessed(
     from pipeline.evaluation.results import read_failures, read_metrics
 
     changed = _changed(answers, better, worse)
-    model = saved(changed, folder / f"worse-{worse}")
+    model = save_model(changed, folder / f"worse-{worse}")
     evaluation, blessed = run_evaluator(folder / worse, answers, CONFIG, model, baseline)
     assert not blessed
     rows = {WARM: ~answers.cold, COLD: answers.cold}
@@ -74,12 +74,12 @@ def test_a_model_worse_in_one_segment_alone_is_not_blessed(
         f"{worse} ndcg@{CUT} = 0, and the last blessed model reaches {before:.4g}: "
         "100.0% less is more than evaluate.max_drop=0.2"
     )
-    # What is reported is the candidate's, not the other one's.
-    found = read_metrics(evaluation)
+    # The metrics are the candidate's, not the baseline's.
+    metrics = read_metrics(evaluation)
     for segment, users in rows.items():
-        assert found[segment]["users"] == users.sum()
+        assert metrics[segment]["users"] == users.sum()
         for name, value in changed.expected(users, CUT).items():
-            assert found[segment][name] == pytest.approx(value, abs=1e-6)
+            assert metrics[segment][name] == pytest.approx(value, abs=1e-6)
 
 
 def test_an_equal_model_is_blessed(answers, baseline, folder):
@@ -93,7 +93,7 @@ def test_an_equal_model_is_blessed(answers, baseline, folder):
 def test_a_drop_from_zero_has_no_size(answers, folder):
     from pipeline.evaluation.results import read_failures
 
-    model = saved(_changed(answers, worse=COLD), folder / "nothing")
+    model = save_model(_changed(answers, worse=COLD), folder / "nothing")
     evaluation, blessed = run_evaluator(folder / "of-nothing", answers, CONFIG, model, model)
     assert not blessed
     (reason,) = read_failures(evaluation)
@@ -102,9 +102,9 @@ def test_a_drop_from_zero_has_no_size(answers, folder):
     )
 
 
-def test_a_bound_of_1_compares_nothing(answers, baseline, folder):
+def test_a_max_drop_of_1_compares_nothing(answers, baseline, folder):
     config = dataclasses.replace(CONFIG, evaluate=dataclasses.replace(CONFIG.evaluate, max_drop=1))
-    model = saved(_changed(answers, worse=COLD), folder / "worse")
+    model = save_model(_changed(answers, worse=COLD), folder / "worse")
     assert run_evaluator(folder / "not-compared", answers, config, model, baseline)[1]
 
 
@@ -122,7 +122,7 @@ def test_the_first_model_has_no_baseline(alone):
     assert read_baseline(alone) == {}
 
 
-def test_slices_are_the_users_of_a_value(answers, alone):
+def test_a_slice_holds_the_users_of_a_value(answers, alone):
     from pipeline.evaluation.results import read_metrics, read_slices
 
     expected = {}
@@ -132,15 +132,15 @@ def test_slices_are_the_users_of_a_value(answers, alone):
             has = np.array([value in user for user in values])
             for segment, users in segments.items():
                 expected[feature, value.decode(), segment] = has & users
-    found = read_slices(alone)
-    assert {(row.feature, row.value, row.segment) for row in found} == set(expected)
-    assert len(found) == 3 * (len(JOBS) + 2)
-    for row in found:
+    slices = read_slices(alone)
+    assert {(row.feature, row.value, row.segment) for row in slices} == set(expected)
+    assert len(slices) == 3 * (len(JOBS) + 2)
+    for row in slices:
         users = expected[row.feature, row.value, row.segment]
         assert row.metrics["users"] == users.sum()
         for name, value in answers.expected(users, CUT).items():
             assert row.metrics[name] == pytest.approx(value, abs=1e-6), (row, name)
-    jobs = [row for row in found if row.feature == "job"]
+    jobs = [row for row in slices if row.feature == "job"]
     assert [row.value for row in jobs[:3]] == ["cook"] * 3
     assert [row.segment for row in jobs[:3]] == [WARM, COLD, "overall"]
     assert set(read_metrics(alone)) == set(segments)
@@ -153,12 +153,12 @@ def test_an_interval_holds_the_mean_of_95_in_100_samples(answers, alone):
     name = f"ndcg@{CUT}"
     values = answers.by_user(CUT)[name][~answers.cold]
     low, high = interval(read_metrics(alone)[WARM], name)
-    draws = np.random.default_rng(0).choice(values, (20_000, len(values))).mean(1)
-    assert np.quantile(draws, [0.025, 0.975]) == pytest.approx([low, high], abs=0.01)
+    means = np.random.default_rng(0).choice(values, (20_000, len(values))).mean(1)
+    assert np.quantile(means, [0.025, 0.975]) == pytest.approx([low, high], abs=0.01)
     assert low < values.mean() < high
 
 
-def test_an_interval_stays_within_what_a_metric_can_be():
+def test_an_interval_stays_within_0_and_1():
     from pipeline.evaluation.slices import interval
 
     assert interval({"a": 0.01, "a_error": 0.1}, "a") == pytest.approx((0, 0.206), abs=1e-4)
@@ -177,6 +177,6 @@ def test_an_interval_stays_within_what_a_metric_can_be():
 def test_a_slice_that_cannot_be_made_is_refused(name, rule):
     from pipeline.evaluation.gate import eval_config
 
-    wanted = dataclasses.replace(CONFIG.evaluate, slices=("job", name))
+    evaluate = dataclasses.replace(CONFIG.evaluate, slices=("job", name))
     with pytest.raises(InputError, match=rf"evaluate.slices=\['job', '{name}'\].*: {rule}"):
-        eval_config(dataclasses.replace(CONFIG, evaluate=wanted), FEATURES)
+        eval_config(dataclasses.replace(CONFIG, evaluate=evaluate), FEATURES)

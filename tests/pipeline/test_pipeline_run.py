@@ -1,4 +1,4 @@
-"""From raw files to a pushed model, and a model with a broken cold way that is not pushed."""
+"""From raw files to a pushed model, and a model with a broken cold path that is not pushed."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ GATE_HALF = ("Trainer", "Evaluator", "ServingValidator", "ModelCard", "Pusher")
 
 @pytest.fixture(scope="module")
 def served(first_run):
-    """The raw test records, and what the pushed model answers to them."""
+    """The raw test records, and the pushed model's answers to them."""
     from pipeline.storage.records import parse, read
     from serving.c_api.session import SavedModelSession
 
@@ -37,7 +37,7 @@ def served(first_run):
 
 @pytest.fixture(scope="module")
 def broken_run(first_run, setting):
-    """The same data, and a model whose cold way was broken after training."""
+    """A run on the same data, with a model whose cold path was broken after training."""
     return setting.run(run_fn="tests.pipeline.broken_cold.run_fn")
 
 
@@ -54,7 +54,7 @@ def test_every_component_ran_and_the_model_is_pushed(first_run):
     assert first_run.pushed_version.parent == first_run.folders.serving
 
 
-def test_the_pushed_model_keeps_the_signatures_contract(first_run):
+def test_the_pushed_model_has_the_promised_signatures(first_run):
     from pipeline.components.serving_checks import SIGNATURES
     from serving.c_api.session import SavedModelSession
 
@@ -65,21 +65,21 @@ def test_the_pushed_model_keeps_the_signatures_contract(first_run):
     assert (first_run.pushed_version / "assets.extra" / "tf_serving_warmup_requests").is_file()
 
 
-def test_the_evaluation_is_that_of_the_served_lists(first_run, served):
+def test_the_evaluation_is_of_the_served_lists(first_run, served):
     users, answer = served
     is_cold = np.array([user["segment"] == [b"cold"] for user in users])
     assert np.array_equal(np.asarray(answer["is_cold"]).reshape(-1), is_cold)
     lists = np.asarray(answer["item_ids"])
     hit, n_relevant = metrics.hits(lists, [user["target"] for user in users])
     for segment, rows in (("warm", ~is_cold), ("cold", is_cold), ("overall", is_cold | ~is_cold)):
-        found = first_run.rows[segment]
-        assert found["users"] == rows.sum() > 0
+        row = first_run.rows[segment]
+        assert row["users"] == rows.sum() > 0
         for k in first_run.config.evaluate.ks:
             recall = metrics.recall(hit, n_relevant, k)[rows].mean()
             ndcg = metrics.ndcg(hit, n_relevant, k)[rows].mean()
-            assert found[f"recall@{k}"] == pytest.approx(recall, abs=1e-6)
-            assert found[f"ndcg@{k}"] == pytest.approx(ndcg, abs=1e-6)
-            assert found[f"coverage@{k}"] == metrics.coverage(lists[rows], k)
+            assert row[f"recall@{k}"] == pytest.approx(recall, abs=1e-6)
+            assert row[f"ndcg@{k}"] == pytest.approx(ndcg, abs=1e-6)
+            assert row[f"coverage@{k}"] == metrics.coverage(lists[rows], k)
 
 
 def test_new_users_of_different_profiles_get_different_lists(served):
@@ -102,12 +102,12 @@ def test_training_saw_neither_test_users_nor_their_items(first_run, served, sett
     raw = (setting.data_dir / "interactions.csv").read_text()
     assert len(planted) > 5 and all(f",{item}," in raw for item in planted)
     assert not set(planted) & set(vocabulary.read(dataset.vocabularies["items"]))
-    given = first_run.outputs._execution("Trainer").custom_properties
-    assert json.loads(given["train_args"].string_value)["splits"] == ["train"]
-    assert json.loads(given["eval_args"].string_value)["splits"] == ["val"]
+    properties = first_run.outputs._execution("Trainer").custom_properties
+    assert json.loads(properties["train_args"].string_value)["splits"] == ["train"]
+    assert json.loads(properties["eval_args"].string_value)["splits"] == ["val"]
 
 
-def test_a_broken_cold_way_is_not_pushed(first_run, broken_run):
+def test_a_broken_cold_path_is_not_pushed(first_run, broken_run):
     for component in DATA_HALF:
         assert broken_run.outputs.was_cached(component), component
     for component in GATE_HALF:
@@ -118,7 +118,7 @@ def test_a_broken_cold_way_is_not_pushed(first_run, broken_run):
         for reason in broken_run.reasons
     )
     assert not any(reason.startswith("warm") for reason in broken_run.reasons)
-    # It is also held against the model that was pushed before it, which itself had none.
+    # It is also compared with the model pushed before it, which was compared with none.
     assert broken_run.baseline == first_run.model
     assert first_run.baseline is None
     assert any(
@@ -128,7 +128,7 @@ def test_a_broken_cold_way_is_not_pushed(first_run, broken_run):
     assert len(_versions(broken_run)) == 1
     blessed = lambda component: broken_run.outputs.artifact(component, "blessing")
     assert blessed("Evaluator").get_int_custom_property("blessed") == 0
-    # It still answers as the contract says: only its numbers show the fault.
+    # Its signatures still answer as promised; only its metrics show the fault.
     assert blessed("ServingValidator").get_int_custom_property("blessed") == 1
 
 
@@ -164,7 +164,7 @@ def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
     assert not Pusher().CheckBlessing({"infra_blessing": [blessing]})
 
 
-def test_a_refused_model_is_told_with_value_and_bound(broken_run, setting):
+def test_a_missed_bound_is_printed_with_the_value(broken_run, setting):
     from pipeline.commands.cli import run
 
     result = setting.invoke(run, "--run-fn", "tests.pipeline.broken_cold.run_fn")
@@ -174,7 +174,7 @@ def test_a_refused_model_is_told_with_value_and_bound(broken_run, setting):
 
 
 def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting):
-    """Other versions were refused, lost and pushed in between: none of it must matter."""
+    """Other versions were refused, lost and pushed in between, which must not matter."""
     from pipeline.commands.cli import quickstart
 
     serving = broken_run.folders.serving
@@ -202,16 +202,16 @@ def test_anomalies_are_counted_by_feature(first_run, tmp_path):
     from pipeline.commands.run import Run
 
     for split, names in {"train": [], "val": ["job", "zip"]}.items():
-        found = anomalies_pb2.Anomalies()
+        anomalies = anomalies_pb2.Anomalies()
         for name in names:
-            found.anomaly_info[name].description = "unexpected"
+            anomalies.anomaly_info[name].description = "unexpected"
         (tmp_path / f"Split-{split}").mkdir()
-        (tmp_path / f"Split-{split}" / "SchemaDiff.pb").write_bytes(found.SerializeToString())
-    found = types.SimpleNamespace(validation=str(tmp_path))
-    assert Run.anomalies.fget(found) == 2
+        (tmp_path / f"Split-{split}" / "SchemaDiff.pb").write_bytes(anomalies.SerializeToString())
+    run = types.SimpleNamespace(validation=str(tmp_path))
+    assert Run.anomalies.fget(run) == 2
 
 
-def test_a_failed_copy_leaves_nothing_beside_the_versions(first_run):
+def test_a_failed_copy_leaves_only_versions(first_run):
     from pipeline.commands.run import _make_newest_version
 
     pushed, serving = first_run.pushed_version, first_run.folders.serving
@@ -223,7 +223,10 @@ def test_a_failed_copy_leaves_nothing_beside_the_versions(first_run):
     assert all(name.isdigit() for name in _versions(first_run))
     (artifact / "lost").unlink()
     _make_newest_version(first_run)
-    assert first_run.pushed_version.parent == serving and (first_run.pushed_version / "saved_model.pb").is_file()
+    assert (
+        first_run.pushed_version.parent == serving
+        and (first_run.pushed_version / "saved_model.pb").is_file()
+    )
     assert all(name.isdigit() for name in _versions(first_run))
 
 
@@ -241,7 +244,7 @@ def test_a_version_that_was_rolled_back_is_not_pushed_again(first_run):
     assert _versions(first_run) == before
 
 
-def test_a_run_fn_that_is_not_there(setting):
+def test_a_run_fn_that_does_not_exist(setting):
     with pytest.raises(InputError, match="pipeline.trainer.absent: it must be the import path"):
         setting.run(run_fn="pipeline.trainer.absent")
     for wrong in ("absent.run_fn", "pipeline.absent.run_fn", "run_fn", "", ".run_fn", "a b.c"):
@@ -262,10 +265,10 @@ def test_a_run_fn_whose_module_is_broken(setting, tmp_path, monkeypatch, text, k
 
 
 @pytest.mark.slow
-def test_the_trainer_takes_what_the_tuner_found(first_run, setting, monkeypatch):
+def test_the_trainer_uses_the_settings_of_the_tuner(first_run, setting, monkeypatch):
     """From a learning rate that learns nothing, a search of two trials finds one that does.
 
-    The last one here, as it pushes another model.
+    It comes last, as it pushes another model.
     """
     from cmclrec_tf import search
     from pipeline.commands import run_report

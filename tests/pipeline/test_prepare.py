@@ -1,4 +1,4 @@
-"""Raw files to a prepared dataset, in one run that all tests here look at."""
+"""From raw files to a prepared dataset, in one run that all tests here share."""
 
 import dataclasses
 import types
@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """Clusters, and one item for each user that nobody else has; four zips get an id."""
+    """Clusters, plus one item per user that no other user has; four zips get an id."""
     folder = tmp_path_factory.mktemp("prepare")
     spec = write_clusters(folder / "raw", n_users=150)
     text = spec.read_text()
@@ -88,7 +88,7 @@ def test_the_folder_is_whole(prepared, setting):
     assert prepared.data_dir == setting.raw
 
 
-def test_it_loads(prepared, transformed):
+def test_the_dataset_loads(prepared, transformed):
     from cmclrec_tf.data.prepared import PreparedDataset
 
     dataset = PreparedDataset.load(prepared.folder)
@@ -122,7 +122,7 @@ def test_vocabularies_are_of_the_train_split(prepared, raw, transformed):
             assert not others, name
 
 
-def test_ids_give_back_the_raw_values(prepared, raw, transformed):
+def test_ids_stand_for_the_raw_values(prepared, raw, transformed):
     tokens = {name: _vocabulary(prepared, name) for name in ("items", "job", "hobbies", "zip")}
 
     def ids(name, values):
@@ -142,7 +142,7 @@ def test_ids_give_back_the_raw_values(prepared, raw, transformed):
     assert any(not user["age"] for user in transformed["train"].values())
 
 
-def test_what_was_removed_is_gone(prepared, transformed):
+def test_removed_histories_are_gone(prepared, transformed):
     """The item that only a test user has is unknown: its target is OOV, no vocabulary has it."""
     known = set(_vocabulary(prepared, "items"))
     assert all(b"secret-" + user in known for user in transformed["train"])
@@ -162,12 +162,12 @@ def test_cold_records_are_no_anomaly(prepared, setting):
     new_value = anomalies_pb2.AnomalyInfo.ENUM_TYPE_UNEXPECTED_STRING_VALUES
     for path in paths:
         found = anomalies_pb2.Anomalies.FromString(path.read_bytes())
-        # Of few users TFDV takes the ids for a closed set, and tells of a new one in val.
+        # With few users TFDV infers that the ids are a closed set, and reports new ones in val.
         reasons = {r.type for info in found.anomaly_info.values() for r in info.reason}
         assert reasons <= ({new_value} if path.parent.name == "Split-val" else set())
 
 
-def test_again_is_cached_and_replaces(prepared, setting, capsys):
+def test_a_repeated_run_is_cached_and_replaces_the_dataset(prepared, setting, capsys):
     before = (prepared.folder / "vocabularies" / "items").read_bytes()
     (prepared.folder / "vocabularies" / "items").write_text("damaged\n")
     _prepare(setting)
@@ -192,7 +192,7 @@ def test_bad_input_leaves_the_older_dataset(prepared, setting):
     assert [path.name for path in prepared.folder.parent.iterdir()] == ["clusters"]
 
 
-def test_bad_data_stops_before_transform_until_they_are_mended(
+def test_bad_data_stop_the_run_before_transform_until_they_are_fixed(
     prepared, setting, monkeypatch, capsys
 ):
     """The data half again, with a NaN planted into what the gate reads."""
@@ -200,9 +200,9 @@ def test_bad_data_stops_before_transform_until_they_are_mended(
 
     from pipeline.metadata import code_digests, integrity
 
-    # Else the planted file would be set aside, as it is not as it was left.
+    # Else the planted file would be set aside, as its size has changed.
     monkeypatch.setattr(integrity, "set_aside", lambda *_: [])
-    # Another digest of its code: the gate that passed must not be answered from cache.
+    # Another digest of its code, so that the gate does not come from the cache.
     monkeypatch.setattr(code_digests, "GATE", ())
     (path,) = setting.root.rglob("StatisticsGen/statistics/*/Split-val/FeatureStats.pb")
     clean = path.read_bytes()
@@ -211,7 +211,7 @@ def test_bad_data_stops_before_transform_until_they_are_mended(
     age.num_stats.histograms[0].num_nan = 1
     path.write_bytes(planted.SerializeToString())
     try:
-        for _ in range(2):  # A gate that failed is not cached.
+        for _ in range(2):  # a gate that failed is not cached
             with pytest.raises(InputError, match="^split 'val', feature 'age': .* 1 are NaN. Che"):
                 _prepare(setting)
             shown = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What is asked of a pushed model and shown, and that what is printed to try next works."""
+"""The recommendations that the quickstart prints, and the commands that it suggests."""
 
 import shlex
 import shutil
@@ -12,7 +12,7 @@ from cmclrec_tf.errors import ReadableError
 pytestmark = pytest.mark.pipeline
 
 
-def test_the_printed_command_asks_a_server(first_run):
+def test_the_suggested_command_works(first_run):
     from pipeline.commands import quickstart, run_report
     from serving.client import Client
     from serving.commands.recommend import recommend
@@ -22,19 +22,19 @@ def test_the_printed_command_asks_a_server(first_run):
     with LocalServer(str(first_run.folders.serving), "cmclrec", port=0) as server:
         target = f"127.0.0.1:{server.port}"
         for profile in (hobbies, quickstart.first_profile(first_run), {}):
-            printed = run_report.next_commands(first_run, profile).splitlines()
-            (line,) = (line for line in printed if "recommend cold" in line)
+            lines = run_report.next_commands(first_run, profile).splitlines()
+            (line,) = (line for line in lines if "recommend cold" in line)
             words = shlex.split(line, comments=True)
-            asked = [*words[words.index("cold") :], "--target", target]
-            result = CliRunner().invoke(recommend, asked, catch_exceptions=False)
+            arguments = [*words[words.index("cold") :], "--target", target]
+            result = CliRunner().invoke(recommend, arguments, catch_exceptions=False)
             assert result.exit_code == 0, result.output
             with Client(target) as client:
                 (expected,) = client.cold([profile], k=10)
-            listed = tuple(row.split()[1] for row in result.output.splitlines())
-            assert listed == expected.item_ids
+            item_ids = tuple(row.split()[1] for row in result.output.splitlines())
+            assert item_ids == expected.item_ids
 
 
-def test_one_new_user_is_shown_alone(first_run, tmp_path, capsys):
+def test_a_single_new_user_is_shown(first_run, tmp_path, capsys):
     import tensorflow as tf
 
     from pipeline.commands import quickstart
@@ -59,19 +59,22 @@ def test_one_new_user_is_shown_alone(first_run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_the_table_is_shown_even_if_nobody_can_be_asked(first_run, setting, older):
-    """An older version, which a server would fall back to, is not what was asked for."""
+def test_the_table_is_shown_even_if_the_model_cannot_be_served(first_run, setting, older):
+    """A server falls back to an older version, which is not the one to show."""
     from pipeline.commands.cli import quickstart
 
-    graph, other = first_run.pushed_version / "saved_model.pb", first_run.pushed_version.with_name("1")
-    whole = graph.read_bytes()
+    graph, other = (
+        first_run.pushed_version / "saved_model.pb",
+        first_run.pushed_version.with_name("1"),
+    )
+    content = graph.read_bytes()
     if older:
         shutil.copytree(first_run.pushed_version, other)
     graph.write_bytes(b"\x0b not a graph")
     try:
         result = setting.invoke(quickstart)
     finally:
-        graph.write_bytes(whole)
+        graph.write_bytes(content)
         shutil.rmtree(other, ignore_errors=True)
     assert isinstance(result.exception, ReadableError)
     for line in ("popularity, all events", "\nResults\n"):

@@ -1,11 +1,11 @@
-"""The Evaluator's numbers are the library's, and each of its bounds holds a model back."""
+"""The Evaluator's metrics equal the library's, and a missed bound withholds the blessing."""
 
 import numpy as np
 import pytest
 
 from cmclrec_tf.config import Config, EvaluateConfig, ServeConfig
 from cmclrec_tf.errors import InputError
-from tests.pipeline.listed import run_evaluator, saved, some_answers
+from tests.pipeline.fixed_lists import random_answers, run_evaluator, save_model
 
 pytestmark = pytest.mark.pipeline
 
@@ -15,14 +15,14 @@ USERS = 90
 
 @pytest.fixture(scope="module")
 def answers():
-    return some_answers(USERS, K)
+    return random_answers(USERS, K)
 
 
 @pytest.fixture(scope="module")
 def evaluate(answers, tmp_path_factory):
     """Runs TFX's Evaluator on the answers; returns its evaluation folder and its verdict."""
     root = tmp_path_factory.mktemp("evaluator")
-    model = saved(answers, root / "model")
+    model = save_model(answers, root / "model")
 
     def run(name, config, keep=lambda cold: True):
         return run_evaluator(root / name, answers, config, model, keep=keep)
@@ -40,7 +40,7 @@ def blessed(evaluate):
     return evaluate("blessed", _config())
 
 
-def test_numbers_are_the_librarys(answers, blessed):
+def test_metrics_equal_the_librarys(answers, blessed):
     from pipeline.evaluation.results import read_failures, read_metrics
 
     evaluation, verdict = blessed
@@ -60,7 +60,7 @@ def test_numbers_are_the_librarys(answers, blessed):
                 assert rows[segment][name] == pytest.approx(value, abs=1e-6), (segment, name)
 
 
-def test_overall_lies_between_the_segments(blessed):
+def test_overall_is_between_the_segments(blessed):
     from pipeline.evaluation.results import read_metrics
 
     rows = read_metrics(blessed[0])
@@ -103,7 +103,7 @@ def test_a_cut_beyond_the_list_is_refused():
         eval_config(Config(serve=ServeConfig(list_length=49)))
 
 
-def test_reading_from_nowhere_is_one_line(tmp_path):
+def test_a_missing_evaluation_is_named_in_one_line(tmp_path):
     from pipeline.evaluation.results import read_metrics
 
     with pytest.raises(InputError, match="Run the pipeline again"):

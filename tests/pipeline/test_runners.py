@@ -1,4 +1,4 @@
-"""What is seen of a run, what is kept in its log, and how its errors surface."""
+"""What a run prints, what goes to its log, and how its errors surface."""
 
 import logging
 import os
@@ -23,13 +23,13 @@ def test_quiet_keeps_progress_and_logs_the_rest(tmp_path, capfd):
     shown = capfd.readouterr()
     assert "progress" in shown.err and "after" in shown.err
     text = log.read_text()
-    for said in ("a detail", "an old habit", "native"):
-        assert said in text and said not in shown.err + shown.out
+    for message in ("a detail", "an old habit", "native"):
+        assert message in text and message not in shown.err + shown.out
     assert "after" not in text
     assert logging.getLogger().handlers == handlers
 
 
-def test_quiet_is_over_after_an_error(tmp_path, capfd):
+def test_quiet_ends_after_an_error(tmp_path, capfd):
     with pytest.raises(KeyError), quiet(tmp_path / "run.log"):
         raise KeyError
     os.write(2, b"after\n")
@@ -40,7 +40,7 @@ def test_quiet_is_over_after_an_error(tmp_path, capfd):
 def test_an_input_error_is_found_behind_others():
     from pipeline.runners.local import _input_error
 
-    bad = InputError("row 3 of /a/b: c.csv", "it must be. whole", "Mend it. Soon.")
+    bad = InputError("row 3 of /a/b: c.csv", "it must be. whole", "Fix it. Soon.")
     text = f"{type(bad).__module__}.InputError: {bad}"
     try:
         try:

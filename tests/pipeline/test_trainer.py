@@ -1,4 +1,4 @@
-"""The Trainer's function, on artifacts laid out as TFX lays them out."""
+"""The functions of the Trainer component, on artifacts in TFX's layout."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ CONFIG = Config(
 
 @pytest.fixture
 def fn_args(tmp_path):
-    """Arguments as the Trainer's executor fills them in."""
+    """Arguments as the Trainer's executor passes them."""
     from tfx.components.trainer.fn_args_utils import FnArgs
 
     from pipeline.trainer import custom_config
@@ -79,19 +79,17 @@ def test_arguments_become_the_config_and_the_dataset(fn_args):
 
 
 @pytest.mark.slow
-def test_it_goes_on_after_a_crash_and_leaves_a_served_model_and_logs(
-    fn_args, tmp_path, monkeypatch
-):
-    """Each start has output folders of its own, as TFX gives them."""
+def test_it_resumes_after_a_crash_and_writes_a_model_and_logs(fn_args, tmp_path, monkeypatch):
+    """Each start has new output folders, as with TFX."""
     from cmclrec_tf.callbacks import SaveEpochs
     from pipeline.trainer import run_fn
     from serving.c_api.session import SavedModelSession
 
-    begun, crashes = [], [False, True]
+    epochs, crashes = [], [False, True]
 
     def begin(self, epoch, logs=None):
-        begun.append((self.checkpoints.folder.name, epoch))
-        if begun[-1] == ("finetune", 1) and crashes.pop():
+        epochs.append((self.checkpoints.folder.name, epoch))
+        if epochs[-1] == ("finetune", 1) and crashes.pop():
             raise InterruptedError
 
     monkeypatch.setattr(SaveEpochs, "on_epoch_begin", begin)
@@ -101,25 +99,25 @@ def test_it_goes_on_after_a_crash_and_leaves_a_served_model_and_logs(
     fn_args.custom_config["checkpoints"] = str(root)
     with pytest.raises(InterruptedError):
         run_fn(fn_args)
-    assert begun == [(stage, epoch) for stage in ("pretrain", "finetune") for epoch in (0, 1)]
+    assert epochs == [(stage, epoch) for stage in ("pretrain", "finetune") for epoch in (0, 1)]
     assert len(list(root.iterdir())) == 1
 
-    begun.clear()
+    epochs.clear()
     fn_args.serving_model_dir = str(tmp_path / "second" / "Format-Serving")
     fn_args.model_run_dir = str(tmp_path / "more-logs")
     run_fn(fn_args)
-    assert begun == [("finetune", 1)]
+    assert epochs == [("finetune", 1)]
     assert list(root.iterdir()) == []
     with SavedModelSession(fn_args.serving_model_dir) as session:
         assert set(session.signatures) >= {"warm", "cold", "serving_default", "user_embedding"}
     assert list((tmp_path / "more-logs").rglob("events.out.tfevents.*"))
-    left = sorted(path.name for path in (tmp_path / "second").iterdir())
-    assert left == ["Format-Serving", "Weights"]
+    folders = sorted(path.name for path in (tmp_path / "second").iterdir())
+    assert folders == ["Format-Serving", "Weights"]
 
 
 @pytest.mark.slow
-def test_it_goes_on_from_the_base_model_if_it_can(fn_args, tmp_path, capsys):
-    """The first training leaves weights; the others begin with them, or say why not."""
+def test_it_starts_from_the_base_model_if_it_fits(fn_args, tmp_path, capsys):
+    """The first training saves weights; the others start from them, or print why not."""
     from pipeline.trainer import run_fn
 
     base, log = fn_args.serving_model_dir, "events.out.tfevents.*"
@@ -130,8 +128,8 @@ def test_it_goes_on_from_the_base_model_if_it_can(fn_args, tmp_path, capsys):
         fn_args.model_run_dir = str(tmp_path / name / "logs")
         run_fn(fn_args)
         assert (tmp_path / name / "Weights" / "weights.npz").is_file()
-        found = (tmp_path / name / "logs").iterdir()
-        return sorted(stage.name for stage in found if list(stage.rglob(log)))
+        folders = (tmp_path / name / "logs").iterdir()
+        return sorted(stage.name for stage in folders if list(stage.rglob(log)))
 
     assert stages("model", base_model=None) == ["finetune", "pretrain"]
     assert capsys.readouterr().err.count("weights") == 0
@@ -139,10 +137,12 @@ def test_it_goes_on_from_the_base_model_if_it_can(fn_args, tmp_path, capsys):
     assert f"Stage 2 begins with the weights of {base}\n" in capsys.readouterr().err
     fn_args.custom_config["config"]["model"]["width"] = 4
     assert stages("narrow") == ["finetune", "pretrain"]
-    said = f"Trained from scratch, not from {base}: model.width=4: the weights to start from were "
-    assert f"{said}trained with 8." in capsys.readouterr().err
+    message = (
+        f"Trained from scratch, not from {base}: model.width=4: the weights to start from were "
+    )
+    assert f"{message}trained with 8." in capsys.readouterr().err
     assert stages("lost", str(tmp_path / "nowhere" / "Format-Serving")) == ["finetune", "pretrain"]
-    assert "a model to start from has weights.npz beside it" in capsys.readouterr().err
+    assert "a model to start from has weights.npz in its folder" in capsys.readouterr().err
 
 
 def test_checkpoints_in_a_remote_folder_are_refused():
@@ -152,7 +152,7 @@ def test_checkpoints_in_a_remote_folder_are_refused():
         checkpoint_folder({"checkpoints": "gs://bucket/checkpoints"}, dataset=None)
 
 
-def test_a_lost_vocabulary_is_named(fn_args, tmp_path):
+def test_a_missing_vocabulary_is_named(fn_args, tmp_path):
     from pipeline.trainer import inputs
 
     (tmp_path / "graph" / "transform_fn" / "assets" / "group").unlink()
@@ -160,7 +160,7 @@ def test_a_lost_vocabulary_is_named(fn_args, tmp_path):
         inputs(fn_args)
 
 
-def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
+def test_a_digest_is_in_the_cache_key_of_its_component(tmp_path):
     from pipeline.datasets import load_spec
     from pipeline.metadata.code_digests import CodeDigests
     from pipeline.pipeline import create_pipeline
@@ -169,7 +169,7 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
     spec = load_spec(write_twelve(tmp_path))
 
     def keys(digests):
-        made = create_pipeline(
+        pipeline = create_pipeline(
             name="p",
             root=tmp_path,
             spec=spec,
@@ -178,7 +178,7 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
             serving_dir=tmp_path,
             digests=digests,
         )
-        return {c.id: str(sorted(c.exec_properties.items())) for c in made.components}
+        return {c.id: str(sorted(c.exec_properties.items())) for c in pipeline.components}
 
     same = CodeDigests("a", "a", "a", "a", "a", "a")
     before = keys(same)
@@ -196,7 +196,7 @@ def test_changed_code_is_in_the_key_of_what_it_makes(tmp_path):
 
 
 @pytest.mark.parametrize(("warm", "max_drop"), [(False, 1.0), (True, 0.3)])
-def test_other_models_take_part_as_the_config_says(tmp_path, warm, max_drop):
+def test_the_config_decides_which_other_models_take_part(tmp_path, warm, max_drop):
     from pipeline.datasets import load_spec
     from pipeline.metadata.code_digests import CodeDigests
     from pipeline.pipeline import create_pipeline
@@ -204,7 +204,7 @@ def test_other_models_take_part_as_the_config_says(tmp_path, warm, max_drop):
 
     finetune = dataclasses.replace(CONFIG.finetune, warm_start=warm)
     evaluate = EvaluateConfig(k=5, ks=(5,), max_drop=max_drop)
-    made = create_pipeline(
+    pipeline = create_pipeline(
         name="p",
         root=tmp_path,
         spec=load_spec(write_twelve(tmp_path)),
@@ -213,13 +213,13 @@ def test_other_models_take_part_as_the_config_says(tmp_path, warm, max_drop):
         serving_dir=tmp_path,
         digests=CodeDigests("a", "a", "a", "a", "a", "a"),
     )
-    nodes = {node.id: node for node in made.components}
+    nodes = {node.id: node for node in pipeline.components}
     base = nodes["Trainer"].inputs.get("base_model")
     assert ("WarmStart" in nodes) == (base is not None) == warm
     if warm:
         assert (base.producer_component_id, base.output_key) == ("WarmStart", "model")
-    compared = nodes["Evaluator"].inputs.get("baseline_model")
-    assert ("Baseline" in nodes) == (compared is not None) == (max_drop < 1)
+    baseline = nodes["Evaluator"].inputs.get("baseline_model")
+    assert ("Baseline" in nodes) == (baseline is not None) == (max_drop < 1)
 
 
 def test_another_config_is_another_cache_key():

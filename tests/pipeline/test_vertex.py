@@ -1,4 +1,4 @@
-"""The pipeline as Vertex AI and Kubeflow are given it, executed task by task."""
+"""The compiled job for Vertex AI and Kubeflow, and a run of its tasks."""
 
 import dataclasses
 import json
@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from cmclrec_tf.errors import InputError
-from tests.pipeline.compiled import CompiledRun
-from tests.pipeline.ram import ROOT, RamFileSystem
+from tests.pipeline.compiled_run import CompiledRun
+from tests.pipeline.ram_filesystem import ROOT, RamFileSystem
 
 pytestmark = pytest.mark.pipeline
 
@@ -21,12 +21,12 @@ TASKS = (
 
 
 def _compile(setting, folder, *more, root=None, serving=None):
-    """The result of `cmclrec pipeline compile` into a folder."""
+    """Invokes `cmclrec pipeline compile` and returns its result."""
     from pipeline.commands.cli import pipeline
 
     config = folder / "config.yaml"
     config.write_text(setting.config.to_yaml())
-    given = {
+    options = {
         "--dataset": setting.spec,
         "--data-dir": setting.data_dir,
         "--config": config,
@@ -35,13 +35,13 @@ def _compile(setting, folder, *more, root=None, serving=None):
         "--pipeline-root": root or folder / "root",
         "--serving-dir": serving or folder / "serving",
     }
-    words = [str(part) for pair in given.items() for part in pair]
+    words = [str(part) for pair in options.items() for part in pair]
     return CliRunner().invoke(pipeline, ["compile", *words, *more])
 
 
 @pytest.fixture(scope="module")
 def folder(setting, tmp_path_factory):
-    """Holds job.json; its artifacts go to `root`, its models to `serving`."""
+    """Folder of job.json, with `root` for its artifacts and `serving` for its models."""
     folder = tmp_path_factory.mktemp("compiled")
     done = _compile(setting, folder, "--trainer-accelerator", "NVIDIA_TESLA_T4")
     assert done.exit_code == 0, done.output
@@ -56,7 +56,7 @@ def job(folder):
 
 @pytest.fixture(scope="module")
 def run(job, folder):
-    return CompiledRun(job, folder / "root", own_process=("SchemaGen",)).run()
+    return CompiledRun(job, folder / "root", separate=("SchemaGen",)).run()
 
 
 def _container(job, task):
@@ -68,8 +68,8 @@ def test_every_task_has_the_image_and_the_trainer_its_machine(job):
     for task in TASKS:
         assert _container(job, task)["image"] == IMAGE
         accelerator = _container(job, task).get("resources", {}).get("accelerator")
-        wanted = {"type": "NVIDIA_TESLA_T4", "count": "1"} if task == "Trainer" else None
-        assert accelerator == wanted
+        expected = {"type": "NVIDIA_TESLA_T4", "count": "1"} if task == "Trainer" else None
+        assert accelerator == expected
 
 
 def test_transform_waits_for_the_data_gate(job):
@@ -77,10 +77,10 @@ def test_transform_waits_for_the_data_gate(job):
     assert "DataGate" in tasks["Transform"]["dependentTasks"]
 
 
-def test_the_evaluator_is_given_the_last_blessed_model(job):
+def test_the_evaluator_compares_with_the_last_blessed_model(job):
     tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
-    found = tasks["Evaluator"]["inputs"]["artifacts"]["baseline_model"]["taskOutputArtifact"]
-    assert found == {"producerTask": "Baseline-model-resolver", "outputArtifactKey": "model"}
+    source = tasks["Evaluator"]["inputs"]["artifacts"]["baseline_model"]["taskOutputArtifact"]
+    assert source == {"producerTask": "Baseline-model-resolver", "outputArtifactKey": "model"}
     assert "Baseline-model-resolver" in tasks["Evaluator"]["dependentTasks"]
 
 
@@ -102,28 +102,26 @@ def test_the_compiled_tasks_lead_to_a_pushed_model(run, folder):
 
 
 @pytest.mark.slow
-def test_what_the_tasks_left_is_blessed(run):
+def test_the_model_of_the_tasks_is_blessed(run):
     blessing = run.artifact("Evaluator", "blessing")
     assert blessing.metadata["blessed"] == 1
     assert run.artifact("Pusher", "pushed_model").metadata["pushed"] == 1
 
 
-def test_the_job_is_what_vertex_is_asked_to_run(folder):
+def test_vertex_gets_the_compiled_job(folder):
     from google.auth.credentials import AnonymousCredentials
 
     from pipeline.runners import vertex
 
-    planned = vertex.new_job(
-        folder / "job.json", "a-project", "us-central1", AnonymousCredentials()
-    )
-    # What its `submit` sends; its public fields are those of a job that has been created.
-    asked = planned._gca_resource
-    assert asked.display_name == "cmclrec-clusters"
-    assert asked.runtime_config.gcs_output_directory == str(folder / "root")
-    assert set(TASKS) <= set(asked.pipeline_spec["root"]["dag"]["tasks"])
+    job = vertex.new_job(folder / "job.json", "a-project", "us-central1", AnonymousCredentials())
+    # `submit` sends this. The public fields of a PipelineJob exist only after it was created.
+    request = job._gca_resource
+    assert request.display_name == "cmclrec-clusters"
+    assert request.runtime_config.gcs_output_directory == str(folder / "root")
+    assert set(TASKS) <= set(request.pipeline_spec["root"]["dag"]["tasks"])
 
 
-def test_the_services_of_the_cloud_are_asked_for(setting, tmp_path):
+def test_cloud_services_are_in_the_job(setting, tmp_path):
     services = ["--project", "a-project", "--region", "europe-west4", "--dataflow"]
     services += ["--machine-type", "n1-standard-8", "--trainer-accelerator", "NVIDIA_TESLA_T4"]
     done = _compile(
@@ -132,20 +130,20 @@ def test_the_services_of_the_cloud_are_asked_for(setting, tmp_path):
     assert done.exit_code == 0, done.output
     job = json.loads((tmp_path / "job.json").read_text())
     for task in ("ExampleGen", "StatisticsGen", "Transform", "Evaluator"):
-        found = _container(job, task)["args"]
-        assert {"--runner=DataflowRunner", f"--sdk_container_image={IMAGE}"} <= set(found)
-        assert "--region=europe-west4" in found and "--direct_num_workers=1" not in found
-    asked = {task: _custom_config(job, task) for task in ("Trainer", "Pusher")}
-    (pool,) = asked["Trainer"]["ai_platform_training_args"]["worker_pool_specs"]
+        arguments = _container(job, task)["args"]
+        assert {"--runner=DataflowRunner", f"--sdk_container_image={IMAGE}"} <= set(arguments)
+        assert "--region=europe-west4" in arguments and "--direct_num_workers=1" not in arguments
+    settings = {task: _custom_config(job, task) for task in ("Trainer", "Pusher")}
+    (pool,) = settings["Trainer"]["ai_platform_training_args"]["worker_pool_specs"]
     assert pool["container_spec"] == {"image_uri": IMAGE}
     assert pool["machine_spec"]["machine_type"] == "n1-standard-8"
     assert pool["machine_spec"]["accelerator_type"] == "NVIDIA_TESLA_T4"
     assert "resources" not in _container(job, "Trainer")
-    # What trains is told the same as here.
-    assert asked["Trainer"]["config"] == json.loads(json.dumps(setting.config.to_dict()))
-    assert asked["Pusher"]["ai_platform_serving_args"]["endpoint_name"] == "cold-start"
-    for given in asked.values():
-        assert given["ai_platform_vertex_region"] == "europe-west4"
+    # The training job gets the same config as a Trainer here.
+    assert settings["Trainer"]["config"] == json.loads(json.dumps(setting.config.to_dict()))
+    assert settings["Pusher"]["ai_platform_serving_args"]["endpoint_name"] == "cold-start"
+    for values in settings.values():
+        assert values["ai_platform_vertex_region"] == "europe-west4"
 
 
 def _custom_config(job, task):
@@ -161,7 +159,7 @@ def test_folders_that_tasks_cannot_reach_are_refused(setting, tmp_path):
 
 
 def test_remote_folders_and_files_are_compiled(setting, tmp_path):
-    """The raw files are looked at where they lie; nothing of this machine is in the job."""
+    """The raw files are read from the remote folder; no path of this machine is in the job."""
     remote = dataclasses.replace(setting, data_dir=RamFileSystem.hold(setting.data_dir))
     done = _compile(remote, tmp_path, root=f"{ROOT}/root", serving=f"{ROOT}/serving")
     assert done.exit_code == 0, done.output
@@ -169,12 +167,12 @@ def test_remote_folders_and_files_are_compiled(setting, tmp_path):
     job = json.loads(text)
     assert job["runtimeConfig"]["gcsOutputDirectory"] == f"{ROOT}/root"
     assert f"{ROOT}/interactions.csv" in text and str(setting.data_dir) not in text
-    lost = dataclasses.replace(setting, data_dir=f"{ROOT}/elsewhere")
+    missing = dataclasses.replace(setting, data_dir=f"{ROOT}/elsewhere")
     with pytest.raises(InputError, match=f"{ROOT}/elsewhere/interactions.csv: the dataset needs"):
-        raise _compile(lost, tmp_path, root=f"{ROOT}/root", serving=f"{ROOT}/s").exception
+        raise _compile(missing, tmp_path, root=f"{ROOT}/root", serving=f"{ROOT}/s").exception
 
 
-def test_what_is_no_compiled_pipeline_is_refused(tmp_path):
+def test_a_file_that_is_no_compiled_pipeline_is_refused(tmp_path):
     from pipeline.runners import vertex
 
     path = tmp_path / "job.json"
@@ -187,23 +185,23 @@ def test_what_is_no_compiled_pipeline_is_refused(tmp_path):
 def test_services_need_a_project_and_an_endpoint_an_image():
     from pipeline.runners.cloud import Cloud
 
-    for given in ({"dataflow": True}, {"machine_type": "n1-standard-8"}):
+    for services in ({"dataflow": True}, {"machine_type": "n1-standard-8"}):
         with pytest.raises(InputError, match="Give --project"):
-            Cloud(**given)
+            Cloud(**services)
     with pytest.raises(InputError, match="an endpoint serves with a container image"):
         Cloud(project="a", endpoint="b")
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("resources", "message"),
     [
         ({"cpus": -1}, "cpus=-1: it must not be negative"),
         ({"accelerator": "NVIDIA_TESLA_T4"}, "needs a type and a number"),
         ({"accelerators": 1}, "needs a type and a number"),
     ],
 )
-def test_a_machine_that_cannot_be_is_refused(given, said):
+def test_an_impossible_machine_is_refused(resources, message):
     from pipeline.runners.vertex import Machine
 
-    with pytest.raises(InputError, match=said):
-        Machine(**given)
+    with pytest.raises(InputError, match=message):
+        Machine(**resources)

@@ -1,4 +1,4 @@
-"""A file system in memory for Beam, as remote as gs:// is to the code that reads raw files."""
+"""A file system in memory for Beam, which to the code under test is as remote as gs://."""
 
 import io
 
@@ -8,7 +8,7 @@ ROOT = "ram://bucket"
 
 
 class RamFileSystem(FileSystem):
-    """Files that cannot be changed, by their paths; like an object store it has no folders."""
+    """Read-only files by path; like an object store it has no folders."""
 
     files: dict[str, tuple[bytes, float]] = {}
 
@@ -18,7 +18,7 @@ class RamFileSystem(FileSystem):
 
     @classmethod
     def hold(cls, folder, at=0.0, below=ROOT):
-        """Takes in all files of a folder of this machine; returns the remote folder."""
+        """Copies all files of a local folder; returns the remote folder."""
         cls.files = {
             f"{below}/{path.relative_to(folder)}": (path.read_bytes(), at)
             for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""The records of a user do not depend on who makes them: one worker in memory, or two processes."""
+"""Two worker processes write the same records as one worker in memory."""
 
 import os
 
@@ -13,14 +13,14 @@ from pipeline.transforms.user_records import UserRecords
 from tests.pipeline.toy_datasets import write_clusters
 
 DATA = DataConfig(max_history=5)
-# Many spans, so that there is work for both.
+# Small spans of the files, so that there is work for both processes.
 SPAN = 4000
 
 
 def _lines(spec, folder, out, *options):
-    """Lines of split, process and serialized record."""
+    """Returns `[split, process, serialized record]` of every record."""
 
-    # Within the function, so that it is sent to the workers, which know no tests.
+    # A function inside a function is sent to the workers, which cannot import the tests.
     def line(record, split):
         return f"{split} {os.getpid()} {to_example(record, spec.features).hex()}"
 
@@ -28,12 +28,12 @@ def _lines(spec, folder, out, *options):
         records = pipeline | UserRecords(spec, folder, DATA, SPAN)
         lines = [records[split] | split >> beam.Map(line, split) for split in SPLITS]
         _ = lines | beam.Flatten() | beam.io.WriteToText(str(out))
-    found = [path.read_text().splitlines() for path in out.parent.glob(f"{out.name}*")]
-    return [line.split() for line in sum(found, [])]
+    parts = [path.read_text().splitlines() for path in out.parent.glob(f"{out.name}*")]
+    return [line.split() for line in sum(parts, [])]
 
 
 @pytest.mark.slow
-def test_two_worker_processes_make_the_bytes_that_one_makes(tmp_path):
+def test_two_worker_processes_write_the_bytes_of_one(tmp_path):
     folder = tmp_path / "raw"
     spec = load_spec(write_clusters(folder))
     one = _lines(spec, folder, tmp_path / "one")
@@ -46,5 +46,5 @@ def test_two_worker_processes_make_the_bytes_that_one_makes(tmp_path):
     )
     assert {process for _, process, _ in one} == {str(os.getpid())}
     assert len({process for _, process, _ in two} - {str(os.getpid())}) == 2
-    made = [sorted((split, record) for split, _, record in lines) for lines in (one, two)]
-    assert made[0] == made[1] and len(made[0]) == 240
+    records = [sorted((split, record) for split, _, record in lines) for lines in (one, two)]
+    assert records[0] == records[1] and len(records[0]) == 240

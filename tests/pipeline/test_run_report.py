@@ -1,4 +1,4 @@
-"""What of a user is printed, and what goes to the server."""
+"""How the values of a user and the metrics are printed."""
 
 import shlex
 import types
@@ -15,7 +15,7 @@ from pipeline.storage.records import profile
 FEATURES = (Feature("age", "numeric"), Feature("job"), Feature("tags", "multi"), Feature("zip"))
 
 
-def test_a_profile_keeps_bytes_that_are_no_text():
+def test_a_profile_keeps_bytes_that_are_not_utf8():
     user = {"age": [2.5], "job": [b"\xff"], "tags": [b"a", b"\xfe"], "zip": [], "user_id": [b"x"]}
     known = profile(user, FEATURES)
     assert known == {"age": 2.5, "job": "\udcff", "tags": ["a", "\udcfe"]}

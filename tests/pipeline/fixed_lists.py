@@ -1,4 +1,4 @@
-"""Models that answer a list written down for each user, and TFX's Evaluator run on them."""
+"""Models that return a fixed list for each user, and a run of TFX's Evaluator on them."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ JOBS = (b"cook", b"08", "g\u00e4rtner".encode())
 
 @dataclasses.dataclass
 class Answers:
-    """Users with their targets and features, and the list that a model gives each of them."""
+    """Users with their targets and features, and the list that a model returns for each."""
 
     user_ids: list
     cold: np.ndarray
@@ -31,21 +31,21 @@ class Answers:
     hobbies: list
 
     def records(self):
-        """A serialized raw user record of each user."""
+        """Returns a serialized raw user record for each user."""
         columns = (self.user_ids, self.cold, self.targets, self.jobs, self.hobbies)
         return [_record(*user) for user in zip(*columns, strict=True)]
 
     def expected(self, rows, k):
-        """Metrics of the users `rows`, by the library."""
+        """Returns the metrics of the users `rows`, computed by the library."""
         items = self.lists[rows][:, :k]
-        found = {f"coverage@{k}": len(set(items.ravel()) - {b""})}
+        expected = {f"coverage@{k}": len(set(items.ravel()) - {b""})}
         for name, values in self.by_user(k).items():
-            found[name] = values[rows].mean()
-            found[f"{name}_error"] = values[rows].std(ddof=1) / np.sqrt(len(values[rows]))
-        return found
+            expected[name] = values[rows].mean()
+            expected[f"{name}_error"] = values[rows].std(ddof=1) / np.sqrt(len(values[rows]))
+        return expected
 
     def by_user(self, k):
-        """`{metric: float per user}`."""
+        """Returns `{metric: float per user}`."""
         hit, n_relevant = metrics.hits(self.lists, self.targets)
         return {
             f"recall@{k}": metrics.recall(hit, n_relevant, k),
@@ -53,13 +53,13 @@ class Answers:
         }
 
 
-def some_answers(n_users, length, seed=0):
-    """Users drawn at random, with random lists.
+def random_answers(n_users, length, seed=0):
+    """Returns random users with random lists.
 
     Args:
-        n_users: how many.
-        length: of a list.
-        seed: of every draw.
+        n_users: number of users.
+        length: number of items in a list.
+        seed: seeds all random choices.
     """
     rng = np.random.default_rng(seed)
     cold = rng.random(n_users) < 0.4
@@ -68,7 +68,7 @@ def some_answers(n_users, length, seed=0):
     return Answers(
         user_ids=[f"u{i}".encode() for i in range(n_users)],
         cold=cold,
-        # A cold user may be judged on all that was removed, and on items no model knows.
+        # A cold user has several targets, some of which no model knows.
         targets=[
             rng.choice([*ITEMS, b"unseen"], size=rng.integers(1, 5) if c else 1, replace=False)
             for c in cold
@@ -96,7 +96,7 @@ def _record(user, cold, targets, jobs, hobbies):
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
-class _Listed(tf.Module):
+class _FixedLists(tf.Module):
     def __init__(self, answers):
         super().__init__()
         self.cold = tf.constant(answers.cold)
@@ -111,13 +111,13 @@ class _Listed(tf.Module):
         return {"item_ids": lists, "scores": scores, "is_cold": tf.gather(self.cold, rows)}
 
 
-def saved(answers, folder):
-    """A Model artifact at `folder` that gives the answers."""
+def save_model(answers, folder):
+    """Saves a model that returns the answers; returns its artifact."""
     from tfx.types import standard_artifacts
 
     model = standard_artifacts.Model()
     model.uri = str(folder)
-    module = _Listed(answers)
+    module = _FixedLists(answers)
     tf.saved_model.save(
         module, str(folder / "Format-Serving"), signatures={"serving_default": module.serve}
     )
@@ -128,11 +128,12 @@ def run_evaluator(folder, answers, config, model, baseline=None, keep=lambda col
     """Runs TFX's Evaluator.
 
     Args:
-        folder: that is written.
-        answers: `Answers`, of which the users are taken.
-        config: `Config`.
-        model, baseline: Model artifacts.
-        keep: of a user's `cold`, whether the user is evaluated.
+        folder: folder for the artifacts.
+        answers: the users to evaluate on.
+        config: the config of the gate.
+        model: artifact of the model to evaluate.
+        baseline: artifact of the model to compare with, or None.
+        keep: function of `cold` that selects the users to evaluate on.
 
     Returns:
         The evaluation's folder, and whether the model was blessed.
