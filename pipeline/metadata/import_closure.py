@@ -59,8 +59,9 @@ def closure(modules: Collection[str], packages: Collection[str]) -> dict[str, pa
         if statement in visited or statement.module.partition(".")[0] not in packages:
             continue
         visited.add(statement)
-        behind = _behind_attribute(statement)
-        waiting += behind
+        attribute_imports = _attribute_imports(statement)
+        waiting += attribute_imports
+        is_whole = statement.attribute == "*" or not attribute_imports
         for module in _with_parents(statement.module):
             path = _path(module)
             if path is None:
@@ -69,12 +70,12 @@ def closure(modules: Collection[str], packages: Collection[str]) -> dict[str, pa
             if module not in files:
                 files[module] = path
                 waiting += imports.top
-            is_on_the_way = module != statement.module or (behind and statement.attribute != "*")
-            waiting += [] if is_on_the_way else imports.inner
+            if module == statement.module and is_whole:
+                waiting += imports.inner
     return files
 
 
-def _behind_attribute(statement: _Import) -> list[_Import]:
+def _attribute_imports(statement: _Import) -> list[_Import]:
     """Returns the imports behind the attribute: a submodule, or names that load on first use."""
     module, attribute = statement
     if attribute != "*" and _path(f"{module}.{attribute}") is not None:
