@@ -1,4 +1,4 @@
-"""A hand-made data set with a known answer, and one tiny model trained on it for all tests."""
+"""A synthetic dataset that is easy to learn, and a tiny model trained on it, for all tests."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,7 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-# Two workers share the cores, and threads that wait for work take them from each other.
+# Two test workers share the cores, and spinning threads of one would slow down the other.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,7 +44,10 @@ TINY = {
 
 
 def cluster_users(prefix, n, seed, segment="warm"):
-    """Users of two teams; a team walks round its own ten items, so both segments are learnable."""
+    """Users of two teams with ten items each, which every user takes in the same circular order.
+
+    The team is a user feature, so warm and cold users are both predictable.
+    """
     rng = np.random.default_rng(seed)
     users = []
     for number in range(n):
@@ -66,26 +69,26 @@ def cluster_users(prefix, n, seed, segment="warm"):
     return users
 
 
-# They look at one run of the whole pipeline.
-OF_ONE_RUN = ("tests/pipeline/test_pipeline_run.py", "tests/pipeline/test_after_a_run.py")
+# These files share one run of the whole pipeline.
+SHARE_A_RUN = ("tests/pipeline/test_pipeline_run.py", "tests/pipeline/test_after_a_run.py")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A worker takes a file as a whole, and one of them the files that share a pipeline run."""
+    """Gives a worker whole files, and all files that share a pipeline run to one worker."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
-            return OF_ONE_RUN[0] if file in OF_ONE_RUN else file
+            return SHARE_A_RUN[0] if file in SHARE_A_RUN else file
 
     return Scheduling(config, log)
 
 
 @contextlib.contextmanager
 def eagerly():
-    """A few steps take less time than tracing them, which other tests do."""
+    """Runs functions without tracing, which is faster for a few steps; other tests trace them."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
@@ -121,18 +124,19 @@ def dataset(records, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
-    """(name, make) -> a folder that `make(folder)` fills in the first worker that asks for it."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+def shared_folder(tmp_path_factory):
+    """A function (name, fill) -> folder; `fill(folder)` runs once, in the first worker to call."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
 
-    def folder_of(name, make):
-        folder = shared / name
-        with open(shared / f"{name}.lock", "w") as lock:
+    def folder_of(name, fill):
+        folder = root / name
+        with open(root / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.exists():
-                partial = pathlib.Path(tempfile.mkdtemp(dir=shared, prefix=name))
-                make(partial)
+                partial = pathlib.Path(tempfile.mkdtemp(dir=root, prefix=name))
+                fill(partial)
                 partial.rename(folder)
         return folder
 
@@ -140,11 +144,11 @@ def made_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def model_folder(dataset, config, made_once):
-    """The folder of a trained CMCLRec, `model.keras`, and of its TensorBoard logs, `logs`."""
+def model_folder(dataset, config, shared_folder):
+    """A folder with a trained CMCLRec (`model.keras`) and its TensorBoard logs (`logs`)."""
     from cmclrec_tf.training import train
 
-    return made_once(
+    return shared_folder(
         "model",
         lambda folder: train(dataset, config, log_dir=folder / "logs").save(folder / "model.keras"),
     )
@@ -155,22 +159,22 @@ def model(model_folder):
     """A trained CMCLRec."""
     import keras
 
-    import cmclrec_tf.models  # noqa: F401 - its classes are what the file names
+    import cmclrec_tf.models  # noqa: F401 - registers the classes that the file names
 
     return keras.saving.load_model(model_folder / "model.keras")
 
 
 @pytest.fixture(scope="session")
-def exported(model, dataset, made_once):
-    """The folder of its export, a version inside a model folder."""
+def exported(model, dataset, shared_folder):
+    """The exported model: a version folder inside a model folder."""
     from serving.export.saved_model import export
 
-    return made_once("cmclrec", lambda folder: export(model, dataset, folder / "1")) / "1"
+    return shared_folder("cmclrec", lambda folder: export(model, dataset, folder / "1")) / "1"
 
 
 @pytest.fixture(scope="session")
 def session(exported):
-    """The export, loaded as a C++ server loads it."""
+    """The exported model, loaded through the C API as a C++ server loads it."""
     from serving.c_api.session import SavedModelSession
 
     with SavedModelSession(exported) as session:

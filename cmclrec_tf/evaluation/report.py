@@ -2,10 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import metrics
@@ -90,7 +89,8 @@ def evaluate(
     if config is not None:
         dataset = dataset.with_history(config.data.max_history)
     k = min(max(ks), dataset.schema.items - FIRST_ID)
-    batch_lists, relevant, cold_flags = [], [], []
+    batch_lists, cold_flags = [], []
+    relevant: list[Ints] = []
     for batch in dataset.batches(split, batch_size):
         batch_lists.append(np.asarray(recommender.recommend(batch, k)))
         relevant.extend(_distinct_misses(row[row != PAD]) for row in batch["target"].numpy())
@@ -132,7 +132,7 @@ def _means(users: Mapping[str, Floats], selected: Bools) -> dict[str, float]:
     return {name: float(values[selected].mean()) for name, values in users.items()}
 
 
-def _distinct_misses(items: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _distinct_misses(items: Ints) -> Ints:
     """Replaces OOV by ids below 0: two unknown items share one id, but are two misses."""
     return np.where(items == OOV, -1 - np.arange(len(items)), items)
 

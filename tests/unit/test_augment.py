@@ -1,4 +1,4 @@
-"""Eq. (1)."""
+"""Eq. (1): field masks and history views."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def seed():
 @pytest.mark.parametrize(
     ("fields", "share", "n"), [(4, 0.5, 2), (5, 0.5, 2), (30, 0.2, 6), (2, 0.5, 1)]
 )
-def test_field_masks_are_disjoint_and_of_the_asked_size(fields, share, n, seed):
+def test_field_masks_are_disjoint_and_have_the_right_size(fields, share, n, seed):
     one, two = (np.asarray(m) for m in augment.disjoint_field_masks(64, fields, share, seed))
     assert not np.any(one & two)
     assert np.all(one.sum(axis=1) == n) and np.all(two.sum(axis=1) == n)
@@ -30,23 +30,23 @@ def test_a_single_field_is_never_masked(seed):
 
 
 def test_crop_keeps_a_contiguous_part_at_the_newest_end(seed):
-    seen = set()
+    windows = set()
     for _ in range(20):
         out = np.asarray(augment.crop(HISTORY, seed))
         for row, source in zip(out, HISTORY, strict=True):
-            kept, items = row[row != 0], source[source != 0]
-            assert len(kept) == (max(1, int(0.6 * len(items))) if len(items) else 0)
-            assert np.all(row[len(row) - len(kept) :] == kept)
+            part, items = row[row != 0], source[source != 0]
+            assert len(part) == (max(1, int(0.6 * len(items))) if len(items) else 0)
+            assert np.all(row[len(row) - len(part) :] == part)
             assert any(
-                np.array_equal(items[i : i + len(kept)], kept)
-                for i in range(len(items) - len(kept) + 1)
+                np.array_equal(items[i : i + len(part)], part)
+                for i in range(len(items) - len(part) + 1)
             )
-        seen.add(tuple(out[3]))
-    assert len(seen) == 5  # every window of 6 of 10 items comes up
+        windows.add(tuple(out[3]))
+    assert len(windows) == 5  # every window of 6 of 10 items occurs
 
 
 def test_reorder_shuffles_one_window(seed):
-    moved = 0
+    shuffled = 0
     for _ in range(20):
         out = np.asarray(augment.reorder(HISTORY, seed))
         assert np.array_equal(np.sort(out, axis=1), np.sort(HISTORY, axis=1))
@@ -54,9 +54,9 @@ def test_reorder_shuffles_one_window(seed):
             changed = np.flatnonzero(row != source)
             assert len(changed) <= int(0.3 * (source != 0).sum())
             if len(changed):
-                moved += 1
+                shuffled += 1
                 assert changed[-1] - changed[0] < int(0.3 * (source != 0).sum())
-    assert moved > 0
+    assert shuffled > 0
 
 
 def test_mask_hides_only_real_items(seed):

@@ -1,3 +1,5 @@
+"""Metrics, ranking and reports by segment, against values computed by hand."""
+
 import numpy as np
 import pytest
 from keras import ops
@@ -22,7 +24,7 @@ def test_metrics_by_hand():
     assert metrics.coverage(lists, 4) == 6 and metrics.coverage(lists, 1) == 2
 
 
-def test_a_k_beyond_the_list_counts_what_is_there():
+def test_a_k_beyond_the_list_counts_the_whole_list():
     hit, n = metrics.hits(np.array([[1, 2]]), [[2]])
     np.testing.assert_allclose(metrics.ndcg(hit, n, 10), [1 / np.log2(3)])
 
@@ -42,7 +44,7 @@ def test_hits_by_hand_for_lists_of_every_length():
 
 
 @pytest.mark.parametrize("users", [2, 255, 256, 600])
-def test_mean_jaccard_is_that_of_all_pairs(users):
+def test_mean_jaccard_equals_the_mean_over_all_pairs(users):
     rng = np.random.default_rng(users)
     lists = np.stack([rng.permutation(12)[:5] for _ in range(users)])
     lists[0, 3:] = 99  # the end of a short list
@@ -52,7 +54,7 @@ def test_mean_jaccard_is_that_of_all_pairs(users):
     assert metrics.mean_jaccard(lists, 5, pad=99) == pytest.approx(expected)
 
 
-def test_mean_jaccard_of_many_users_is_that_of_a_part(monkeypatch):
+def test_mean_jaccard_of_many_users_is_sampled(monkeypatch):
     rng = np.random.default_rng(0)
     lists = np.stack([rng.permutation(12)[:5] for _ in range(900)])
     whole = metrics.mean_jaccard(lists, 5)
@@ -70,7 +72,7 @@ def test_mean_jaccard():
 @pytest.mark.parametrize("size", [3 * 4 * 64 + 1, 3 * 5 * 64, 5001])
 @pytest.mark.parametrize("left", [2, None])
 def test_lists_of_a_large_catalogue_equal_a_stable_sort(size, left):
-    """Most scores are equal to others, and some rows have fewer items left than are asked for."""
+    """Many scores tie, and some rows have fewer than K items left."""
     rng = np.random.default_rng(size)
     scores = rng.integers(1, 4, (20, size)) * (rng.random((20, size)) < 5 / size)
     kept = rng.random((20, size)) < 0.5 if left is None else np.arange(size) >= size - left
@@ -86,28 +88,28 @@ def test_ranking_equals_a_sort():
     rng = np.random.default_rng(0)
     scores = rng.permuted(np.tile(np.arange(12.0, dtype="float32"), (5, 1)), axis=1)
     excluded = np.array([[2, 3, 0], [0, 0, 0], [4, 4, 1], [11, 5, 6], [2, 0, 0]])
-    shut = np.asarray(ranking.shut_out(scores, excluded))
+    shut = np.asarray(ranking.exclude(scores, excluded))
     _, ids = ranking.top_k(shut, 12)
     for row in range(5):
         gone = {0, 1, *excluded[row]}
         expected = [i for i in np.argsort(-scores[row]) if i not in gone]
         assert [i for i in np.asarray(ids)[row] if i] == expected
         for place, item in enumerate(expected):
-            got = ranking.ndcg_of_one(shut[row : row + 1], np.array([item]), 3)
+            got = ranking.single_item_ndcg(shut[row : row + 1], np.array([item]), 3)
             want = 1 / np.log2(place + 2) if place < 3 else 0.0
             assert float(got[0]) == pytest.approx(want, rel=1e-6)
 
 
 def test_an_unknown_target_is_a_miss():
-    shut = ranking.shut_out(np.zeros((1, 5), "float32"), np.zeros((1, 0), "int32"))
-    assert float(ranking.ndcg_of_one(shut, np.array([1]), 5)[0]) == 0
+    shut = ranking.exclude(np.zeros((1, 5), "float32"), np.zeros((1, 0), "int32"))
+    assert float(ranking.single_item_ndcg(shut, np.array([1]), 5)[0]) == 0
 
 
 def test_ties_nan_and_shut_out_targets_are_no_hits():
-    """A model that has broken down must not look like the best one."""
+    """A broken model must not look like the best one."""
     scores = np.array([[9.0, 9, 1, 1, 1], [np.nan] * 5, [9.0, 9, 5, 4, 3]], "float32")
-    shut = ranking.shut_out(scores, np.array([[0], [0], [2]]))
-    got = ranking.ndcg_of_one(shut, np.array([3, 3, 2]), 2)
+    shut = ranking.exclude(scores, np.array([[0], [0], [2]]))
+    got = ranking.single_item_ndcg(shut, np.array([3, 3, 2]), 2)
     np.testing.assert_array_equal(got, [0, 0, 0])
 
 
@@ -117,7 +119,7 @@ def test_the_end_of_a_short_list_is_no_item():
     assert metrics.mean_jaccard(lists, 3, pad=0) == pytest.approx(2 / 3)
 
 
-def test_popularity_of_another_word():
+def test_popularity_rejects_unknown_events():
     with pytest.raises(InputError, match="all.*last"):
         Popularity(None, "lst")
 
@@ -131,8 +133,8 @@ def test_popularity_counts_train_events(dataset, records, events):
     from cmclrec_tf.data.vocabulary import read
 
     items = read(dataset.vocabularies["items"])
-    floor = Popularity(dataset, events)
-    assert {i: int(n) for i, n in zip(items, floor.scores[2:], strict=True) if n} == counts
+    popularity = Popularity(dataset, events)
+    assert {i: int(n) for i, n in zip(items, popularity.scores[2:], strict=True) if n} == counts
 
 
 def test_report_lies_between_the_segments(dataset):
@@ -144,7 +146,7 @@ def test_report_lies_between_the_segments(dataset):
         assert low <= rows["overall"][name] <= high
         cold = report.users[name][report.is_cold]
         assert rows["cold"][name] == pytest.approx(cold.mean())
-    assert rows["cold"]["jaccard@5"] == 1  # popularity: one list for everybody
+    assert rows["cold"]["jaccard@5"] == 1  # popularity has one list for all users
     assert rows["cold"]["coverage@5"] == 5
 
 
@@ -181,8 +183,8 @@ def test_cold_users_are_judged_on_the_last_item_and_on_all(records, tmp_path):
     class Fixed:
         def recommend(self, batch, k):
             items = read(dataset.vocabularies["items"])
-            wanted = ["i9", "i0", "i7", *(i for i in items if i not in ("i9", "i0", "i7"))]
-            return np.tile([items.index(i) + 2 for i in wanted], (len(batch["is_cold"]), 1))[:, :k]
+            order = ["i9", "i0", "i7", *(i for i in items if i not in ("i9", "i0", "i7"))]
+            return np.tile([items.index(i) + 2 for i in order], (len(batch["is_cold"]), 1))[:, :k]
 
     from cmclrec_tf.data.vocabulary import read
 
@@ -201,6 +203,6 @@ def test_cold_users_are_judged_on_the_last_item_and_on_all(records, tmp_path):
 
 def test_table_shows_every_segment(dataset):
     rows = evaluate(Popularity(dataset), dataset, ks=(20,)).rows
-    text = table({"popularity": rows, "nobody": {}})
+    text = table({"popularity": rows, "empty": {}})
     assert text.splitlines()[0].split() == ["warm", "cold", "overall"]
     assert f"{rows['cold']['recall@20']:.4f}" in text and " - " in text

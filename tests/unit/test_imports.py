@@ -18,7 +18,7 @@ FORBIDDEN = {
 
 
 def imported(path):
-    """Top-level modules that a file imports, in functions too."""
+    """Yields the top-level modules that a file imports, inside functions too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -26,15 +26,15 @@ def imported(path):
             yield node.module.split(".")[0]
 
 
-@pytest.mark.parametrize("room", FORBIDDEN)
-def test_a_room_imports_only_downwards(room):
-    files = list((ROOT / room).rglob("*.py"))
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_a_package_imports_only_downwards(package):
+    files = list((ROOT / package).rglob("*.py"))
     assert files
     wrong = {
         f"{path.relative_to(ROOT)} imports {name}"
         for path in files
         for name in imported(path)
-        if name in FORBIDDEN[room]
+        if name in FORBIDDEN[package]
     }
     assert not wrong
 
@@ -55,21 +55,21 @@ def test_the_cli_starts_without_tensorflow(module):
         "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'grpc'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
-def test_what_trains_loads_no_tfx():
-    """From a prepared dataset, in a notebook as in an experiment's process."""
+def test_training_imports_no_tfx():
+    """Neither in a notebook nor in the process of an experiment."""
     code = (
         "import sys, cmclrec_tf.training, cmclrec_tf.models, cmclrec_tf.data.prepared\n"
         "import experiments.quality\n"
         f"heavy = {HEAVY!r} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr[-500:]
+    assert process.returncode == 0, process.stderr[-500:]

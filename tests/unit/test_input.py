@@ -1,3 +1,5 @@
+"""Prepared datasets: records in memory to files, and files to batches."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,7 +40,7 @@ def small(tmp_path_factory):
     return prepare_tables(RECORDS, FEATURES, folder, max_history=3)
 
 
-def only(dataset, split, **options):
+def single_batch(dataset, split, **options):
     (batch,) = dataset.batches(split, 8, **options).as_numpy_iterator()
     return batch
 
@@ -55,7 +57,7 @@ def test_numeric_statistics_come_from_the_train_split(small):
 
 
 def test_train_batch(small):
-    batch = only(small, "train", shuffle=False)
+    batch = single_batch(small, "train", shuffle=False)
     np.testing.assert_array_equal(batch["history"], [[0, 3, 2], [0, 0, 2], [0, 2, 2]])
     np.testing.assert_array_equal(batch["target"], [[4], [3], [3]])
     np.testing.assert_array_equal(batch["features"]["color"], [[2], [2], [0]])
@@ -65,21 +67,21 @@ def test_train_batch(small):
 
 
 def test_unknown_items_leave_the_history_and_stay_in_the_target(small):
-    batch = only(small, "val")
+    batch = single_batch(small, "val")
     np.testing.assert_array_equal(batch["history"], [[0, 3, 4]])
     np.testing.assert_array_equal(batch["target"], [[1]])
     np.testing.assert_array_equal(batch["features"]["color"], [[1]])
 
 
 def test_cold_batch(small):
-    batch = only(small, "test")
+    batch = single_batch(small, "test")
     assert batch["is_cold"].all() and not batch["history"].any()
     assert small.user_ids("test") == ["e"]
     assert small.users == {"train": 3, "val": 1, "test": 1}
 
 
 def test_equal_profiles_share_a_key(dataset):
-    """Equal as the tokens see it: the order of several values does not count."""
+    """Equal as feature tokens: the order of several values does not count."""
     batch = next(iter(dataset.batches("train", 96, shuffle=False)))
     features = {name: value.numpy() for name, value in batch["features"].items()}
     profiles = [
@@ -110,13 +112,13 @@ def test_profile_keys_ignore_order_and_unknown_values():
         ({"train": [{**RECORDS["train"][0], "history": ["a\nb"]}]}, "an id is one line"),
     ],
 )
-def test_bad_tables_leave_nothing(records, text, tmp_path):
+def test_bad_tables_write_nothing(records, text, tmp_path):
     with pytest.raises(InputError, match=text):
         prepare_tables(records, FEATURES, tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tables_do_not_replace_what_is_not_theirs(tmp_path):
+def test_tables_replace_only_a_prepared_dataset(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="only a prepared dataset is replaced"):
         prepare_tables(RECORDS, FEATURES, tmp_path)
@@ -133,7 +135,7 @@ def test_left_pad_keeps_the_newest_known_items():
     np.testing.assert_array_equal(left_pad(rows, 3), [[3, 4, 5], [0, 0, 0], [0, 0, 0], [0, 6, 7]])
 
 
-def test_batches_know_their_number_and_reshuffle(dataset):
+def test_batches_have_a_cardinality_and_reshuffle(dataset):
     batches = dataset.batches("train", 40, seed=5)
     assert int(batches.cardinality()) == 3
     one, two = (np.concatenate([b["user_key"] for b in batches]) for _ in range(2))

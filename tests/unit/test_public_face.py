@@ -1,4 +1,4 @@
-"""What a person sees of the library in a notebook: names, help, version, examples that run."""
+"""The library as seen from a notebook: names, help, version, and examples that run."""
 
 import doctest
 import importlib
@@ -13,19 +13,17 @@ import pytest
 import cmclrec_tf as cm
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-# Packages whose classes are what a user of the library builds models of.
-PARTS = ("backbones", "baselines", "evaluation", "layers", "losses", "models")
+# Packages of the building blocks that users combine; each class and function needs an example.
+PACKAGES = ("backbones", "baselines", "evaluation", "layers", "losses", "models")
 
 
 def modules():
-    found = [cm]
-    for part in pkgutil.walk_packages(cm.__path__, "cmclrec_tf."):
-        found.append(importlib.import_module(part.name))
-    return found
+    names = [module.name for module in pkgutil.walk_packages(cm.__path__, "cmclrec_tf.")]
+    return [cm, *map(importlib.import_module, names)]
 
 
 def public(module):
-    """Names of the public classes and functions that a module defines."""
+    """Returns the names of the public classes and functions that a module defines."""
     return [
         name
         for name, value in vars(module).items()
@@ -35,14 +33,14 @@ def public(module):
     ]
 
 
-def test_the_names_are_there_before_they_are_used():
+def test_all_names_are_listed_before_their_first_use():
     code = (
         "import cmclrec_tf as cm; names = dir(cm)\n"
         "assert {'CMCLRec', 'Config', 'evaluate', 'load', 'train'} <= set(names), names\n"
         "assert all(hasattr(cm, name) for name in names)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-800:]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-800:]
 
 
 def test_help_shows_every_public_name():
@@ -60,26 +58,27 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_every_public_name_has_an_example():
-    lacking = [
+    missing = [
         name
         for name in set(cm.__all__) - {"__version__"}
         if ">>>" not in (inspect.getdoc(getattr(cm, name)) or "")
     ]
-    assert not lacking
+    assert not missing
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_every_public_class_and_function_has_an_example(part):
-    lacking = [
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_class_and_function_has_an_example(package):
+    missing = [
         f"{module.__name__}.{name}"
         for module in modules()
-        if module.__name__.startswith(f"cmclrec_tf.{part}")
+        if module.__name__.startswith(f"cmclrec_tf.{package}")
         for name in public(module)
         if ">>>" not in (getattr(module, name).__doc__ or "")
     ]
-    assert not lacking
+    assert not missing
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
 def test_examples_run(module):
     failures = doctest.testmod(module, optionflags=OPTIONS).failed

@@ -1,4 +1,4 @@
-"""Files of records are counted to their end, and a damaged one is named with the place."""
+"""Record files are counted to their end, and an error names a damaged file and the position."""
 
 import gzip
 import re
@@ -23,33 +23,33 @@ def path(tmp_path):
     return path
 
 
-def test_sound_files(path):
+def test_intact_files(path):
     assert shards.count([path, path]) == 6000
     assert shards.count([]) == 0
     assert list(shards.read([path]).as_numpy_iterator()) == RECORDS
 
 
-def test_a_file_without_records_is_sound(tmp_path):
+def test_a_file_without_records_is_intact(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "none.gz"), "GZIP"):
         pass
     assert shards.count([tmp_path / "none.gz"]) == 0
 
 
-@pytest.mark.parametrize("kept", [0, 1, 10, 0.1, 0.5, 0.99, -9, -8, -4, -1])
-def test_a_cut_off_file_is_named(path, kept):
+@pytest.mark.parametrize("size", [0, 1, 10, 0.1, 0.5, 0.99, -9, -8, -4, -1])
+def test_a_truncated_file_is_named(path, size):
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(kept * len(whole)) if 0 < kept < 1 else kept])
+    path.write_bytes(whole[: int(size * len(whole)) if 0 < size < 1 else size])
     with pytest.raises(InputError, match=re.escape(str(path))) as error:
         shards.count([path])
     number, at = map(int, re.search(r"record (\d+), at byte (\d+)", str(error.value)).groups())
     assert at == sum(SIZES[: number - 1])
 
 
-def test_another_byte_is_found(path):
+def test_a_changed_byte_is_detected(path):
     whole = path.read_bytes()
     for at in range(12, len(whole), max(1, len(whole) // 37)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
-        # A few bits, as of codes that are not used, say nothing.
+        # Some bits have no effect on the content, such as those of unused codes.
         if _unpacked(path.read_bytes()) != gzip.decompress(whole):
             with pytest.raises(InputError, match=re.escape(str(path))):
                 shards.count([path])
@@ -62,7 +62,7 @@ def _unpacked(content):
         return None
 
 
-def test_another_file_of_records_is_not_blamed(path, tmp_path):
+def test_an_intact_file_next_to_it_is_not_named(path, tmp_path):
     other = tmp_path / "other.gz"
     other.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError) as error:
