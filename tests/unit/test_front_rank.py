@@ -61,6 +61,7 @@ SHARED_NAMES = {
     "versions.py",  # model versions on disk, and `cmclrec versions`
     "prepared.py",  # a prepared dataset, and those of an experiment's runs
     "results.py",  # results of an evaluation, and those of an experiment
+    "store.py",  # what runs leave: the pipeline's in ML Metadata, an experiment's in folders
 }
 
 
