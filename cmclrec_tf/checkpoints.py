@@ -1,4 +1,4 @@
-"""The state of a training on disk, so that a killed one goes on as if nothing had happened."""
+"""Saves the state of a training after every epoch, and restores it after a crash."""
 
 import hashlib
 import json
@@ -6,129 +6,141 @@ import os
 import pathlib
 import warnings
 import zipfile
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
 import numpy as np
+import numpy.typing as npt
 from keras import ops
 
+from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+    from cmclrec_tf.data.prepared import PreparedDataset
 
 DONE = "done.npz"
 CHECKSUM = ".sha256"
-KEPT = 2
+EPOCHS_TO_KEEP = 2
 
 
 class Checkpoint(NamedTuple):
     """The state of a training after an epoch.
 
     Attributes:
-        facts: JSON values: `epoch`, the number of epochs so far; `complete`, when the stage has
-            ended; `stopped`, when early stopping ended it; `stopping`, the state of early stopping.
-        arrays: `model_state`, and under `best/` the weights of the best epoch.
+        facts: JSON values: `epoch`, the number of epochs so far; `complete`, True once the stage
+            has ended; `stopped`, whether early stopping ended it; `stopping`, the state of early
+            stopping; and the config and dataset that it belongs to.
+        arrays: the arrays of `model_state`, and those of the best epoch under `best/`.
     """
 
     facts: dict[str, Any]
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, npt.NDArray[Any]]
 
 
 class Checkpoints:
     """The checkpoints of one stage: `epoch-00003.npz` after 3 epochs, `done.npz` after the last.
 
-    A file holds plain arrays (no pickle) and is written aside, synced and renamed; its SHA-256 lies
-    beside it, as `sha256sum --check` reads it. The newest two epochs are kept.
+    A file holds plain arrays, no pickle. It is written under another name, synced and renamed, so a
+    crash leaves no half-written checkpoint. Its SHA-256 is in a file next to it that
+    `sha256sum --check` reads. The newest two epochs are kept.
 
     Args:
-        folder: of the stage, on a local disk; made when it is missing.
+        folder: folder of the stage, on a local disk; created when it is missing.
         config: the `Config` of the training.
         dataset: its `PreparedDataset`.
     """
 
-    def __init__(self, folder, config, dataset):
+    def __init__(
+        self, folder: str | os.PathLike[str], config: Config, dataset: "PreparedDataset"
+    ) -> None:
         self.folder = pathlib.Path(folder)
-        self.identity = {"config": _trained_by(config), "dataset": _trained_on(dataset)}
+        self.identity = {"config": _training_config(config), "dataset": _dataset_identity(dataset)}
 
-    def save(self, epoch, arrays, **facts) -> None:
-        """Writes the state after `epoch` epochs; with `complete=True` that of a finished stage.
+    def save(self, epoch: int, arrays: dict[str, npt.NDArray[Any]], **facts: Any) -> None:
+        """Writes the state after `epoch` epochs; `complete=True` marks the end of the stage.
 
         Args:
-            arrays: {name: array}.
-            facts: JSON values that come back from `newest`.
+            epoch: number of epochs so far.
+            arrays: {name: array}, see `Checkpoint`.
+            facts: JSON values that `newest` returns.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / (DONE if facts.get("complete") else f"epoch-{epoch:05d}.npz")
-        facts = json.dumps({"epoch": epoch, **facts, **self.identity})
-        aside = path.with_suffix(".tmp")
-        with aside.open("wb") as file:
-            np.savez(file, facts=np.array(facts), **arrays)
-            _sync(file)
-        # The checksum comes first: a checkpoint is never there without it.
-        line = f"{_digest(aside)}  {path.name}\n"
+        text = json.dumps({"epoch": epoch, **facts, **self.identity})
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as data:
+            np.savez(data, facts=np.array(text), **arrays)
+            _sync(data)
+        # The checksum comes first: no checkpoint exists without one.
         checksum = self.folder / (path.name + CHECKSUM)
-        with checksum.with_suffix(".sum").open("w") as file:
-            file.write(line)
-            _sync(file)
-        os.replace(file.name, checksum)
-        os.replace(aside, path)
+        temporary_sum = checksum.with_suffix(".sum")
+        with temporary_sum.open("w") as line:
+            line.write(f"{_digest(temporary)}  {path.name}\n")
+            _sync(line)
+        os.replace(temporary_sum, checksum)
+        os.replace(temporary, path)
         _sync_folder(self.folder)
-        for old in self._epochs()[KEPT:]:
+        for old in self._epochs()[EPOCHS_TO_KEEP:]:
             old.unlink()
             (self.folder / (old.name + CHECKSUM)).unlink(missing_ok=True)
 
-    def newest(self):
-        """(facts, arrays) of the newest sound checkpoint, or None.
+    def newest(self) -> Checkpoint | None:
+        """Returns the newest sound checkpoint, or None.
 
-        A damaged one is passed over, with a warning that names it.
+        A damaged one is skipped, with a warning that names it.
 
         Raises:
-            InputError: it belongs to another config or another dataset.
+            InputError: the checkpoint belongs to another config or another dataset.
         """
         done = self.folder / DONE
         paths = [done] * done.is_file() + self._epochs()
         for path in paths:
             try:
-                facts, arrays = _read(path)
+                checkpoint = _read(path)
             except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
                 warnings.warn(
-                    f"{path} is damaged ({error}): going back to the checkpoint before",
-                    stacklevel=2,
+                    f"{path} is damaged ({error}): using the checkpoint before it", stacklevel=2
                 )
                 continue
-            self._check(facts)
-            return Checkpoint(facts, arrays)
+            self._check(checkpoint.facts)
+            return checkpoint
         if paths:
             warnings.warn(
-                f"{self.folder} holds no sound checkpoint: the stage starts anew", stacklevel=2
+                f"{self.folder} holds no sound checkpoint: the stage starts again", stacklevel=2
             )
         return None
 
-    def _epochs(self):
+    def _epochs(self) -> list[pathlib.Path]:
         return sorted(self.folder.glob("epoch-*.npz"), reverse=True)
 
-    def _check(self, facts):
+    def _check(self, facts: dict[str, Any]) -> None:
         for part, now in self.identity.items():
             prefix = "" if part == "config" else f"{part}."
             for field, then, value in _differences(facts[part], now, prefix):
                 raise InputError(
                     field,
                     f"{then} in the checkpoint, {value} now",
-                    f"Go on with the same one, or give another folder than {self.folder}.",
+                    f"Continue with the same one, or use another folder than {self.folder}.",
                 )
 
 
-def model_state(model):
-    """{name: array} of all that a fit changes: weights, seeds' states, slots and iterations."""
+def model_state(model: "keras.Model") -> dict[str, npt.NDArray[Any]]:
+    """Returns all that a fit changes, {name: array}: weights, seeds, slots and iterations."""
     return {name: ops.convert_to_numpy(v) for name, v in _variables(model).items()}
 
 
-def restore_model(model, arrays) -> None:
-    """Puts `model_state` back into a built and compiled model.
+def restore_model(model: "keras.Model", arrays: dict[str, npt.NDArray[Any]]) -> None:
+    """Puts the arrays of `model_state` back into a built and compiled model.
 
     Raises:
-        InputError: the arrays are of another model.
+        InputError: the arrays belong to another model.
     """
     variables = _variables(model)
-    saved = {n: a.shape for n, a in arrays.items() if n.split("/")[0] in ("model", "optimizer")}
-    if saved != {name: tuple(v.shape) for name, v in variables.items()}:
+    shapes = {n: a.shape for n, a in arrays.items() if n.split("/")[0] in ("model", "optimizer")}
+    if shapes != {name: tuple(v.shape) for name, v in variables.items()}:
         raise InputError(
             "the checkpoint's weights",
             "they must be those of this model",
@@ -138,31 +150,34 @@ def restore_model(model, arrays) -> None:
         variable.assign(arrays[name])
 
 
-def _variables(model):
-    # `variables` holds the states of seed generators, which `save_weights` leaves out.
+def _variables(model: "keras.Model") -> dict[str, "keras.Variable"]:
+    # `model.variables` includes the states of seed generators, which `save_weights` leaves out.
     parts = {"model": model.variables, "optimizer": model.optimizer.variables}
     return {f"{part}/{i}": v for part, listed in parts.items() for i, v in enumerate(listed)}
 
 
-def _trained_by(config):
-    """The config without its part that no training reads, as JSON gives it back."""
+def _training_config(config: Config) -> dict[str, Any]:
+    """Returns the config without `serve`, which no training reads, as JSON gives it back."""
     values = {part: v for part, v in config.to_dict().items() if part != "serve"}
-    return json.loads(json.dumps(values))
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
-def _trained_on(dataset):
-    """What tells a dataset from another one; sizes alone would not."""
-    kept = [{"name": f.name, "kind": f.kind, "size": f.size} for f in dataset.schema.features]
+def _dataset_identity(dataset: "PreparedDataset") -> dict[str, Any]:
+    """Returns what distinguishes a dataset from others; sizes alone would not."""
+    features = [{"name": f.name, "kind": f.kind, "size": f.size} for f in dataset.schema.features]
     return {
         "items": dataset.schema.items,
         "digest": dataset.schema.digest,
         "users": dict(dataset.users),
-        "features": {f["name"]: f for f in kept},
+        "features": {f["name"]: f for f in features},
     }
 
 
-def _differences(then, now, prefix=""):
-    """The fields that differ, as (dotted name, then, now), in the order of the fields."""
+def _differences(
+    then: dict[str, Any], now: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields the fields that differ as (dotted name, then, now), in the order of the fields."""
     for key in [*now, *(key for key in then if key not in now)]:
         one, two = then.get(key, "nothing"), now.get(key, "nothing")
         if isinstance(one, dict) and isinstance(two, dict):
@@ -171,16 +186,16 @@ def _differences(then, now, prefix=""):
             yield f"{prefix}{key}", one, two
 
 
-def _read(path):
+def _read(path: pathlib.Path) -> Checkpoint:
     expected = path.with_name(path.name + CHECKSUM).read_text().split()[0]
     if _digest(path) != expected:
         raise ValueError("its checksum is another one")
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
-    return json.loads(str(arrays.pop("facts"))), arrays
+    return Checkpoint(json.loads(str(arrays.pop("facts"))), arrays)
 
 
-def _digest(path):
+def _digest(path: pathlib.Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -188,13 +203,13 @@ def _digest(path):
     return digest.hexdigest()
 
 
-def _sync(file):
+def _sync(file: BinaryIO | TextIO) -> None:
     file.flush()
     os.fsync(file.fileno())
 
 
-def _sync_folder(folder):
-    """So that the renaming itself outlives a power cut."""
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Syncs the folder, so that a rename survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

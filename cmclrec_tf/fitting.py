@@ -177,8 +177,8 @@ def _data(
     steps = dataset.steps(TRAIN, settings.batch_size)
     passes = -(-settings.epoch_steps // steps)
     stream = dataset.stream(TRAIN, settings.batch_size, seed, first_epoch=first_epoch * passes)
-    data = {"x": replicas.parted(stream), "steps_per_epoch": steps * passes}
+    data = {"x": replicas.split_batches(stream), "steps_per_epoch": steps * passes}
     if validates:
-        data["validation_data"] = replicas.parted(dataset.batches(VAL, EVAL_BATCH).repeat())
+        data["validation_data"] = replicas.split_batches(dataset.batches(VAL, EVAL_BATCH).repeat())
         data["validation_steps"] = dataset.steps(VAL, EVAL_BATCH)
     return data

@@ -1,15 +1,20 @@
-"""Several replicas under a strategy of `tf.distribute`, which compute what one would on the batch.
+"""Lets several replicas of a `tf.distribute` strategy compute what one replica computes.
 
-A replica sees its part of the rows. Within a step a loss function returns the replica's share of
-the loss: a numerator of its own over a denominator of the whole batch. The shares add up to the
-loss of the whole batch, and so do their gradients, which Keras's optimizers sum. Without a
-strategy, and outside of a step, these functions are the identity, or the plain draw.
+Each replica gets a part of the rows of a batch. Within a train step, a loss function returns the
+replica's *share* of the loss: its own numerator over the denominator of the whole batch. The shares
+add up to the loss of the whole batch. So do their gradients, because Keras's optimizers sum them.
+Without a strategy, and outside of a step, the functions below change nothing. If a worker dies,
+training stops; restart all workers to resume.
+
+In shapes, b is the number of rows of one replica and B that of the whole batch.
 """
 
 import contextlib
 import json
 import os
 import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
@@ -17,23 +22,28 @@ from keras import ops
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TRAIN
+from cmclrec_tf.types import BoolNN, FloatN, Scalar, Seed, Tensor
 
-# Replicas of one process are traced by a thread each.
-_here = threading.local()
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
+    from cmclrec_tf.models.staged import StagedModel
+
+# Each replica of a process is traced in a thread of its own.
+_thread = threading.local()
 
 
-def strategy_here():
-    """The strategy that this process's environment asks for, for `with strategy.scope():`.
+def find_strategy() -> tf.distribute.Strategy:
+    """Returns the strategy that fits this process's environment, for `with strategy.scope():`.
 
-    To be called before anything else of TensorFlow when TF_CONFIG names several workers: the
-    collective operations are set up at the start of a process.
+    When TF_CONFIG names several workers, call this before anything else of TensorFlow: collective
+    operations can be set up only at the start of a process.
 
     Returns:
         `tf.distribute.MultiWorkerMirroredStrategy` when TF_CONFIG names several workers, else
         `MirroredStrategy` when several GPUs are visible, else the default strategy.
 
     Raises:
-        InputError: TF_CONFIG is no JSON object.
+        InputError: TF_CONFIG is not a JSON object.
     """
     if len(_workers()) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -42,124 +52,136 @@ def strategy_here():
     return tf.distribute.get_strategy()
 
 
-def _workers():
-    """Addresses of the workers that train, by TF_CONFIG; parameter servers are not among them."""
+def _workers() -> list[str]:
+    """Returns the addresses of the workers that train, without parameter servers."""
     text = os.environ.get("TF_CONFIG") or "{}"
     try:
         cluster = json.loads(text).get("cluster") or {}
         return [address for kind in ("chief", "worker") for address in cluster.get(kind, ())]
     except (ValueError, AttributeError) as error:
-        mend = "See docs/training.md for an example."
-        raise InputError(f"TF_CONFIG={text!r}", "it must be a JSON object", mend) from error
+        fix = "See docs/training.md for an example."
+        raise InputError(f"TF_CONFIG={text!r}", "it must be a JSON object", fix) from error
 
 
-def is_chief():
-    """Whether this process writes what all of them share: checkpoints, logs, the model."""
+def is_chief() -> bool:
+    """Returns whether this process is the chief, the worker that writes all files."""
     resolver = tf.distribute.get_strategy().cluster_resolver
     if resolver is None or not resolver.cluster_spec():
         return True
     first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return (resolver.task_type, resolver.task_id) == (first, 0)
+    return bool((resolver.task_type, resolver.task_id) == (first, 0))
 
 
-def total(values):
-    """The sum over all replicas of a tensor, or of each in a structure of them; no gradient."""
-    context = _context()
+def total(values: Tensor) -> Tensor:
+    """Returns the sum over all replicas of a tensor, or of each tensor in a structure.
+
+    No gradient flows through it.
+    """
+    context = _replica_context()
     if not context:
         return values
-    values = tf.nest.map_structure(lambda x: tf.stop_gradient(_placed(x)), values)
+    values = tf.nest.map_structure(lambda x: tf.stop_gradient(_on_own_device(x)), values)
     return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-def gathered(x):
-    """The rows of all replicas in their order: [b, ...] -> [B, ...].
+def gather(x: Tensor) -> Tensor:
+    """Returns the rows of all replicas, in order: [b, ...] -> [B, ...].
 
-    The gradient of a replica's rows is the sum of what all the replicas' losses say of them.
+    The gradient of a replica's rows sums up the gradients of the losses of all replicas.
     """
-    context = _context()
+    context = _replica_context()
     if not context:
         return x
 
     @tf.custom_gradient
-    def gather(x):
+    def gather_rows(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         rows = tf.shape(x)[0]
-        before, _ = place(rows)
+        before, _ = rows_before_and_total(rows)
 
-        # The gradient of `all_gather` itself would ask for the numbers of rows once more.
-        def gradient(upstream):
+        # The gradient of `all_gather` itself would exchange the numbers of rows again.
+        def gradient(upstream: Tensor) -> Tensor:
             return total(upstream)[before : before + rows]
 
         return _all_gather(context, x), gradient
 
-    return gather(x)
+    return gather_rows(x)
 
 
-def _all_gather(context, x):
-    return context.all_gather(_placed(x), axis=0)
+def _all_gather(context: tf.distribute.ReplicaContext, x: Tensor) -> Tensor:
+    return context.all_gather(_on_own_device(x), axis=0)
 
 
-def _placed(x):
-    """On the replica's device by name: the exchange between workers takes nothing else."""
-    own = tf.distribute.get_strategy().extended.worker_devices  # those of this process
+def _on_own_device(x: Tensor) -> Tensor:
+    """Places x on the replica's device by name: the exchange between workers requires that."""
+    devices = tf.distribute.get_strategy().extended.worker_devices  # those of this process
     replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
-    with tf.device(own[replica % len(own)]):
+    with tf.device(devices[replica % len(devices)]):
         return tf.identity(x)
 
 
-def shared(loss):
-    """A replica's share of a loss that each replica computes on the whole, gathered batch."""
-    context = _context()
+def share_of(loss: Scalar) -> Scalar:
+    """Returns the replica's share of a loss that every replica computes on the whole batch."""
+    context = _replica_context()
     return loss / context.num_replicas_in_sync if context else loss
 
 
 @contextlib.contextmanager
-def step(rows):
-    """Within it `place` knows its answer: one exchange serves a whole step.
+def step(rows: Scalar) -> Iterator[None]:
+    """Runs a train step: `rows_before_and_total` then needs one exchange for the whole step.
 
     Args:
-        rows: of this replica's batch.
+        rows: int scalar, the number of rows of this replica.
     """
-    _here.place = place(rows)
+    _thread.rows = rows_before_and_total(rows)
     try:
         yield
     finally:
-        del _here.place
+        del _thread.rows
 
 
-def place(rows):
-    """How many rows the replicas before this one have, and all of them together.
+def rows_before_and_total(rows: Scalar) -> tuple[Scalar, Scalar]:
+    """Returns how many rows the replicas before this one have, and how many all of them have.
 
     Args:
-        rows: of this replica; they differ in a short batch. Within a `step`, those of the batch.
+        rows: int scalar, the number of rows of this replica. Replicas differ in a short batch.
+            Within a `step`, the numbers of the step's batch are returned whatever `rows` is.
     """
-    context = _context()
+    context = _replica_context()
     if not context:
         return 0, rows
-    if hasattr(_here, "place"):
-        return _here.place
+    if hasattr(_thread, "rows"):
+        before, all_rows = _thread.rows
+        return before, all_rows
     counts = _all_gather(context, tf.reshape(tf.cast(rows, tf.int32), (1,)))
     return tf.reduce_sum(counts[: context.replica_id_in_sync_group]), tf.reduce_sum(counts)
 
 
-def uniform(shape, seed):
-    """`keras.random.uniform` whose numbers for a row do not depend on which replica has the row.
+def uniform(shape: tuple[Scalar, ...], seed: Seed) -> Tensor:
+    """Returns uniform numbers in [0, 1) that do not depend on which replica holds a row.
 
     Args:
         shape: [b, ...], rows first.
-        seed: a `keras.random.SeedGenerator`, in the same state on every replica, or int.
+        seed: a `keras.random.SeedGenerator`, in the same state on every replica, or an int.
+
+    Returns:
+        float [b, ...]: the replica's rows of the numbers for the whole batch.
     """
-    before, rows = place(shape[0])
-    drawn = keras.random.uniform((rows, *shape[1:]), seed=seed)
-    return drawn if rows is shape[0] else drawn[before : before + shape[0]]
+    before, all_rows = rows_before_and_total(shape[0])
+    numbers = keras.random.uniform((all_rows, *shape[1:]), seed=seed)
+    return numbers if all_rows is shape[0] else numbers[before : before + shape[0]]
 
 
-def itself(rows, all_rows):
-    """bool [b, B]: which of the batch's rows each of the replica's own rows is."""
-    before, _ = place(rows)
+def same_row(rows: Scalar, all_rows: Scalar) -> BoolNN:
+    """Returns bool [b, B]: True where row i of this replica is row j of the whole batch.
+
+    Args:
+        rows: b. all_rows: B.
+    """
+    before, _ = rows_before_and_total(rows)
     return (ops.arange(rows) + before)[:, None] == ops.arange(all_rows)[None]
 
 
-def mean(values, weights=None):
+def mean(values: FloatN, weights: FloatN | None = None) -> Scalar:
     """Returns the replica's share of the (weighted) mean of its rows over the whole batch.
 
     Args:
@@ -167,56 +189,60 @@ def mean(values, weights=None):
         weights: float [b]; None counts every row once. The mean is 0 when all weights are 0.
     """
     if weights is None:
-        _, rows = place(ops.shape(values)[0])
+        _, rows = rows_before_and_total(ops.shape(values)[0])
         return ops.sum(values) / ops.cast(rows, values.dtype)
     weights = ops.cast(weights, values.dtype)
     return ops.sum(values * weights) / ops.maximum(total(ops.sum(weights)), 1e-9)
 
 
-def reported(value):
-    """A scalar as a step must return it: Keras averages over the rows of what workers report."""
+def step_result(value: Scalar) -> Tensor:
+    """Returns a metric in the shape that a step must return it in.
+
+    With several workers Keras averages over the rows of what they return, so it needs a row.
+    """
     workers = isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
     return value[None] if workers else value
 
 
-def parted(batches):
-    """Hands each replica its part of every batch: parts of equal size, to a row.
+def split_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Gives each replica its part of every batch; parts differ by one row at most.
 
     Args:
         batches: an endless `tf.data.Dataset` of dicts, the same one in every worker.
 
     Returns:
-        What `fit` takes under the current strategy: `batches` itself without one.
+        The data for `fit` under the current strategy; `batches` itself with one replica.
     """
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return batches
 
-    def of_worker(context):
+    def parts_of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         replicas = context.num_replicas_in_sync
-        own = replicas // context.num_input_pipelines
-        first = context.input_pipeline_id * own
+        local_replicas = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local_replicas
 
-        def split(batch):
+        def split(batch: dict[str, Tensor]) -> tf.data.Dataset:
             rows = tf.shape(batch["user_key"])[0]
 
-            def part(replica):
+            def part(replica: Scalar) -> dict[str, Tensor]:
                 span = slice(rows * replica // replicas, rows * (replica + 1) // replicas)
                 return tf.nest.map_structure(lambda column: column[span], batch)
 
-            return tf.data.Dataset.range(first, first + own, output_type=tf.int32).map(part)
+            ids = tf.data.Dataset.range(first, first + local_replicas, output_type=tf.int32)
+            return ids.map(part)
 
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return batches.flat_map(split).apply(endless).prefetch(own)
+        return batches.flat_map(split).apply(endless).prefetch(local_replicas)
 
-    return strategy.distribute_datasets_from_function(of_worker)
+    return strategy.distribute_datasets_from_function(parts_of_worker)
 
 
-def check_same(name, value) -> None:
-    """Waits for all workers, and makes sure that they are at the same point.
+def check_same(name: str, value: int) -> None:
+    """Barrier: waits for all workers, and checks that they hold the same value.
 
     Args:
-        name: of what must be the same, for the error.
+        name: names the value in the error.
         value: an integer of this worker.
 
     Raises:
@@ -227,37 +253,38 @@ def check_same(name, value) -> None:
         return
 
     @tf.function
-    def ask():
-        return strategy.run(lambda: gathered(tf.constant([value])))
+    def gather_values() -> Tensor:
+        return strategy.run(lambda: gather(tf.constant([value])))
 
-    found = sorted(set(strategy.experimental_local_results(ask())[0].numpy().tolist()))
-    if len(found) > 1:
+    values = strategy.experimental_local_results(gather_values())[0].numpy().tolist()
+    distinct = sorted(set(values))
+    if len(distinct) > 1:
         raise InputError(
-            f"{name}: {found}",
+            f"{name}: {distinct}",
             "all workers must start from the same checkpoint",
             "Give them one folder that all of them see.",
         )
 
 
-def plain_copy(model, dataset):
-    """The model outside of its strategy, with the same weights: for saving and export.
+def plain_copy(model: "StagedModel", dataset: "PreparedDataset") -> "StagedModel":
+    """Returns the model without its strategy, with the same weights: for saving and export.
 
-    To be called outside of the strategy's scope.
+    Call it outside of the strategy's scope.
 
     Args:
         model: a built `StagedModel`, trained under a strategy or not.
-        dataset: the `PreparedDataset` that it was trained on; a batch of it builds the copy.
+        dataset: the `PreparedDataset` that it was trained on; one of its batches builds the copy.
     """
     if isinstance(model.distribute_strategy, type(tf.distribute.get_strategy())):
         return model
-    copy = type(model)(model.schema, model.config)
-    cut = dataset.with_history(model.config.data.max_history)
-    copy(next(iter(cut.batches(TRAIN, shuffle=False))))
+    copy = type(model).create(model.schema, model.config)
+    readable = dataset.with_history(model.config.data.max_history)
+    copy(next(iter(readable.batches(TRAIN, shuffle=False))))
     copy.set_weights(model.get_weights())
     return copy
 
 
-def _context():
-    """The context of a replica, None where there is but one or the code is outside of a step."""
+def _replica_context() -> tf.distribute.ReplicaContext | None:
+    """Returns the replica's context; None with one replica, and outside of a step."""
     context = tf.distribute.get_replica_context()
     return context if context and context.num_replicas_in_sync > 1 else None

@@ -44,7 +44,7 @@ def train(
     if out.suffix != ".keras":
         raise InputError(out, "Keras saves a model to a name that ends in .keras", "Correct --out.")
     # The workers connect here, which must come before anything else that uses TensorFlow.
-    strategy = replicas.strategy_here()
+    strategy = replicas.find_strategy()
 
     from cmclrec_tf import Config, load, training
 

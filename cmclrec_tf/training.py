@@ -55,8 +55,8 @@ def train(
         ...     {"user_id": "ann", "history": ["tea", "milk"], "target": ["bread"], "city": "Graz"},
         ...     {"user_id": "bob", "history": ["milk"], "target": ["tea"], "city": "Linz"},
         ... ]
-        >>> tables = {"train": users, "val": users}
-        >>> data = cm.prepare_tables(tables, [cm.Feature("city")], tempfile.mkdtemp())
+        >>> tables, city = {"train": users, "val": users}, cm.Feature("city")
+        >>> data = cm.prepare_tables(tables, [city], tempfile.mkdtemp(), max_history=20)
         >>> short = {"pretrain.epochs": 1, "finetune.epochs": 1}
         >>> model = cm.train(data, cm.Config.preset("tiny").changed(short))
         >>> batch = next(iter(data.batches("val", 2)))

@@ -1,28 +1,36 @@
-"""Training that begins with the weights of an earlier model, whatever its vocabularies were."""
+"""Starts a training from the weights of an earlier model, even if its vocabularies differ."""
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from cmclrec_tf.config import SPLIT_SETTINGS
+from cmclrec_tf.config import SPLIT_SETTINGS, Config
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import FIRST_ID, ITEMS
+from cmclrec_tf.schema import FIRST_ID, ITEMS, Schema
+
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
+    from cmclrec_tf.models import CMCLRec
 
 WEIGHTS = "weights.npz"
 VOCABULARIES = "vocabularies"
 
 
-def save(model, dataset, folder) -> None:
-    """Writes what `WarmStart.read` reads: plain arrays, no pickle, and the vocabularies.
+def save(model: "CMCLRec", dataset: "PreparedDataset", folder: str | os.PathLike[str]) -> None:
+    """Writes the weights and the vocabularies for `WarmStart.read`: plain arrays, no pickle.
 
     Args:
         model: a trained `CMCLRec`.
         dataset: the `PreparedDataset` that it was trained on.
-        folder: made if need be.
+        folder: created when it is missing.
     """
     folder = pathlib.Path(folder)
     (folder / VOCABULARIES).mkdir(parents=True, exist_ok=True)
@@ -35,29 +43,32 @@ def save(model, dataset, folder) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
-    """Weights of a trained model.
+    """The weights of a trained model, and its vocabularies.
 
     Attributes:
-        facts: what they depend on: the settings of the model and of the split, the user features.
-        arrays: the trainable weights, in the model's order.
-        tokens: `{vocabulary: tokens}`.
+        facts: everything that the weights depend on: the settings of the model and of the split,
+            and the user features.
+        arrays: the trainable weights, in the order of the model.
+        tokens: {vocabulary: tokens}.
     """
 
-    facts: dict
-    arrays: list
-    tokens: dict
+    facts: dict[str, dict[str, Any]]
+    arrays: list[npt.NDArray[Any]]
+    tokens: dict[str, list[str]]
 
     @classmethod
-    def read(cls, folder):
-        """Reads what `save` wrote.
+    def read(cls, folder: str | os.PathLike[str]) -> "WarmStart":
+        """Reads the folder that `save` wrote.
 
         Raises:
-            InputError: it is not there.
+            InputError: the folder holds no weights.
         """
         folder = pathlib.Path(folder)
         if not (folder / WEIGHTS).is_file():
             raise InputError(
-                folder, f"a model to start from has {WEIGHTS} beside it", "Train it anew once."
+                folder,
+                f"a model to start from has {WEIGHTS} in its folder",
+                "Train without finetune.warm_start once.",
             )
         with np.load(folder / WEIGHTS, allow_pickle=False) as file:
             arrays = dict(file)
@@ -65,13 +76,16 @@ class WarmStart:
         tokens = {p.name: vocabulary.read(str(p)) for p in (folder / VOCABULARIES).iterdir()}
         return cls(facts, [arrays[str(i)] for i in range(len(arrays))], tokens)
 
-    def check(self, schema, config) -> None:
-        """Raises `InputError` that names the first setting in which a new model would differ.
+    def check(self, schema: Schema, config: Config) -> None:
+        """Checks that the weights fit a new model, apart from its vocabularies.
 
         Args:
-            schema: the new model's `Schema`; its vocabularies may be others.
-            config: its `Config`. With another draw of the users the old model has seen users of
-                the new validation and test split.
+            schema: the new model's `Schema`.
+            config: its `Config`. The split of the users must be the same, too: otherwise the
+                earlier model has seen users of the new validation and test split.
+
+        Raises:
+            InputError: names the first setting that differs.
         """
         for part, values in _facts(schema, config).items():
             for name in [*values, *(name for name in self.facts[part] if name not in values)]:
@@ -80,34 +94,34 @@ class WarmStart:
                     raise InputError(
                         f"{part}.{name}={now}",
                         f"the weights to start from were trained with {then}",
-                        "Give the same, or train without finetune.warm_start once.",
+                        "Use the same setting, or train without finetune.warm_start once.",
                     )
 
-    def carry_to(self, model, vocabularies) -> None:
-        """Gives a built model the weights; rows of tokens that are new keep what they have.
+    def carry_to(self, model: "CMCLRec", vocabularies: Mapping[str, str]) -> None:
+        """Puts the weights into a built model; rows of new tokens keep their initial values.
 
         Args:
             model: a `CMCLRec`.
-            vocabularies: `{name: path}` of the dataset that it is trained on.
+            vocabularies: {name: path} of the dataset that it will be trained on.
 
         Raises:
             InputError: as in `check`, or the code of the model has changed.
         """
         self.check(model.schema, model.config)
-        variables, by_token = model.trainable_variables, _by_token(model)
+        variables, names = model.trainable_variables, _vocabulary_names(model)
         if len(variables) != len(self.arrays):
-            raise _other_code()
+            raise _code_has_changed()
         for variable, array in zip(variables, self.arrays, strict=True):
-            name = by_token.get(id(variable))
+            name = names.get(id(variable))
             if name:
-                new = vocabulary.read(vocabularies[name])
-                array = _rows(np.array(variable), new, array, self.tokens[name])
+                tokens = vocabulary.read(vocabularies[name])
+                array = _rows_by_token(np.array(variable), tokens, array, self.tokens[name])
             if array.shape != tuple(variable.shape):
-                raise _other_code()
+                raise _code_has_changed()
             variable.assign(array)
 
 
-def _facts(schema, config):
+def _facts(schema: Schema, config: Config) -> dict[str, dict[str, Any]]:
     values = config.to_dict()
     return {
         "model": values["model"],
@@ -116,18 +130,26 @@ def _facts(schema, config):
     }
 
 
-def _by_token(model):
-    """`{id of a variable with a row a token: name of the vocabulary}`."""
-    found = {id(model.items.embeddings): ITEMS}
+def _vocabulary_names(model: "CMCLRec") -> dict[int, str]:
+    """Returns {id of a variable with a row for each token: name of the vocabulary}."""
+    names = {id(model.items.embeddings): ITEMS}
     tokens = model.mapper.tokens
     for feature, layer in zip(tokens.features, tokens.value_layers, strict=True):
         if not feature.is_numeric:
-            found[id(layer.embeddings)] = feature.name
-    return found
+            names[id(layer.embeddings)] = feature.name
+    return names
 
 
-def _rows(fresh, tokens, array, old_tokens):
-    """`fresh` [V, ...] with the rows of `array` [W, ...] where a token is in both, and specials."""
+def _rows_by_token(
+    fresh: npt.NDArray[Any],
+    tokens: Sequence[str],
+    array: npt.NDArray[Any],
+    old_tokens: Sequence[str],
+) -> npt.NDArray[Any]:
+    """Copies into `fresh` [V, ...] the rows of `array` [W, ...] of tokens that both have.
+
+    The rows of PAD and OOV are copied, too.
+    """
     line = {token: i for i, token in enumerate(old_tokens)}
     shared = [(i, line[token]) for i, token in enumerate(tokens) if token in line]
     fresh[:FIRST_ID] = array[:FIRST_ID]
@@ -137,7 +159,7 @@ def _rows(fresh, tokens, array, old_tokens):
     return fresh
 
 
-def _other_code():
+def _code_has_changed() -> InputError:
     return InputError(
         "the weights to start from",
         "they must be those of such a model",

@@ -1,4 +1,4 @@
-"""The mapper and the two stages as Keras models."""
+"""The models: the mapper, the two training stages, and the backbone alone."""
 
 from cmclrec_tf.models.cmclrec import CMCLRec
 from cmclrec_tf.models.cross_modal import CrossModalMapper

@@ -1,62 +1,88 @@
-"""The mapper with parts taken away: section 4.4 of the paper, by the config word `model.mapper`.
+"""Variants of the mapper without some of its parts (section 4.4), by the setting `model.mapper`.
 
-A part that is missing is replaced by the least that still joins what stands on either side of it.
+A part that is left out is replaced by the simplest connection between its neighbours.
 """
+
+from typing import ClassVar
 
 import keras
 from keras import ops
 
+from cmclrec_tf.config import ModelConfig
 from cmclrec_tf.layers.dense import Dense
-from cmclrec_tf.models.cross_modal import CrossModalMapper, embed
-from cmclrec_tf.schema import PAD
+from cmclrec_tf.models.cross_modal import CrossModalMapper, embed_history
+from cmclrec_tf.schema import PAD, Schema
+from cmclrec_tf.types import BoolBL, BoolBM, Features, FloatBLD, FloatBMD, IdsBL, Tensor
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class NoAugmentation(CrossModalMapper):
-    """NoDA: raw embeddings of features and items go to the cross-modal module; no Eqs. (1)-(4)."""
+    """NoDA: no data augmentation and no encoders, so no Eqs. (1)-(4).
 
-    objectives = ("cross_modal",)
+    The cross-modal module reads the embeddings of features and items directly.
 
-    def _add_augmentation(self, config, causal):
-        """Nothing encodes."""
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> schema = cm.Schema((cm.Feature("city", size=4),), items=6)
+        >>> mapper = NoAugmentation(schema, cm.Config.preset("tiny").model, length=3)
+        >>> hasattr(mapper, "psi_s"), hasattr(mapper, "auto_s")
+        (False, True)
+    """
 
-    def encode_features(self, features, masked=None):
-        """features, masked bool [B, M] -> their tokens [B, M, D]."""
+    objectives: ClassVar[tuple[str, ...]] = ("cross_modal",)
+
+    def _add_augmentation(self, config: ModelConfig, causal: bool) -> None:
+        """Adds no encoders."""
+
+    def encode_features(self, features: Features, masked: BoolBM | None = None) -> FloatBMD:
+        """Returns the tokens of the features [B, M, D]."""
         return self.tokens(features, masked)
 
-    def encode_history(self, history, masked=None, training=None):
-        """history ids [B, L], masked bool [B, L] -> item embeddings [B, L, D], 0 where masked."""
-        shown = history != PAD if masked is None else (history != PAD) & ~masked
+    def encode_history(
+        self, history: IdsBL, masked: BoolBL | None = None, training: bool | None = None
+    ) -> FloatBLD:
+        """Returns the item embeddings [B, L, D], 0 at padding and where `masked` is True."""
+        visible = history != PAD if masked is None else (history != PAD) & ~masked
         x = self.items(history)
-        return x * ops.cast(shown[:, :, None], x.dtype)
+        return x * ops.cast(visible[:, :, None], x.dtype)
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class NoCrossModal(CrossModalMapper):
-    """NoCL: a linear map from encoded features to histories, held against encoded histories."""
+    """NoCL: no cross-modal module. A linear map from encoded features gives T_s', not Eqs. (5)-(8).
 
-    objectives = ("contrast", "translation")
+    The linear map is trained to reproduce the encoded history.
 
-    def _add_cross_modal(self, config, causal):
-        """T_s' = W [all of T_f] + b, instead of Eqs. (5)-(8)."""
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> schema = cm.Schema((cm.Feature("city", size=4),), items=6)
+        >>> mapper = NoCrossModal(schema, cm.Config.preset("tiny").model, length=3)
+        >>> hasattr(mapper, "psi_s"), hasattr(mapper, "auto_s")
+        (True, False)
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("contrast", "translation")
+
+    def _add_cross_modal(self, config: ModelConfig, causal: bool) -> None:
+        """Adds T_s' = W vec(T_f) + b, in the place of Eqs. (5)-(8)."""
         self.linear = Dense(self.length * config.width, name="linear")
         self.linear.build((None, len(self.schema.features) * config.width))
 
     @property
-    def feature_layers(self):
-        """As in `CrossModalMapper`."""
+    def feature_layers(self) -> tuple[keras.layers.Layer, ...]:
+        """The first layers that read user features, as in `CrossModalMapper`."""
         return self.tokens, self.linear
 
-    def feature_side(self, features, masked=None):
-        """features -> h_f [B, M, D], which is T_f here."""
+    def feature_side(self, features: Features, masked: BoolBM | None = None) -> FloatBMD:
+        """Returns h_f [B, M, D], which is T_f here."""
         return self.encode_features(features, masked)
 
-    def attend(self, h_s, mask):
-        """h_s [B, L, D] as it is."""
+    def attend(self, h_s: FloatBLD, mask: BoolBL) -> FloatBLD:
+        """Returns h_s [B, L, D] unchanged."""
         return h_s
 
-    def simulate(self, t_f):
-        """T_f [B, M, D] -> T_s' [B, L, D]."""
+    def simulate(self, t_f: FloatBMD) -> FloatBLD:
+        """Returns the simulated history T_s' [B, L, D] of T_f [B, M, D]."""
         fields, width = len(self.schema.features), self.config.width
         flat = self.linear(ops.reshape(t_f, (-1, fields * width)))
         return ops.reshape(flat, (-1, self.length, width))
@@ -64,13 +90,27 @@ class NoCrossModal(CrossModalMapper):
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class LinearMapper(NoAugmentation, NoCrossModal):
-    """None: a linear map from raw tokens to raw item embeddings; neither module."""
+    """None: neither module. A linear map from feature tokens reproduces the item embeddings.
 
-    objectives = ("translation",)
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> schema = cm.Schema((cm.Feature("city", size=4),), items=6)
+        >>> mapper = LinearMapper(schema, cm.Config.preset("tiny").model, length=3)
+        >>> [layer.name for layer in mapper.layers]
+        ['items', 'tokens', 'linear']
+    """
 
-    def history_side(self, history, hidden=None, vector=None, training=None):
-        """history ids [B, L] -> item embeddings [B, L, D], `vector` where hidden."""
-        x = embed(self.items, history, hidden, vector)
+    objectives: ClassVar[tuple[str, ...]] = ("translation",)
+
+    def history_side(
+        self,
+        history: IdsBL,
+        hidden: BoolBL | None = None,
+        vector: Tensor | None = None,
+        training: bool | None = None,
+    ) -> FloatBLD:
+        """Returns the item embeddings [B, L, D], with `vector` in the place of hidden items."""
+        x = embed_history(self.items, history, hidden, vector)
         return x * ops.cast(history[:, :, None] != PAD, x.dtype)
 
 
@@ -82,6 +122,18 @@ MAPPERS = {
 }
 
 
-def create(schema, config, length):
-    """The mapper that `config.mapper` names, for histories of `length` items; `ModelConfig`."""
+def create(schema: Schema, config: ModelConfig, length: int) -> CrossModalMapper:
+    """Returns a new mapper of the kind that `config.mapper` names.
+
+    Args:
+        schema: `Schema` with vocabulary sizes.
+        config: `ModelConfig`.
+        length: L, the number of positions of a history.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> schema = cm.Schema((cm.Feature("city", size=4),), items=6)
+        >>> type(create(schema, cm.Config.preset("tiny").model, length=3)).__name__
+        'CrossModalMapper'
+    """
     return MAPPERS[config.mapper](schema, config, length, name="mapper")

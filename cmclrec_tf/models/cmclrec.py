@@ -1,65 +1,108 @@
-"""Stage 2: CMCLRec, the mapper in front of a backbone, Eqs. (12)-(14) and (16)."""
+"""Stage 2: CMCLRec, a backbone that reads real or simulated histories, Eqs. (12)-(14) and (16)."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf import augment, replicas
+from cmclrec_tf.config import Config
 from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models import ablations
+from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
 from cmclrec_tf.models.recommender import Recommender
-from cmclrec_tf.schema import FIRST_ID, PAD
+from cmclrec_tf.schema import FIRST_ID, PAD, Schema
+from cmclrec_tf.types import (
+    Batch,
+    BoolB,
+    BoolBL,
+    Features,
+    FloatB,
+    FloatBD,
+    FloatBLD,
+    FloatBMD,
+    FloatBN,
+    FloatBND,
+    FloatBV,
+    IdsBL,
+    IdsBN,
+    KeysB,
+    Losses,
+    Tensor,
+    Users,
+)
 
 REC_LOSSES = ("loss/warm", "loss/cold", "loss/next_item", "loss/backbone")
 
 
-def choose(is_cold, simulated, real):
-    """Eq. (13): X = flag T_s' + (1 - flag) T_s, per row and without a gradient to the other one.
-
-    Args:
-        is_cold: bool [B], Eq. (12).
-        simulated, real: [B, L, ...].
-    """
-    flag = ops.reshape(is_cold, (-1,) + (1,) * (len(real.shape) - 1))
-    return ops.where(flag, simulated, real)
-
-
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class CMCLRec(Recommender):
-    """Stage 2 of Algorithm 1: L_fine = eta L_pre + L_rec.
+    """Stage 2 of Algorithm 1: recommends to warm and cold users alike.
+
+    The backbone R(.) reads the history side T_s of a warm user, and the simulated history T_s' of
+    a cold one (Eq. 13). The scores of all items are the inner products of the user's state with
+    the item embeddings. The loss is L_fine = eta L_pre + L_rec (Eq. 16), with L_rec from Eq. (14).
+
+    `compile` takes an optimizer; the loss is built in. `fit` takes batches of
+    `PreparedDataset.batches`: `history` ids [B, L], `features`, `is_cold` [B] and `target`.
+    `evaluate` reports `ndcg_warm`, `ndcg_cold` and `ndcg`, their geometric mean. `call` returns
+    the user states [B, D]; `recommend` returns the ids of the best items [B, K].
+
+    `cmclrec_tf.train` runs both stages, with early stopping and moving averages of the weights.
 
     Args:
         schema: `Schema` with vocabulary sizes.
         config: `Config`.
-        mapper: the stage 1 mapper; a new one when None.
+        mapper: the mapper from stage 1; None makes a new one.
 
     Example:
-        >>> model = CMCLRec(data.schema, config, mapper=stage1.mapper)
+        >>> import tempfile
+        >>> import cmclrec_tf as cm
+        >>> user = {"user_id": "ann", "history": ["tea"], "target": ["milk"], "city": "Graz"}
+        >>> tables = {"train": [user], "val": [user]}
+        >>> data = cm.prepare_tables(tables, [cm.Feature("city")], tempfile.mkdtemp())
+        >>> config = cm.Config.preset("tiny")
+        >>> data = data.with_history(config.data.max_history)
+        >>> model = cm.CMCLRec(data.schema, config)
         >>> model.compile(keras.optimizers.Adam(1e-3))
-        >>> model.fit(data.batches("train", 64), validation_data=data.batches("val", 256))
+        >>> log = model.fit(data.batches("train", 64), validation_data=data.batches("val", 64),
+        ...                 epochs=1, verbose=0)
+        >>> sorted(name for name in log.history if "ndcg" in name)
+        ['val_ndcg', 'val_ndcg_cold', 'val_ndcg_warm']
+        >>> model.recommend(next(iter(data.batches("val", 64))), k=2).shape
+        TensorShape([1, 2])
     """
 
-    def __init__(self, schema, config, mapper=None, **kwargs):
+    def __init__(
+        self,
+        schema: Schema,
+        config: Config,
+        mapper: CrossModalMapper | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
         self.mapper = mapper or ablations.create(schema, config.model, config.data.max_history)
         self._build(self.mapper.items, config.seed + 1)
-        # Which users are flagged cold changes with the epoch, the same way in every run.
+        # Which users are flagged cold changes with the epoch, in the same way in every run.
         self.epoch = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="epoch"
         )
 
-    def call(self, batch, training=None):
-        """batch -> the user states g_{L-1} [B, D]: from the history, or simulated where is_cold."""
+    def call(self, batch: Users, training: bool | None = None) -> FloatBD:
+        """Returns the user states g_{L-1} [B, D]: from T_s, or from T_s' where `is_cold`."""
         t_s, _, simulated = self.mapper(batch, training=training)
         x, mask = self._choose(batch["is_cold"], simulated, t_s, batch["history"])
         return self.backbone.state(x, mask, training=training)
 
-    def _choose(self, is_cold, simulated, t_s, history):
-        """Eq. (13): what the backbone sees, x [B, L, D] and mask bool [B, L].
+    def _choose(
+        self, is_cold: BoolB, simulated: FloatBLD, t_s: FloatBND, history: IdsBN
+    ) -> tuple[FloatBLD, BoolBL]:
+        """Eq. (13): returns the input of the backbone, x [B, L, D] and mask [B, L].
 
-        t_s and history may be cut to n <= L positions.
+        t_s and history may be cut to N <= L positions.
         """
         length = simulated.shape[1]
         missing = length - ops.shape(t_s)[1]
@@ -69,89 +112,103 @@ class CMCLRec(Recommender):
         mask = choose(is_cold, ops.broadcast_to(used[None], ops.shape(real)), real)
         return choose(is_cold, simulated, t_s), mask
 
-    def simulated_states(self, simulated, training=None):
-        """T_s' [B, L, D] -> user states [B, D] of its newest `model.simulated` positions.
+    def simulated_states(self, simulated: FloatBLD, training: bool | None = None) -> FloatBD:
+        """Returns user states [B, D] from the newest positions of T_s' [B, L, D].
 
-        There is no padding among them.
+        `model.simulated` sets their number. None of them is padding.
         """
-        simulated = newest_positions(simulated, self.config.model.simulated_positions(simulated.shape[1]))
-        whole = ops.ones(ops.shape(simulated)[:2], dtype="bool")
-        return self.backbone.state(simulated, whole, training=training)
+        count = self.config.model.simulated_positions(simulated.shape[1])
+        simulated = newest_positions(simulated, count)
+        mask = ops.ones(ops.shape(simulated)[:2], dtype="bool")
+        return self.backbone.state(simulated, mask, training=training)
 
-    def embed(self, history, hidden=None, training=None):
-        """history ids [B, L], hidden bool [B, L] -> T_s [B, L, D], without the hidden items."""
+    def embed(
+        self, history: IdsBL, hidden: BoolBL | None = None, training: bool | None = None
+    ) -> FloatBLD:
+        """Returns T_s [B, L, D] of histories [B, L], without the items that are hidden."""
         vector = self.backbone.mask_vector
         return self.mapper.history_side(history, hidden, vector, training=training)
 
-    def warm_states(self, history):
-        """history ids [B, L] -> user states [B, D], without a look at user features."""
+    def warm_states(self, history: IdsBL) -> FloatBD:
+        """Returns user states [B, D] from histories [B, L]; user features are not read."""
         t_s = self.embed(history, training=False)
         return self.backbone.state(t_s, history != PAD, training=False)
 
-    def cold_states(self, features):
-        """user features -> user states [B, D], from the simulated history."""
+    def cold_states(self, features: Features) -> FloatBD:
+        """Returns user states [B, D] from user features, by the simulated history."""
         simulated = self.mapper.simulate(self.mapper.feature_side(features))
         return self.simulated_states(simulated, training=False)
 
-    def losses_of(self, batch, training=None):
+    def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
+        """Eq. (16): eta L_pre + L_rec, and its parts."""
         settings = self.config.finetune
-        flagged = ops.logical_or(self._flagged(batch["user_key"]), batch["is_cold"])
-        answers = self._cold_answers(batch)
-        batch = without_history(batch, flagged)
-        warm = ops.cast(ops.logical_not(flagged), "float32")
+        is_cold = ops.logical_or(self._cold_flags(batch["user_key"]), batch["is_cold"])
+        cold_targets = self._cold_targets(batch)
+        batch = without_history(batch, is_cold)
+        warm = ops.cast(ops.logical_not(is_cold), "float32")
         mapped = self.mapper(batch, training=training)
-        pre = {"loss/pretrain": 0.0}
+        pre: Losses = {"loss/pretrain": 0.0}
         if settings.eta:
             pre = pretrain_losses(
                 self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
             )
         if training and settings.feature_dropout:
             mapped = (*mapped[:2], self._simulate_with_dropout(batch["features"]))
-        rec = self._recommendation_losses(batch, mapped, answers, warm, training)
+        rec = self._recommendation_losses(batch, mapped, cold_targets, warm, training)
         total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
         return {**pre, **rec, "loss": total}  # Eq. (16)
 
-    def _flagged(self, user_key):
-        """Eq. (12) in training: bool [B], a keyed hash of user and epoch; nobody under `both`."""
+    def _cold_flags(self, user_key: KeysB) -> BoolB:
+        """Eq. (12) in training: flags users as cold by a keyed hash of user and epoch, bool [B].
+
+        With `cold_rows: both` no user is flagged, as every row is trained on both paths.
+        """
         settings = self.config.finetune
         if settings.cold_rows == "both":
             return ops.zeros_like(user_key, dtype="bool")
         return keyed_uniform(user_key, self.epoch, self.config.seed) < settings.cold_share
 
-    def _cold_answers(self, batch):
-        """What a cold row is trained on: shares of the items [B, V], the newest weighing most."""
+    def _cold_targets(self, batch: Batch) -> FloatBV:
+        """Returns the target of a cold row: shares of the user's items, the newest weighs most."""
         items = ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)  # [B, L+1]
         age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
         weights = ops.broadcast_to(self.config.finetune.cold_decay**age, ops.shape(items))
         return _shares(items, weights, self.schema.items)
 
-    def _simulate_with_dropout(self, features):
-        """T_s' from features of which some fields are masked: a cold row must not need any one."""
+    def _simulate_with_dropout(self, features: Features) -> FloatBLD:
+        """Returns T_s' from features with some fields masked: a cold row must not rely on one."""
         rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
         dropped = augment.drop_fields(rows, fields, self.config.finetune.feature_dropout, self.seed)
         return self.mapper.simulate(self.mapper.feature_side(features, dropped))
 
-    def _recommendation_losses(self, batch, mapped, answers, warm, training):
+    def _recommendation_losses(
+        self,
+        batch: Batch,
+        mapped: tuple[FloatBND, FloatBMD, FloatBLD],
+        cold_targets: FloatBV,
+        warm: FloatB,
+        training: bool | None,
+    ) -> Losses:
         """Eq. (14) over warm and cold rows; mean over the users of the batch."""
         settings, history = self.config.finetune, batch["history"]
         t_s, _, simulated = mapped
         if settings.cold_rows == "both":
-            # Every user twice: once warm, once cold.
+            # Every user twice: once on the warm path, once on the cold path.
             g_warm = self.learned_states(t_s, history != PAD, training)
             g_cold = self.simulated_states(simulated, training)
             cold = ops.ones_like(warm)
         else:
-            seen = self._choose(warm == 0, simulated, t_s, history)
-            g_warm = self.learned_states(*seen, training)
+            x, mask = self._choose(warm == 0, simulated, t_s, history)
+            g_warm = self.learned_states(x, mask, training)
             g_cold = g_warm[:, -1]
             cold = 1.0 - warm
         loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
         if settings.distill and training:
-            # What the warm way says of the same user; a row without a history has no such teacher.
-            teacher = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
-            share = settings.distill * warm[:, None]
-            answers = (1.0 - share) * answers + share * teacher
-        loss_cold = replicas.mean(soft_next_item(self.score(g_cold), answers) * cold)
+            # The warm path's prediction for the same user; a row without a history has none.
+            prediction = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
+            weight = settings.distill * warm[:, None]
+            cold_targets = (1.0 - weight) * cold_targets + weight * prediction
+        loss_cold = replicas.mean(soft_next_item(self.score(g_cold), cold_targets) * cold)
         return {
             "loss/warm": loss_warm,
             "loss/cold": loss_cold,
@@ -159,8 +216,8 @@ class CMCLRec(Recommender):
             "loss/backbone": self.backbone.auxiliary_loss(t_s, history != PAD) if training else 0.0,
         }
 
-    def fit(self, *args, callbacks=None, **kwargs):
-        """As `keras.Model.fit`; keeps `epoch` in step with Keras's own count."""
+    def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
+        """Fits as `keras.Model.fit` does, and keeps `epoch` equal to Keras's own count."""
         setter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, _: self.epoch.assign(e))
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(setter)
@@ -169,16 +226,52 @@ class CMCLRec(Recommender):
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
 
-def without_history(batch, flagged):
-    """The batch with the histories of the flagged rows removed; their targets remain."""
-    return {**batch, "history": ops.where(flagged[:, None], PAD, batch["history"])}
+def choose(is_cold: BoolB, simulated: Tensor, real: Tensor) -> Tensor:
+    """Eq. (13): X = flag T_s' + (1 - flag) T_s, for each row.
+
+    It is a select, so that no gradient reaches the side that a row does not use.
+
+    Args:
+        is_cold: bool [B], the flag of Eq. (12).
+        simulated, real: [B, L, ...].
+
+    Returns:
+        [B, L, ...].
+
+    Example:
+        >>> choose(ops.array([True, False]), ops.ones((2, 1)), ops.zeros((2, 1))).numpy().tolist()
+        [[1.0], [0.0]]
+    """
+    flag = ops.reshape(is_cold, (-1,) + (1,) * (len(real.shape) - 1))
+    return ops.where(flag, simulated, real)
 
 
-def keyed_uniform(keys, epoch, seed):
-    """A number in [0, 1) for each key, fixed by key, epoch and seed: float32 [B].
+def without_history(batch: Batch, rows: BoolB) -> Batch:
+    """Returns the batch with the histories of some rows removed; their targets remain.
 
-    Mixed by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), in integers, since
-    string hashes do not compile for accelerators.
+    Args:
+        batch: from `PreparedDataset.batches`.
+        rows: bool [B], True where the history is removed.
+
+    Example:
+        >>> batch = {"history": ops.array([[4, 5], [4, 5]])}
+        >>> without_history(batch, ops.array([True, False]))["history"].numpy().tolist()
+        [[0, 0], [4, 5]]
+    """
+    return {**batch, "history": ops.where(rows[:, None], PAD, batch["history"])}
+
+
+def keyed_uniform(keys: KeysB, epoch: Tensor, seed: int) -> FloatB:
+    """Returns a number in [0, 1) for each key, determined by key, epoch and seed: float32 [B].
+
+    The keys are mixed by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), in
+    integers, because string hashes do not compile for accelerators.
+
+    Example:
+        >>> keys = ops.array([1, 2], "int64")
+        >>> first, again, later = (keyed_uniform(keys, epoch, seed=0) for epoch in (0, 0, 1))
+        >>> bool(ops.all(first == again)), bool(ops.all(first == later))
+        (True, False)
     """
     golden = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
     state = tf.cast(keys, tf.uint64)
@@ -190,8 +283,8 @@ def keyed_uniform(keys, epoch, seed):
     return tf.cast(tf.bitwise.right_shift(state, tf.constant(40, tf.uint64)), tf.float32) / 2**24
 
 
-def _shares(ids, weights, size):
-    """Weights of each row's known items, summing to 1: ids, weights [B, n] -> float32 [B, size]."""
+def _shares(ids: IdsBN, weights: FloatBN, size: int) -> FloatBV:
+    """Spreads each row's weights over its known items, scaled to a sum of 1: float32 [B, size]."""
     weights = ops.where(ids >= FIRST_ID, weights, 0.0)
     rows = ops.shape(ids)[0]
     place = ids + size * ops.arange(rows, dtype=ids.dtype)[:, None]

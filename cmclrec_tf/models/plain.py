@@ -1,60 +1,78 @@
-"""The backbone with the mapper taken away: the plain sequential recommender."""
+"""The backbone without the mapper: a plain sequential recommender to compare CMCLRec with."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
-from cmclrec_tf.models.cross_modal import embed, item_embedding
+from cmclrec_tf.config import Config
+from cmclrec_tf.models.cross_modal import embed_history, item_embedding
 from cmclrec_tf.models.recommender import Recommender
-from cmclrec_tf.schema import PAD
+from cmclrec_tf.schema import PAD, Schema
+from cmclrec_tf.types import Batch, BoolBL, Features, FloatBD, FloatBLD, IdsBL, Losses, Users
 
 LOSSES = ("loss", "loss/warm", "loss/cold", "loss/backbone")
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class PlainRecommender(Recommender):
-    """R(.) on raw item embeddings, trained by Eq. (14) alone: what CMCLRec is compared with.
+    """A backbone R(.) on item embeddings, trained by Eq. (14) alone.
 
-    It has no use for user features: a cold user is a user with an empty history.
+    It ignores user features. A cold user is a user with an empty history, so all cold users get
+    the same list.
+
+    `fit` takes batches of `PreparedDataset.batches`. `call` returns the user states [B, D], and
+    `recommend` the item ids [B, K].
 
     Args:
         schema: `Schema` with vocabulary sizes.
-        config: `Config`, of which `model`, `finetune`, `data` and `evaluate` are used.
+        config: `Config`; the parts `model`, `finetune`, `data` and `evaluate` are used.
 
     Example:
-        >>> model = PlainRecommender(data.schema, config)
+        >>> import tempfile
+        >>> import cmclrec_tf as cm
+        >>> user = {"user_id": "ann", "history": ["tea", "milk"], "target": ["bread"], "age": 31.0}
+        >>> ages = [cm.Feature("age", "numeric")]
+        >>> data = cm.prepare_tables({"train": [user]}, ages, tempfile.mkdtemp(), max_history=20)
+        >>> model = cm.PlainRecommender(data.schema, cm.Config.preset("tiny"))
         >>> model.compile(keras.optimizers.Adam(1e-3))
-        >>> model.fit(data.batches("train", 64), validation_data=data.batches("val", 256))
+        >>> history = model.fit(data.batches("train", 64), epochs=1, verbose=0)
+        >>> model.recommend(next(iter(data.batches("train", 64))), k=3).shape
+        TensorShape([1, 3])
     """
 
-    def __init__(self, schema, config, **kwargs):
+    def __init__(self, schema: Schema, config: Config, **kwargs: Any) -> None:
         super().__init__(schema, config, LOSSES, **kwargs)
         self._build(item_embedding(schema, config.model.width), config.seed)
 
-    def call(self, batch, training=None):
-        """batch -> the user states g_{L-1} [B, D]."""
+    def call(self, batch: Users, training: bool | None = None) -> FloatBD:
+        """Returns the user states g_{L-1} [B, D]."""
         history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
         return self._states(history, training)
 
-    def embed(self, history, hidden=None, training=None):
-        """history ids [B, L], hidden bool [B, L] -> what the backbone sees [B, L, D]."""
-        return embed(self.items, history, hidden, self.backbone.mask_vector)
+    def embed(
+        self, history: IdsBL, hidden: BoolBL | None = None, training: bool | None = None
+    ) -> FloatBLD:
+        """Returns the input of the backbone [B, L, D]: the item embeddings."""
+        return embed_history(self.items, history, hidden, self.backbone.mask_vector)
 
-    def warm_states(self, history):
-        """history ids [B, L] -> user states [B, D]."""
+    def warm_states(self, history: IdsBL) -> FloatBD:
+        """Returns the user states [B, D] of histories [B, L]."""
         return self._states(history, training=False)
 
-    def cold_states(self, features):
-        """The state of an empty history for every row [B, D]."""
+    def cold_states(self, features: Features) -> FloatBD:
+        """Returns the state of an empty history for every row [B, D]."""
         rows = ops.shape(next(iter(features.values())))[0]
         return self.warm_states(ops.zeros((rows, self.config.data.max_history), "int32"))
 
-    def _states(self, history, training):
+    def _states(self, history: IdsBL, training: bool | None) -> FloatBD:
         return self.backbone.state(self.embed(history), history != PAD, training=training)
 
-    def losses_of(self, batch, training=None):
-        history, rows = batch["history"], ops.cast(ops.logical_not(batch["is_cold"]), "float32")
+    def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
+        """Eq. (14) over the warm rows, plus the backbone's own loss in training."""
+        history, warm = batch["history"], ops.cast(ops.logical_not(batch["is_cold"]), "float32")
         x, mask = self.embed(history), history != PAD
         g = self.learned_states(x, mask, training)
-        loss = self.history_loss(g, history, batch["target"], rows, training)
-        own = self.backbone.auxiliary_loss(x, mask) if training else 0.0
-        return {"loss/warm": loss, "loss/backbone": own, "loss": loss + own}
+        loss = self.history_loss(g, history, batch["target"], warm, training)
+        auxiliary = self.backbone.auxiliary_loss(x, mask) if training else 0.0
+        return {"loss/warm": loss, "loss/backbone": auxiliary, "loss": loss + auxiliary}

@@ -1,16 +1,36 @@
-"""Stage 1: the self-supervised training of the mapper, Eq. (15)."""
+"""Stage 1: trains the mapper by self-supervision, Eq. (15)."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from cmclrec_tf import augment, replicas
+from cmclrec_tf.config import Config, PretrainConfig
 from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.losses.info_nce import info_nce_rows
 from cmclrec_tf.losses.mmd import mmd
 from cmclrec_tf.losses.reconstruction import reconstruction_rows
 from cmclrec_tf.models import ablations
+from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.staged import StagedModel
-from cmclrec_tf.schema import PAD
+from cmclrec_tf.schema import PAD, Schema
+from cmclrec_tf.types import (
+    Batch,
+    BoolBN,
+    FloatB,
+    FloatBD,
+    FloatBLD,
+    FloatBMD,
+    FloatBND,
+    FloatBZ,
+    KeysB,
+    Losses,
+    Scalar,
+    Seed,
+    Tensor,
+    Users,
+)
 
 LOSSES = (
     "loss/features",
@@ -23,26 +43,100 @@ LOSSES = (
 )
 
 
-def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=None):
-    """Eqs. (3), (4), (8), (9), (11), (15) on one batch.
+@keras.saving.register_keras_serializable("cmclrec_tf")
+class Pretrain(StagedModel):
+    """Stage 1 of Algorithm 1: trains a `CrossModalMapper` by L_pre, Eq. (15).
+
+    L_pre = alpha L_f + beta L_s + L_c2l. L_f and L_s (Eqs. 3, 4) bring two augmented views of one
+    user together. L_c2l (Eq. 11) makes the simulated history T_s' look like the real one, T_s. Only
+    users with a history count.
+
+    `fit` takes batches of `PreparedDataset.batches`. `call` returns (T_s, T_f, T_s'), see the
+    mapper. After the fit, pass `mapper` to `CMCLRec`.
 
     Args:
-        mapper: the `CrossModalMapper`.
-        batch: see `input.PreparedDataset.batches`.
-        mapped: (T_s, T_f, T_s'), the mapper's answer to the batch.
+        schema: `Schema` with vocabulary sizes.
+        config: `Config`.
+
+    Example:
+        >>> import tempfile
+        >>> import cmclrec_tf as cm
+        >>> user = {"user_id": "ann", "history": ["tea"], "target": ["milk"], "city": "Graz"}
+        >>> data = cm.prepare_tables({"train": [user]}, [cm.Feature("city")], tempfile.mkdtemp())
+        >>> config = cm.Config.preset("tiny")
+        >>> data = data.with_history(config.data.max_history)
+        >>> stage1 = cm.Pretrain(data.schema, config)
+        >>> stage1.compile(keras.optimizers.Adam(1e-3))
+        >>> log = stage1.fit(data.batches("train", 128), epochs=1, verbose=0)
+        >>> model = cm.CMCLRec(data.schema, config, mapper=stage1.mapper)
+    """
+
+    def __init__(self, schema: Schema, config: Config, **kwargs: Any) -> None:
+        super().__init__(("loss", *LOSSES), **kwargs)
+        self.schema, self.config = schema, config
+        self.mapper = ablations.create(schema, config.model, config.data.max_history)
+        self.seed = keras.random.SeedGenerator(config.seed)
+
+    def call(
+        self, batch: Users, training: bool | None = None
+    ) -> tuple[FloatBLD, FloatBMD, FloatBLD]:
+        """Returns (T_s, T_f, T_s') of the mapper."""
+        return self.mapper(batch, training=training)
+
+    def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
+        """Eq. (15) over the warm rows, and its parts."""
+        mapped = self.mapper(batch, training=training)
+        warm = ops.cast(ops.logical_not(batch["is_cold"]), "float32")
+        losses = pretrain_losses(
+            self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
+        )
+        return {**losses, "loss": losses["loss/pretrain"]}
+
+
+def pretrain_losses(
+    mapper: CrossModalMapper,
+    batch: Batch,
+    mapped: tuple[FloatBLD, FloatBMD, FloatBLD],
+    config: PretrainConfig,
+    seed: Seed,
+    warm: FloatB | None = None,
+    training: bool | None = None,
+) -> Losses:
+    """Eqs. (3), (4), (8), (9), (11), (15): the losses of stage 1 on one batch.
+
+    Args:
+        mapper: the `CrossModalMapper`; its `objectives` choose the losses.
+        batch: from `PreparedDataset.batches`.
+        mapped: (T_s, T_f, T_s'), the mapper's output for the batch.
         config: `PretrainConfig`.
-        seed: `keras.random.SeedGenerator` of the views of Eq. (1).
-        warm: [B], 1 for the rows that count; cold rows have no history to learn from.
+        seed: a `keras.random.SeedGenerator` that seeds the views of Eq. (1).
+        warm: float [B], 1 for rows that count; a cold row has no history to learn from. None
+            counts all rows.
+        training: as in Keras.
 
     Returns:
-        {name: scalar}, the weighted sum of Eq. (15) under `loss/pretrain`.
+        {name: scalar}, with the weighted sum of Eq. (15) under `loss/pretrain`.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> schema, config = cm.Schema((cm.Feature("city", size=4),), items=6), cm.Config()
+        >>> mapper = cm.CrossModalMapper(schema, config.model, length=2)
+        >>> batch = {
+        ...     "history": ops.array([[0, 5], [4, 5]]),
+        ...     "features": {"city": ops.array([[2], [3]])},
+        ...     "user_key": ops.array([1, 2]),
+        ...     "profile_key": ops.array([1, 2]),
+        ... }
+        >>> seed = keras.random.SeedGenerator(0)
+        >>> sorted(pretrain_losses(mapper, batch, mapper(batch), config.pretrain, seed))[:2]
+        ['loss/features', 'loss/mmd']
     """
     parts = {
         "contrast": lambda: _contrast(mapper, batch, config, seed, warm, training),
         "cross_modal": lambda: _cross_modal(mapper, batch, mapped, config, warm),
         "translation": lambda: _translation(batch, mapped, config, warm),
     }
-    losses = {}
+    losses: Losses = {}
     for name in mapper.objectives:
         losses |= parts[name]()
     weights = {
@@ -57,119 +151,116 @@ def pretrain_losses(mapper, batch, mapped, config, seed, warm=None, training=Non
     return {**losses, "loss/pretrain": total}  # Eq. (15)
 
 
-def _contrast(mapper, batch, config, seed, warm, training):
-    """Eqs. (3) and (4)."""
+def _contrast(
+    mapper: CrossModalMapper,
+    batch: Batch,
+    config: PretrainConfig,
+    seed: Seed,
+    warm: FloatB | None,
+    training: bool | None,
+) -> Losses:
+    """Eqs. (3) and (4): the contrastive losses of features and histories."""
     history, features = batch["history"], batch["features"]
     rows, fields = ops.shape(history)[0], len(mapper.schema.features)
 
-    # Both views go through the shared encoder in one call, stacked along the batch.
+    # Both views pass the shared encoder in one call, stacked along the batch.
     masks = ops.concatenate(augment.disjoint_field_masks(rows, fields, config.mask_share, seed))
     h_f = mapper.encode_features({n: _twice(v) for n, v in features.items()}, masks)
-    view_f = ops.split(ops.mean(h_f, axis=1), 2)  # 2 x [B, D]
+    features1, features2 = ops.split(ops.mean(h_f, axis=1), 2)  # [B, D]
 
     (ids1, masked1), (ids2, masked2) = augment.history_views(history, seed)
     ids, masked = ops.concatenate([ids1, ids2]), ops.concatenate([masked1, masked2])
     h_s = mapper.encode_history(ids, masked, training=training)
-    view_s = ops.split(masked_mean(h_s, ids != PAD), 2)  # 2 x [B, D]
+    history1, history2 = ops.split(masked_mean(h_s, ids != PAD), 2)  # [B, D]
+    tau = config.temperature
     return {
-        "loss/features": _info_nce(*view_f, config.temperature, batch["profile_key"], warm),
-        "loss/sequences": _info_nce(*view_s, config.temperature, batch["user_key"], warm),
+        "loss/features": _info_nce(features1, features2, tau, batch["profile_key"], warm),
+        "loss/sequences": _info_nce(history1, history2, tau, batch["user_key"], warm),
     }
 
 
-def _info_nce(view1, view2, temperature, keys, weights):
-    """Eqs. (3), (4) with the users of all replicas as negatives; the replica's share."""
-    all_view2 = replicas.gathered(ops.cast(view2, "float32"))  # not in half precision
+def _info_nce(
+    view1: FloatBD, view2: FloatBD, temperature: float, keys: KeysB, weights: FloatB | None
+) -> Scalar:
+    """Eqs. (3), (4) with the users of all replicas as negatives; returns the replica's share."""
+    all_view2 = replicas.gather(ops.cast(view2, "float32"))  # not in half precision
     rows = info_nce_rows(
         view1,
         all_view2,
         temperature,
-        replicas.itself(ops.shape(view1)[0], ops.shape(all_view2)[0]),
+        replicas.same_row(ops.shape(view1)[0], ops.shape(all_view2)[0]),
         keys,
-        replicas.gathered(keys),
-        None if weights is None else replicas.gathered(weights),
+        replicas.gather(keys),
+        None if weights is None else replicas.gather(weights),
     )
     return replicas.mean(rows, weights)
 
 
-def _cross_modal(mapper, batch, mapped, config, warm):
-    """Eqs. (8) and (9)."""
+def _cross_modal(
+    mapper: CrossModalMapper,
+    batch: Batch,
+    mapped: tuple[FloatBLD, FloatBMD, FloatBLD],
+    config: PretrainConfig,
+    warm: FloatB | None,
+) -> Losses:
+    """Eqs. (8) and (9): reconstruction, MMD between the codes, and translation."""
     t_s, t_f, _ = mapped
     real = batch["history"] != PAD
     p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)  # [B, Z]
-    fixed = _fixed(config)
-    # Decoders speak of all L positions; a batch may have been cut to its longest history.
-    decoded = newest_positions(mapper.auto_s.decode(p_s), ops.shape(real)[1])
+    # Decoders give all L positions, while a batch may be cut to its longest history.
+    decoded_s = newest_positions(mapper.auto_s.decode(p_s), ops.shape(real)[1])
     decoded_f = mapper.auto_f.decode(p_f)
     return {
-        "loss/reconstruction_history": replicas.mean(
-            reconstruction_rows(decoded, fixed(t_s), real, config.reduction), warm
-        ),
-        "loss/reconstruction_features": replicas.mean(
-            reconstruction_rows(decoded_f, fixed(t_f), reduction=config.reduction), warm
-        ),
+        "loss/reconstruction_history": _reconstruction(decoded_s, t_s, real, config, warm),
+        "loss/reconstruction_features": _reconstruction(decoded_f, t_f, None, config, warm),
         "loss/mmd": _mmd(p_s, p_f, warm),
         **_translation(batch, mapped, config, warm),
     }
 
 
-def _mmd(p_s, p_f, weights):
+def _mmd(p_s: FloatBZ, p_f: FloatBZ, weights: FloatB | None) -> Scalar:
     """Eq. (9), first term. It is not a sum over rows: each replica computes it on all of them."""
-    all_weights = None if weights is None else replicas.gathered(weights)
-    return replicas.shared(mmd(replicas.gathered(p_s), replicas.gathered(p_f), all_weights))
+    all_weights = None if weights is None else replicas.gather(weights)
+    return replicas.share_of(mmd(replicas.gather(p_s), replicas.gather(p_f), all_weights))
 
 
-def _translation(batch, mapped, config, warm):
-    """The second half of Eq. (9): T_s' against T_s."""
+def _translation(
+    batch: Batch,
+    mapped: tuple[FloatBLD, FloatBMD, FloatBLD],
+    config: PretrainConfig,
+    warm: FloatB | None,
+) -> Losses:
+    """Eq. (9), second term: T_s' against T_s."""
     t_s, _, simulated = mapped
     real = batch["history"] != PAD
     simulated = newest_positions(simulated, ops.shape(real)[1])
-    errors = reconstruction_rows(simulated, _fixed(config)(t_s), real, config.reduction)
-    return {"loss/translation": replicas.mean(errors, warm)}
+    return {"loss/translation": _reconstruction(simulated, t_s, real, config, warm)}
 
 
-def _fixed(config):
-    return ops.stop_gradient if config.targets == "fixed" else lambda x: x
+def _reconstruction(
+    predicted: FloatBND,
+    target: FloatBND,
+    mask: BoolBN | None,
+    config: PretrainConfig,
+    warm: FloatB | None,
+) -> Scalar:
+    """Eq. (8); returns the replica's share. With `targets: fixed` targets get no gradient."""
+    if config.targets == "fixed":
+        target = ops.stop_gradient(target)
+    return replicas.mean(reconstruction_rows(predicted, target, mask, config.reduction), warm)
 
 
-def _twice(x):
+def _twice(x: Tensor) -> Tensor:
     return ops.concatenate([x, x])
 
 
-def masked_mean(x, mask):
-    """Mean of x [B, n, D] over the real tokens, mask bool [B, n] -> [B, D]."""
-    weight = ops.cast(mask[:, :, None], x.dtype)
-    return ops.sum(x * weight, axis=1) / ops.maximum(ops.sum(weight, axis=1), 1)
-
-
-@keras.saving.register_keras_serializable("cmclrec_tf")
-class Pretrain(StagedModel):
-    """Stage 1 of Algorithm 1: L_pre = alpha L_f + beta L_s + L_c2l on warm users only.
-
-    Args:
-        schema: `Schema` with vocabulary sizes.
-        config: `Config`.
+def masked_mean(x: FloatBND, mask: BoolBN) -> FloatBD:
+    """Returns the mean of x [B, N, D] over the positions where mask [B, N] is True.
 
     Example:
-        >>> stage1 = Pretrain(data.schema, config)
-        >>> stage1.compile(keras.optimizers.Adam(1e-3))
-        >>> stage1.fit(data.batches("train", 128), epochs=20)
+        >>> x, mask = ops.array([[[9.0], [1.0], [3.0]]]), ops.array([[False, True, True]])
+        >>> float(masked_mean(x, mask)[0, 0])
+        2.0
     """
-
-    def __init__(self, schema, config, **kwargs):
-        super().__init__(("loss", *LOSSES), **kwargs)
-        self.schema, self.config = schema, config
-        self.mapper = ablations.create(schema, config.model, config.data.max_history)
-        self.seed = keras.random.SeedGenerator(config.seed)
-
-    def call(self, batch, training=None):
-        """batch -> (T_s, T_f, T_s')."""
-        return self.mapper(batch, training=training)
-
-    def losses_of(self, batch, training=None):
-        mapped = self.mapper(batch, training=training)
-        warm = ops.cast(ops.logical_not(batch["is_cold"]), "float32")
-        losses = pretrain_losses(
-            self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
-        )
-        return {**losses, "loss": losses["loss/pretrain"]}
+    weight = ops.cast(mask[:, :, None], x.dtype)
+    return ops.sum(x * weight, axis=1) / ops.maximum(ops.sum(weight, axis=1), 1)

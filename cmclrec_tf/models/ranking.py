@@ -1,20 +1,31 @@
-"""From scores to ranks and lists, on tensors: used in training, evaluation and serving alike."""
+"""Turns scores into ranks and lists, for training, evaluation and serving."""
 
 import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.schema import FIRST_ID, PAD
+from cmclrec_tf.types import FloatB, FloatBK, FloatBV, IdsB, IdsBK, IdsBN, Users
 
-# Items of a block, and blocks for each of the k items from which on blocks are worth it.
-_BLOCK, _MANY = 64, 4
+_BLOCK_SIZE = 64
+# `top_k` looks into blocks when there are more of them than this number times k.
+_BLOCKS_PER_ITEM = 4
 
 
-def shut_out(scores, excluded):
+def exclude(scores: FloatBV, excluded: IdsBN) -> FloatBV:
     """Sets the scores of `excluded` items, PAD and OOV to MASKED_SCORE.
 
     Args:
-        scores: [B, V]. excluded: int [B, n] ids, PAD where there is none.
+        scores: float [B, V].
+        excluded: int [B, N] ids, PAD where there is none.
+
+    Returns:
+        float32 [B, V].
+
+    Example:
+        >>> scores = ops.array([[9.0, 9.0, 0.1, 0.3, 0.2]])  # PAD, OOV and three items
+        >>> exclude(scores, ops.array([[3]])).numpy()[0] > MASKED_SCORE
+        array([False, False,  True, False,  True])
     """
     rows = ops.shape(scores)[0]
     special = ops.broadcast_to(ops.arange(FIRST_ID, dtype=excluded.dtype), (rows, FIRST_ID))
@@ -25,47 +36,87 @@ def shut_out(scores, excluded):
     return ops.scatter_update(ops.cast(scores, "float32"), places, lowest)
 
 
-def top_k(scores, k):
-    """scores [B, V], already shut out -> scores [B, K], ids [B, K]; PAD where no item is left."""
-    blocks = -(-scores.shape[1] // _BLOCK)
-    values, ids = _of_blocks(scores, k, blocks) if blocks > _MANY * k else ops.top_k(scores, k)
+def top_k(scores: FloatBV, k: int) -> tuple[FloatBK, IdsBK]:
+    """Returns the K best items of each row.
+
+    Args:
+        scores: float [B, V], from `exclude`.
+        k: K.
+
+    Returns:
+        Scores [B, K] and ids [B, K], best first; PAD where no item is left.
+
+    Example:
+        >>> scores = exclude(ops.array([[9.0, 9.0, 0.1, 0.3, 0.2]]), ops.array([[3]]))
+        >>> top_k(scores, 3)[1].numpy().tolist()
+        [[4, 2, 0]]
+    """
+    blocks = -(-scores.shape[1] // _BLOCK_SIZE)
+    if blocks > _BLOCKS_PER_ITEM * k:
+        values, ids = _top_k_by_blocks(scores, k, blocks)
+    else:
+        values, ids = ops.top_k(scores, k)
     return values, ops.where(values > MASKED_SCORE / 2, ids, PAD)
 
 
-def _of_blocks(scores, k, blocks):
-    """As `ops.top_k`, ties included: an item of the best k lies in one of the k best blocks.
+def _top_k_by_blocks(scores: FloatBV, k: int, blocks: int) -> tuple[FloatBK, IdsBK]:
+    """Returns what `ops.top_k` returns, ties included, from the k best blocks of each row.
 
-    Of equal scores, and of equal blocks, the first ones are taken, so nothing is passed over.
+    Each of the k best items lies in one of the k blocks with the highest maximum. Among equal
+    scores, and among equal blocks, the first ones win, as in `ops.top_k`.
     """
     rows, size = ops.shape(scores)[0], scores.shape[1]
-    padded = ops.pad(scores, [[0, 0], [0, blocks * _BLOCK - size]], constant_values=MASKED_SCORE)
-    items = ops.reshape(padded, (rows, blocks, _BLOCK))
-    chosen = ops.sort(ops.top_k(ops.max(items, axis=2), k, sorted=False)[1], axis=1)  # [B, K]
-    looked_at = ops.reshape(tf.gather(items, chosen, batch_dims=1), (rows, k * _BLOCK))
-    values, at = ops.top_k(looked_at, k)
-    first = _BLOCK * ops.take_along_axis(chosen, at // _BLOCK, axis=1)
-    return values, first + at % _BLOCK
+    padding = [[0, 0], [0, blocks * _BLOCK_SIZE - size]]
+    padded = ops.pad(scores, padding, constant_values=MASKED_SCORE)
+    items = ops.reshape(padded, (rows, blocks, _BLOCK_SIZE))
+    best = ops.sort(ops.top_k(ops.max(items, axis=2), k, sorted=False)[1], axis=1)  # [B, K]
+    candidates = ops.reshape(tf.gather(items, best, batch_dims=1), (rows, k * _BLOCK_SIZE))
+    values, at = ops.top_k(candidates, k)
+    first = _BLOCK_SIZE * ops.take_along_axis(best, at // _BLOCK_SIZE, axis=1)
+    return values, first + at % _BLOCK_SIZE
 
 
-def recommended(scores, batch, k):
-    """scores [B, V] -> ids of the K best items [B, K]; a warm row's history is left out."""
-    history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-    return top_k(shut_out(scores, history), k)[1]
-
-
-def ndcg_of_one(scores, target, k):
-    """NDCG@K of a single relevant item per user, without making lists.
+def recommend(scores: FloatBV, batch: Users, k: int) -> IdsBK:
+    """Returns the ids of the K best items, without the history of warm rows.
 
     Args:
-        scores: [B, V], already shut out. target: int [B].
+        scores: float [B, V].
+        batch: the users; `history` and `is_cold` are read.
+        k: K.
 
     Returns:
-        float32 [B]: 1 / log2(1 + rank) within the first K, else 0; 0 for a target that is unknown
-        or shut out.
+        int [B, K], best first; PAD where no item is left.
+
+    Example:
+        >>> scores = ops.array([[0.0, 0.0, 0.1, 0.3, 0.2]] * 2)
+        >>> history, is_cold = ops.array([[0, 3], [0, 0]]), ops.array([False, True])
+        >>> recommend(scores, {"history": history, "is_cold": is_cold}, k=2).numpy().tolist()
+        [[4, 2], [3, 4]]
     """
-    own = ops.take_along_axis(scores, target[:, None], axis=1)
-    # Ties count against the item, and so does NaN: a broken model must not look like the best.
-    ahead = ops.sum(ops.cast(ops.logical_not(scores < own), "float32"), axis=1) - 1
-    possible = ops.logical_and(target >= FIRST_ID, own[:, 0] > MASKED_SCORE / 2)
-    found = ops.logical_and(possible, ahead < k)
-    return ops.where(found, ops.log(2.0) / ops.log(ahead + 2.0), 0.0)
+    history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
+    return top_k(exclude(scores, history), k)[1]
+
+
+def single_item_ndcg(scores: FloatBV, target: IdsB, k: int) -> FloatB:
+    """Returns NDCG@K with one relevant item per user, without making lists.
+
+    Args:
+        scores: float [B, V], from `exclude`.
+        target: int [B].
+        k: K.
+
+    Returns:
+        float32 [B]: 1 / log2(1 + rank) within the first K, else 0. An unknown or excluded target
+        gives 0.
+
+    Example:
+        >>> scores = exclude(ops.array([[0.0, 0.0, 0.1, 0.3, 0.2]]), ops.array([[0]]))
+        >>> float(single_item_ndcg(scores, ops.array([3]), k=2)[0])  # the best item
+        1.0
+    """
+    target_score = ops.take_along_axis(scores, target[:, None], axis=1)
+    # Ties count against the target, and so does NaN: a broken model must not look like the best.
+    better = ops.sum(ops.cast(ops.logical_not(scores < target_score), "float32"), axis=1) - 1
+    rankable = ops.logical_and(target >= FIRST_ID, target_score[:, 0] > MASKED_SCORE / 2)
+    in_list = ops.logical_and(rankable, better < k)
+    return ops.where(in_list, ops.log(2.0) / ops.log(better + 2.0), 0.0)

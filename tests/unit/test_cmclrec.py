@@ -51,9 +51,9 @@ def test_equation_12_flags_a_share_by_user_and_epoch(dataset, config, batch):
     model = build(dataset, config, batch, finetune={"cold_rows": "flagged", "cold_share": 0.3})
     keys = tf.range(20_000, dtype=tf.int64)
     model.epoch.assign(0)
-    first, again = model._flagged(keys).numpy(), model._flagged(keys).numpy()
+    first, again = model._cold_flags(keys).numpy(), model._cold_flags(keys).numpy()
     model.epoch.assign(1)
-    second = model._flagged(keys).numpy()
+    second = model._cold_flags(keys).numpy()
     assert np.array_equal(first, again)
     assert abs(first.mean() - 0.3) < 0.02 and abs(second.mean() - 0.3) < 0.02
     assert abs((first & second).mean() - 0.09) < 0.02  # the next epoch is drawn anew
@@ -99,7 +99,7 @@ def test_equation_14_over_warm_and_cold_rows(dataset, config, batch, positions):
 def test_equation_14_with_flags_counts_every_user_once(dataset, config, batch):
     finetune = {"cold_rows": "flagged", "cold_decay": 0.0, "distill": 0.0, "cold_weight": 1.0}
     model = build(dataset, config, batch, {"positions": "last"}, finetune)
-    flagged = np.asarray(model._flagged(batch["user_key"]))
+    flagged = np.asarray(model._cold_flags(batch["user_key"]))
     assert 0 < flagged.sum() < 32
     got = float(model.losses_of(batch)["loss/next_item"])
     states = model({**batch, "is_cold": flagged})
@@ -112,7 +112,7 @@ def test_equation_14_with_flags_counts_every_user_once(dataset, config, batch):
 @pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
 def test_a_cold_row_learns_the_newest_items_most(dataset, config, batch, decay):
     model = build(dataset, config, batch, finetune={"cold_decay": decay})
-    got = np.asarray(model._cold_answers(batch))
+    got = np.asarray(model._cold_targets(batch))
     for row, history, target in zip(got, batch["history"].numpy(), batch["target"], strict=True):
         expected = np.zeros(len(row))
         for age, item in enumerate([int(target[0]), *history[::-1]]):
@@ -192,7 +192,7 @@ def test_a_flagged_users_history_is_removed_and_the_target_remains(batch):
 
 def test_a_flagged_users_history_does_not_reach_the_loss(dataset, config, batch):
     model = build(dataset, config, batch, finetune={"cold_rows": "flagged", "cold_decay": 0.0})
-    flagged = np.asarray(model._flagged(batch["user_key"]))[:, None]
+    flagged = np.asarray(model._cold_flags(batch["user_key"]))[:, None]
     history = batch["history"].numpy()
     planted = np.where(flagged & (history != 0), 2 + RNG.integers(0, 5, history.shape), history)
     one, two = (

@@ -167,10 +167,10 @@ def test_two_processes_end_as_one_and_go_on_after_a_kill(given, alone, tmp_path)
 def test_a_tf_config_that_is_none_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(InputError, match="it must be a JSON object"):
-        replicas.strategy_here()
+        replicas.find_strategy()
 
 
 def test_one_worker_alone_needs_no_strategy(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["localhost:1"]}}')
-    assert replicas.strategy_here().num_replicas_in_sync == 1
+    assert replicas.find_strategy().num_replicas_in_sync == 1
     assert replicas.is_chief()

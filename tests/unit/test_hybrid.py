@@ -19,14 +19,14 @@ def cut(history, n):
 
 def test_the_cold_ways_share_falls_with_every_known_item():
     histories = np.array([[0, 0, 0], [0, 0, 5], [0, 4, 5], [3, 4, 5]], np.int32)
-    np.testing.assert_allclose(hybrid.share_of(histories, 2.0), [1, 2 / 3, 1 / 2, 2 / 5])
-    np.testing.assert_allclose(hybrid.share_of(histories, 0.0), [0, 0, 0, 0])
+    np.testing.assert_allclose(hybrid.cold_share(histories, 2.0), [1, 2 / 3, 1 / 2, 2 / 5])
+    np.testing.assert_allclose(hybrid.cold_share(histories, 0.0), [0, 0, 0, 0])
 
 
 def test_scores_are_blended_as_states_are(model, batch):
     warm, cold = model.warm_and_cold_states(batch)
     share = np.linspace(0, 1, len(warm))
-    found = model.score(hybrid.blended(warm, cold, share))
+    found = model.score(hybrid.blend(warm, cold, share))
     pairs = (np.asarray(model.score(x)) for x in (warm, cold))
     expected = sum(w[:, None] * x for w, x in zip((1 - share, share), pairs, strict=True))
     np.testing.assert_allclose(found[:, 2:], expected[:, 2:], atol=1e-4)

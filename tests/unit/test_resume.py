@@ -133,7 +133,7 @@ def test_without_a_sound_checkpoint_the_stage_starts_anew(dataset, whole, copied
     damaged = sorted((copied / "finetune").glob("epoch-*.npz"))
     for path, damage in zip(damaged, (truncate, flip), strict=True):
         damage(path)
-    with pytest.warns(UserWarning, match="the stage starts anew"):
+    with pytest.warns(UserWarning, match="the stage starts again"):
         assert Checkpoints(copied / "finetune", config, dataset).newest() is None
     facts, _ = Checkpoints(copied / "pretrain", config, dataset).newest()
     assert facts["complete"]  # stage 1 is not touched by it
