@@ -1,14 +1,16 @@
-"""Which model a new one is compared with: the last one that was blessed before it."""
+"""Finds the blessed model that a new one is compared with, or that its training starts from."""
 
 import json
 import sys
+from typing import Any
 
+from ml_metadata import MetadataStore
 from tfx.components.evaluator import constants
 from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
-from tfx.types import Channel, standard_artifacts
+from tfx.types import Artifact, Channel, standard_artifacts
 
 from cmclrec_tf.config import SPLIT_SETTINGS
 from pipeline.evaluation.serving_verdict import is_blessed
@@ -18,15 +20,16 @@ COMPONENT, START = "Baseline", "WarmStart"
 _MODEL, _CANDIDATE, _BLESSING, _INFRA = "model", "candidate", "model_blessing", "infra_blessing"
 
 
-def blessed_before(candidate, longest):
-    """The node that finds the newest model older than the candidate that both gates have blessed.
+def blessed_before(candidate: Channel, longest: int) -> Resolver:
+    """Returns the node that finds the newest blessed model that is older than the candidate.
 
-    A run that is repeated finds what it found before, although its own model is blessed by now, so
-    that all of it comes from the cache.
+    Both the Evaluator and ServingValidator must have blessed it. In a repeated run the node finds
+    the same model again, although the candidate is blessed by then, so the whole run comes from the
+    cache.
 
     Args:
         candidate: channel of the Trainer's model.
-        longest: items that a list must hold to be judged.
+        longest: length of the longest lists that the Evaluator needs.
 
     Returns:
         A resolver with the output `model`, which is empty if there is no such model.
@@ -43,19 +46,24 @@ def blessed_before(candidate, longest):
     ).with_id(COMPONENT)
 
 
-def latest_blessed(candidate, longest):
-    """The same by TFX's own strategy, the only one of this kind that Kubeflow and Vertex AI know.
+def latest_blessed(candidate: Channel, longest: int) -> Resolver:
+    """Returns a node like that of `blessed_before` for Kubeflow and Vertex AI.
 
-    It finds the newest model that the Evaluator has blessed, be it the candidate itself; arguments
-    as in `blessed_before`, and not used.
+    They only run TFX's own strategies. This one finds the newest model that the Evaluator has
+    blessed, which may be the candidate itself.
+
+    Args:
+        candidate: not used; see `blessed_before`.
+        longest: not used.
     """
     return _latest(COMPONENT)
 
 
-def start():
-    """The node that finds the model whose weights a training begins with: the newest blessed one.
+def warm_start_model() -> Resolver:
+    """Returns the node that finds the model whose weights a training starts from.
 
-    A run that is repeated begins with what the run before left, and trains again.
+    It is the newest one that the Evaluator has blessed, so a repeated run starts from the model of
+    the run before, and trains again.
     """
     return _latest(START)
 
@@ -71,24 +79,26 @@ def _latest(component):
 
 
 class BlessedBefore(ResolverStrategy):
-    """Finds the model of `blessed_before`; a blessed one that cannot be compared is told of.
+    """Finds the model of `blessed_before`, and prints why a newer blessed one was passed over.
 
     Args:
-        longest: items that a list must hold to be judged.
+        longest: length of the longest lists that the Evaluator needs.
     """
 
-    def __init__(self, longest):
+    def __init__(self, longest: int):
         self._longest = longest
 
-    def resolve_artifacts(self, store, input_dict):
-        """The inputs with at most one of the models left, and no blessing.
+    def resolve_artifacts(
+        self, store: MetadataStore, input_dict: dict[str, list[Artifact]]
+    ) -> dict[str, list[Artifact]]:
+        """Returns the inputs with at most one of the models, and without blessings.
 
         Args:
-            store: of ML Metadata.
-            input_dict: `{key: artifacts}`, as `blessed_before` wires them.
+            store: the store of ML Metadata.
+            input_dict: all artifacts by input, see `blessed_before`.
         """
         (candidate,) = input_dict[_CANDIDATE]
-        found = {_CANDIDATE: [candidate], _MODEL: [], _BLESSING: [], _INFRA: []}
+        resolved = {_CANDIDATE: [candidate], _MODEL: [], _BLESSING: [], _INFRA: []}
         blessed = {
             blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY)
             for blessing in input_dict[_BLESSING]
@@ -100,51 +110,52 @@ class BlessedBefore(ResolverStrategy):
         for model in sorted(older, key=lambda model: model.id, reverse=True):
             if model.id not in blessed:
                 continue
-            settings = [_settings(store, one.id) for one in (candidate, model)]
-            different = differences(*settings, self._longest)
-            if not different:
-                return {**found, _MODEL: [model]}
+            reasons = differences(
+                _trainer_settings(store, candidate.id),
+                _trainer_settings(store, model.id),
+                self._longest,
+            )
+            if not reasons:
+                return {**resolved, _MODEL: [model]}
             print(
                 f"The blessed model {model.uri} cannot be compared with: "
-                f"it has {' and '.join(different)}",
+                f"it has {' and '.join(reasons)}",
                 file=sys.stderr,
             )
-        return found
+        return resolved
 
 
-def differences(ours, theirs, longest):
-    """Why a model cannot be compared with another one on the same test users.
+def differences(candidate: dict[str, Any], other: dict[str, Any], longest: int) -> list[str]:
+    """Returns why two models cannot be compared on the same test users; empty if they can.
 
     Args:
-        ours, theirs: `trainer.custom_config` of the candidate and of the other model.
-        longest: items that a list must hold to be judged.
-
-    Returns:
-        List of texts, empty if it can.
+        candidate: `trainer.custom_config` of the candidate.
+        other: `trainer.custom_config` of the other model.
+        longest: length of the longest lists that the Evaluator needs.
     """
-    found = []
-    if ours["features"] != theirs["features"]:
-        found.append("other user features")
-    drawn, given = ours["config"]["data"], theirs["config"]["data"]
-    found += [
-        f"data.{name}={given.get(name)!r} instead of {drawn[name]!r}"
-        # With another draw it was trained on some of the test users.
+    reasons = []
+    if candidate["features"] != other["features"]:
+        reasons.append("other user features")
+    data, other_data = candidate["config"]["data"], other["config"]["data"]
+    reasons += [
+        f"data.{name}={other_data.get(name)!r} instead of {data[name]!r}"
+        # With other splits the other model was trained on some of the test users.
         for name in SPLIT_SETTINGS
-        if drawn[name] != given.get(name)
+        if data[name] != other_data.get(name)
     ]
-    length = theirs["config"]["serve"]["list_length"]
+    length = other["config"]["serve"]["list_length"]
     if length < longest:
-        found.append(f"serve.list_length={length} instead of at least {longest}")
-    return found
+        reasons.append(f"serve.list_length={length} instead of at least {longest}")
+    return reasons
 
 
 def _validated(store, blessings):
-    """Ids of the models behind those of ServingValidator's blessings that are positive."""
-    passed = [b.id for b in blessings if is_blessed(b)]
-    return {artifact for _, artifact in inputs(store, producers(store, passed))}
+    """Returns the ids of the models that ServingValidator has blessed."""
+    positive = [blessing.id for blessing in blessings if is_blessed(blessing)]
+    return {artifact for _, artifact in inputs(store, producers(store, positive))}
 
 
-def _settings(store, model_id):
-    """What the Trainer that made a model was told."""
+def _trainer_settings(store, model_id):
+    """Returns `trainer.custom_config` of the Trainer that made a model."""
     execution, *_ = store.get_executions_by_id(sorted(producers(store, [model_id])))
     return json.loads(execution.custom_properties["custom_config"].string_value)
