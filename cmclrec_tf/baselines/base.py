@@ -1,5 +1,6 @@
-"""The contract of the baselines of other papers: a recommender behind the same fit."""
+"""Base class of the baselines of other papers, and the parts that they share."""
 
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -11,6 +12,24 @@ from cmclrec_tf.losses.next_item import next_item
 from cmclrec_tf.models import ranking
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import FIRST_ID, PAD
+from cmclrec_tf.types import (
+    Batch,
+    BoolB,
+    Features,
+    FloatBD,
+    IdsB,
+    IdsBL,
+    IdsBN,
+    KerasConfig,
+    Scalar,
+    Tensor,
+    Users,
+)
+
+if TYPE_CHECKING:
+    from cmclrec_tf.config import Config
+    from cmclrec_tf.data.prepared import PreparedDataset
+    from cmclrec_tf.schema import Schema
 
 VALIDATION = ("loss", "loss/warm", "loss/cold")
 
@@ -18,112 +37,130 @@ VALIDATION = ("loss", "loss/warm", "loss/cold")
 class Baseline(Recommender):
     """A cold-start recommender of another paper.
 
-    It is trained by the settings of `finetune`, with `model.width` and those of `baseline` beside
-    them, validated on both segments and judged as every recommender of this package is. Subclasses
-    set `items`, or override `table`; they implement `user_states` and `losses_of`, and `prepare`
-    where the fit starts from something that is learned before.
+    It is trained with the settings of `finetune`, `baseline` and `model.width`, validated on warm
+    and cold users, and evaluated like every recommender of this package.
+
+    Subclasses set `items`, or override `table`. They implement `user_states` and `losses_of`, and
+    `prepare` if something is learned before the fit. The class attribute `losses` names what
+    `losses_of` returns in addition to `loss`.
 
     Args:
         schema: `Schema` with vocabulary sizes.
         config: `Config`.
-        losses: names of what `losses_of` returns beside `loss`; a class attribute.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf import baselines
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> model = baselines.create("deep-music", data.schema, cm.Config.preset("tiny"))
+        >>> isinstance(model, Baseline)
+        True
     """
 
-    losses = ()
+    losses: tuple[str, ...] = ()
 
-    def __init__(self, schema, config, **kwargs):
+    def __init__(self, schema: "Schema", config: "Config", **kwargs: Any) -> None:
         super().__init__(schema, config, (*VALIDATION, *self.losses), **kwargs)
         self.seed = keras.random.SeedGenerator(config.seed)
         self.tokens = FeatureTokens(schema.features, config.model.width, name="tokens")
 
-    def prepare(self, dataset) -> None:
-        """Learns from a `PreparedDataset` what the fit starts from; called once, before it."""
+    def prepare(self, dataset: "PreparedDataset") -> None:
+        """Learns what the fit starts from; called once, before the fit."""
 
-    def user_states(self, history, features, is_cold, training=None):
-        """history [B, L], features, is_cold bool [B] -> user states [B, D].
+    def user_states(
+        self, history: IdsBL, features: Features, is_cold: BoolB, training: bool | None = None
+    ) -> FloatBD:
+        """Returns the user states [B, D].
 
-        Nothing of the history of a row that is cold may get through.
+        The state of a cold row must not depend on the history.
         """
         raise NotImplementedError
 
-    def call(self, batch, training=None):
-        """batch -> the user states [B, D]."""
+    def call(self, batch: Users, training: bool | None = None) -> FloatBD:
+        """Returns the user states [B, D] of a batch."""
         is_cold = batch["is_cold"]
         history = ops.where(is_cold[:, None], PAD, batch["history"])
         return self.user_states(history, batch["features"], is_cold, training)
 
-    def warm_states(self, history):
-        """history ids [B, L] -> user states [B, D] of users of whom no feature is known."""
+    def warm_states(self, history: IdsBL) -> FloatBD:
+        """Returns the states [B, D] of users with a history and without known features."""
         rows = ops.shape(history)[0]
         return self.user_states(
-            history, missing(self.schema, rows), ops.zeros((rows,), "bool"), training=False
+            history, missing_features(self.schema, rows), ops.zeros((rows,), "bool"), training=False
         )
 
-    def cold_states(self, features):
-        """user features -> user states [B, D]."""
+    def cold_states(self, features: Features) -> FloatBD:
+        """Returns the states [B, D] of users with features and without a history."""
         rows = ops.shape(next(iter(features.values())))[0]
         history = ops.full((rows, 1), PAD, "int32")
         return self.user_states(history, features, ops.ones((rows,), "bool"), training=False)
 
-    def warm_and_cold_states(self, batch):
+    def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:
+        """Returns the states [B, D] of every user, first as a warm and then as a cold user."""
         rows = ops.shape(batch["history"])[0]
         warm = self.user_states(
             batch["history"], batch["features"], ops.zeros((rows,), "bool"), training=False
         )
         return warm, self.cold_states(batch["features"])
 
-    def build_from_config(self, config) -> None:
-        """Makes all weights, so that saved ones find their place: by the call of one user."""
+    def build_from_config(self, config: KerasConfig) -> None:
+        """Creates all weights by a call with one user, so that saved weights can be loaded."""
         history = ops.full((1, self.config.data.max_history), PAD, "int32")
         is_cold = ops.zeros((1,), "bool")
-        self({"history": history, "features": missing(self.schema, 1), "is_cold": is_cold})
+        features = missing_features(self.schema, 1)
+        self({"history": history, "features": features, "is_cold": is_cold})
 
-    def average(self, history):
-        """The mean embedding of a history's known items: [B, L] -> [B, D]; 0 without any."""
+    def average(self, history: IdsBL) -> FloatBD:
+        """Returns the mean embedding [B, D] of a history's known items; 0 if there are none."""
         known = ops.cast(history >= FIRST_ID, "float32")[:, :, None]
         return ops.sum(self.items(history) * known, axis=1) / ops.maximum(ops.sum(known, axis=1), 1)
 
-    def left_out(self, batch, training=None):
-        """One item of a user's events, drawn by lot in training, and all the others.
+    def leave_one_out(self, batch: Batch, training: bool | None = None) -> tuple[IdsBN, IdsB]:
+        """Removes one item of each user's events: a random one in training, else the newest.
 
         Returns:
-            ids [B, L + 1] of the events with PAD in the place of the one, and that one, int [B].
+            The events int [B, L + 1] with PAD in place of the item, and the item int [B].
         """
-        items = events(batch)
-        chance = ops.cast(items >= FIRST_ID, "float32")
+        items = events_of(batch)
+        priority = ops.cast(items >= FIRST_ID, "float32")
         if training:
-            chance *= keras.random.uniform(ops.shape(items), 0.5, 1.0, seed=self.seed)
+            priority *= keras.random.uniform(ops.shape(items), 0.5, 1.0, seed=self.seed)
         else:
-            chance *= ops.arange(1, ops.shape(items)[1] + 1, dtype="float32")  # the newest
-        drawn = ops.arange(ops.shape(items)[1])[None] == ops.argmax(chance, axis=1)[:, None]
-        return ops.where(drawn, PAD, items), ops.sum(ops.where(drawn, items, 0), axis=1)
+            priority *= ops.arange(1, ops.shape(items)[1] + 1, dtype="float32")
+        removed = ops.arange(ops.shape(items)[1])[None] == ops.argmax(priority, axis=1)[:, None]
+        return ops.where(removed, PAD, items), ops.sum(ops.where(removed, items, 0), axis=1)
 
-    def withheld(self, batch, training=None):
-        """Rows that do without a history: cold ones, in training a share of all. bool [B]."""
+    def withheld_rows(self, batch: Users, training: bool | None = None) -> BoolB:
+        """Returns the rows to treat as cold, bool [B]: cold users, in training also some others.
+
+        The share of the others is `baseline.withheld`.
+        """
         cold = batch["is_cold"]
         if not training:
             return cold
-        drawn = keras.random.uniform(ops.shape(cold), seed=self.seed)
-        return ops.logical_or(cold, drawn < self.config.baseline.withheld)
+        chance = keras.random.uniform(ops.shape(cold), seed=self.seed)
+        return ops.logical_or(cold, chance < self.config.baseline.withheld)
 
-    def item_loss(self, states, labels, seen):
-        """Eq. (14) without the user's other items, mean over the known labels: a scalar.
+    def item_loss(self, states: FloatBD, labels: IdsB, seen: IdsBN) -> Scalar:
+        """Eq. (14) without the user's other items as negatives, mean over the known labels.
 
-        A state that is made of items scores them high. As rivals of the label they would teach it
-        that popular items are wrong. A warm user's list leaves them out anyway, and for a cold one
-        they are right answers too.
+        A state that is made from items gives these items high scores. As negatives they would
+        teach the state that popular items are wrong. They are no wrong answers either: a warm
+        user's list excludes them, and for a cold user they are relevant.
 
         Args:
-            states: [B, D]. labels: int [B].
-            seen: ids [B, n] of the user's other items; the label among them still counts.
+            states: [B, D].
+            labels: int [B].
+            seen: int [B, n], the user's other items; the label may be among them.
         """
         seen = ops.where(seen == labels[:, None], PAD, seen)
-        loss = next_item(ranking.shut_out(self.score(states), seen), labels)
+        loss = next_item(ranking.exclude(self.score(states), seen), labels)
         known = ops.cast(labels >= FIRST_ID, "float32")
         return ops.sum(loss * known) / ops.maximum(ops.sum(known), 1.0)
 
-    def flat_tokens(self, features, training=None):
-        """The tokens of all fields in one row, [B, M * D]; in training some fields are masked."""
+    def flat_tokens(self, features: Features, training: bool | None = None) -> Tensor:
+        """Returns the tokens of all features in one row, [B, M * D]; training masks some."""
         rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
         rate = self.config.finetune.feature_dropout
         masked = None
@@ -132,13 +169,27 @@ class Baseline(Recommender):
         return ops.reshape(self.tokens(features, masked), (rows, fields * self.config.model.width))
 
 
-def events(batch):
-    """history and target of every row, [B, L + 1]."""
+def events_of(batch: Batch) -> IdsBN:
+    """Returns each user's history and first target item, int [B, L + 1].
+
+    Example:
+        >>> from keras import ops
+        >>> batch = {"history": ops.array([[0, 5, 7]]), "target": ops.array([[9]])}
+        >>> events_of(batch).numpy().tolist()
+        [[0, 5, 7, 9]]
+    """
     return ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
 
 
-def missing(schema, rows):
-    """User features of `rows` users of whom nothing is known."""
+def missing_features(schema: "Schema", rows: int | Tensor) -> Features:
+    """Returns the user features of users about whom nothing is known.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> schema = cm.Schema((cm.Feature("city"), cm.Feature("age", "numeric")))
+        >>> {name: x.numpy().tolist() for name, x in missing_features(schema, 1).items()}
+        {'city': [[0]], 'age': [[nan]]}
+    """
     return {
         f.name: ops.full((rows, f.numbers), float("nan"), "float32")
         if f.is_numeric
@@ -147,7 +198,13 @@ def missing(schema, rows):
     }
 
 
-def mlp(hidden, width, name):
-    """One hidden layer: [B, n] -> [B, width]."""
+def mlp(hidden: int, width: int, name: str) -> keras.Sequential:
+    """Creates a network with one hidden layer, [B, n] -> [B, width].
+
+    Example:
+        >>> from keras import ops
+        >>> mlp(hidden=16, width=4, name="mlp")(ops.ones((2, 8))).shape
+        TensorShape([2, 4])
+    """
     layers = [Dense(hidden, activation="gelu"), Dense(width)]
     return keras.Sequential(layers, name=name)

@@ -1,4 +1,6 @@
-"""What the users with the most similar features took."""
+"""Floor that recommends the items of the train users with the most similar features."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from keras import ops
@@ -7,38 +9,52 @@ from cmclrec_tf.baselines.neighbours import Neighbours
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import ranking
 from cmclrec_tf.schema import FIRST_ID, TRAIN
+from cmclrec_tf.types import IdsBK, Users
+
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
 
 
 class FeatureKNN:
     """score(u, i) = sum over the K most similar train users t of sim(u, t) [t took i].
 
-    The history is not looked at, but its items are left out; see `Neighbours` for sim.
+    `Neighbours` defines sim. The history is not used, except that its items are left out of a warm
+    user's list.
 
     Args:
         dataset: `PreparedDataset`; only its train split is read.
-        events: `all` events that the records hold, or the `last` one of each user.
+        events: `all` uses all events of the records, `last` only the last one of each user.
         neighbours: K.
-        seed: of the order in which equally similar users are taken.
+        seed: seeds the order among equally similar users.
 
     Raises:
-        InputError: another word for `events`.
+        InputError: `events` is neither `all` nor `last`.
+
+    Example:
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> batch = next(iter(data.batches("test", 4)))
+        >>> FeatureKNN(data, neighbours=10).recommend(batch, k=5).shape
+        TensorShape([4, 5])
     """
 
-    def __init__(self, dataset, events="all", neighbours=100, seed=0):
+    def __init__(
+        self, dataset: "PreparedDataset", events: str = "all", neighbours: int = 100, seed: int = 0
+    ) -> None:
         if events not in ("all", "last"):
-            raise InputError(f"events={events!r}", "it is `all` or `last`", "Choose one.")
-        self.newest = 1 if events == "last" else None
+            raise InputError(f"events={events!r}", "it must be `all` or `last`", "Choose one.")
+        self.newest_only = events == "last"
         self.items, users = dataset.schema.items, dataset.users[TRAIN]
         length, most = dataset.max_history + 1, min(neighbours, users)
         self.neighbours = Neighbours(dataset.schema.features, users, length, most)
         self.neighbours.learn(dataset, seed)
 
-    def recommend(self, batch, k):
-        """batch -> ids [B, K]."""
+    def recommend(self, batch: Users, k: int) -> IdsBK:
+        """Returns ids [B, K], best first."""
         similarity, items = (np.asarray(x) for x in self.neighbours(batch["features"]))
-        items = items[:, :, -1:] if self.newest else items
+        items = items[:, :, -1:] if self.newest_only else items
         scores = np.zeros((len(items), self.items), np.float32)
         rows = np.broadcast_to(np.arange(len(items))[:, None, None], items.shape)
         weights = np.broadcast_to(similarity[:, :, None], items.shape) * (items >= FIRST_ID)
         np.add.at(scores, (rows, items), weights)
-        return ranking.recommended(ops.convert_to_tensor(scores), batch, k)
+        return ranking.recommend(ops.convert_to_tensor(scores), batch, k)

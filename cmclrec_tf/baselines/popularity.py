@@ -1,4 +1,6 @@
-"""The floor under every model: the same popular items for everybody."""
+"""Floor that recommends the same popular items to all users."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from keras import ops
@@ -6,23 +8,37 @@ from keras import ops
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import ranking
 from cmclrec_tf.schema import TRAIN
+from cmclrec_tf.types import IdsBK, Users
+
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
 
 
 class Popularity:
-    """Ranks items by how many train users' events they have; items of a history are left out.
+    """Ranks items by their number of events in the train split.
+
+    Items of a warm user's history are left out of the list.
 
     Args:
         dataset: `PreparedDataset`; only its train split is read.
-        events: count `all` events that the records hold (the newest max_history and the target),
-            or only the `last` one of each user.
+        events: `all` counts all events of the records (the newest `data.max_history` and the
+            target), `last` only the last one of each user.
 
     Raises:
-        InputError: another word for `events`.
+        InputError: `events` is neither `all` nor `last`.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> report = cm.evaluate(cm.Popularity(data), data, "test", ks=(5,))
+        >>> report.rows["cold"]["jaccard@5"]  # all cold users get the same list
+        1.0
     """
 
-    def __init__(self, dataset, events="all"):
+    def __init__(self, dataset: "PreparedDataset", events: str = "all") -> None:
         if events not in ("all", "last"):
-            raise InputError(f"events={events!r}", "it is `all` or `last`", "Choose one.")
+            raise InputError(f"events={events!r}", "it must be `all` or `last`", "Choose one.")
         counts = np.zeros(dataset.schema.items, np.int64)
         for batch in dataset.batches(TRAIN, 1024, shuffle=False):
             fields = [batch["target"]] if events == "last" else [batch["history"], batch["target"]]
@@ -30,9 +46,7 @@ class Popularity:
                 counts += np.bincount(ids.numpy().ravel(), minlength=len(counts))
         self.scores = counts.astype(np.float32)
 
-    def recommend(self, batch, k):
-        """batch -> ids [B, K], most popular first."""
+    def recommend(self, batch: Users, k: int) -> IdsBK:
+        """Returns ids [B, K], most popular first."""
         rows = batch["history"].shape[0]
-        return ranking.recommended(
-            ops.broadcast_to(self.scores, (rows, len(self.scores))), batch, k
-        )
+        return ranking.recommend(ops.broadcast_to(self.scores, (rows, len(self.scores))), batch, k)

@@ -1,25 +1,38 @@
-"""The floor under the floors: items drawn by lot."""
+"""Floor that recommends random items."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cmclrec_tf.models import ranking
+from cmclrec_tf.types import Batch, IdsBK
+
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
 
 
 class Random:
-    """Recommends items drawn by lot, other ones for each user; items of a history are left out.
+    """Recommends random items, without those of a warm user's history.
 
-    A user's list is fixed by the seed and the user, whatever batch the user comes in.
+    A user's list depends only on the seed and the user, not on the batch.
 
     Args:
-        dataset: `PreparedDataset`, of which only the number of items is used.
-        seed: of the draw.
+        dataset: `PreparedDataset`; only its number of items is used.
+        seed: seeds the lists.
+
+    Example:
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> batch = next(iter(data.batches("test", 4)))
+        >>> Random(data).recommend(batch, k=5).shape
+        TensorShape([4, 5])
     """
 
-    def __init__(self, dataset, seed=0):
+    def __init__(self, dataset: "PreparedDataset", seed: int = 0) -> None:
         self.items, self.seed = dataset.schema.items, seed
 
-    def recommend(self, batch, k):
-        """batch -> ids [B, K], in random order."""
+    def recommend(self, batch: Batch, k: int) -> IdsBK:
+        """Returns ids [B, K] in random order."""
         keys = np.asarray(batch["user_key"])
-        draws = [np.random.default_rng([self.seed, key]).random(self.items) for key in keys]
-        return ranking.recommended(np.stack(draws).astype(np.float32), batch, k)
+        scores = [np.random.default_rng([self.seed, key]).random(self.items) for key in keys]
+        return ranking.recommend(np.stack(scores).astype(np.float32), batch, k)

@@ -1,4 +1,4 @@
-"""What the tests of the baselines' ideas share."""
+"""Helpers shared by the tests of the baselines."""
 
 import keras
 import numpy as np
@@ -8,7 +8,8 @@ from cmclrec_tf.config import Config
 from tests.conftest import TINY
 
 
-def made(name, dataset, batch, **baseline):
+def built(name, dataset, batch, **baseline):
+    """Returns a prepared, untrained baseline; `baseline` are settings of `BaselineConfig`."""
     config = Config.from_dict(
         {**TINY, "baseline": {"hidden": 16, "graph_users": 64, "negatives": 12, **baseline}}
     )
@@ -20,4 +21,5 @@ def made(name, dataset, batch, **baseline):
 
 
 def log_sum(x):
+    """Returns log sum exp(x)."""
     return np.log(np.exp(x).sum())

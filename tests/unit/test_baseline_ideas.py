@@ -1,4 +1,4 @@
-"""The defining idea of each adapting or contrasting baseline, in NumPy."""
+"""The defining idea of each meta-learning or contrastive baseline, recomputed in NumPy."""
 
 import importlib
 
@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cmclrec_tf.baselines import meta
-from tests.unit.baseline_cases import log_sum, made
+from tests.unit.baseline_cases import built, log_sum
 
 RNG = np.random.default_rng(13)
 LOG_Q = np.log(np.array([1, 1, 8, 4, 2, 1], "float32") / 15)
@@ -33,18 +33,18 @@ def test_the_sampled_loss_of_several_items():
         log_sum(np.append(own[1, 0], corrected[1])) - own[1, 0],
     ]
     given = [tf.constant(x, tf.float32) for x in (own, others)] + [items, tf.constant(ids), LOG_Q]
-    np.testing.assert_allclose(meta.log_loss(*given), expected, rtol=1e-5)
-    # Items that the state is made of are no rivals.
+    np.testing.assert_allclose(meta.sampled_loss(*given), expected, rtol=1e-5)
+    # Items that the state is made of are no negatives.
     expected[1] = log_sum(np.append(own[1, 0], corrected[1, [0, 2]])) - own[1, 0]
-    found = meta.log_loss(*given, seen=np.array([[0, 0], [5, 0]]))
+    found = meta.sampled_loss(*given, seen=np.array([[0, 0], [5, 0]]))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_steps_are_a_users_own_and_let_gradients_through():
+def test_gradient_steps_are_separate_for_each_user_and_differentiable():
     start, target = tf.Variable([[1.0], [2.0]]), tf.constant([[0.0], [5.0]])
     with tf.GradientTape() as tape:
         values = [tf.identity(start)]
-        (found,) = meta.adapted(
+        (found,) = meta.adapt(
             values, lambda v: tf.reduce_sum((v[0] - target) ** 2, axis=1), steps=2, rate=0.1
         )
     # v - .2 (v - t) twice: what is left of the distance is .8 ** 2 of it.
@@ -52,23 +52,23 @@ def test_steps_are_a_users_own_and_let_gradients_through():
     np.testing.assert_allclose(tape.gradient(found, start), [[0.64], [0.64]], rtol=1e-5)
 
 
-def test_the_same_negatives_for_everybody_follow_the_law():
-    ids, log_q = (np.asarray(x) for x in meta.spread(50, 102))
+def test_the_fixed_negatives_follow_the_distribution():
+    ids, log_q = (np.asarray(x) for x in meta.spread_negatives(50, 102))
     assert ids.min() == 2 and (np.diff(ids) >= 0).all() and ids.max() < 102
     assert np.exp(log_q[2:]).sum() == pytest.approx(1, rel=1e-4)
     half = np.searchsorted(np.cumsum(np.exp(log_q[2:])), 0.5)
     assert (ids - 2 <= half).mean() == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_item_that_is_left_out(dataset, batch):
-    model = made("clcrec", dataset, batch)
+def test_one_item_is_left_out(dataset, batch):
+    model = built("clcrec", dataset, batch)
     events = np.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
-    context, item = (np.asarray(x) for x in model.left_out(batch))
+    context, item = (np.asarray(x) for x in model.leave_one_out(batch))
     np.testing.assert_array_equal(item, events[:, -1])
     np.testing.assert_array_equal(context[:, :-1], events[:, :-1])
     places = set()
     for _ in range(20):
-        context, item = (np.asarray(x) for x in model.left_out(batch, training=True))
+        context, item = (np.asarray(x) for x in model.leave_one_out(batch, training=True))
         assert (item > 1).all()
         gone = context != events
         assert (gone.sum(axis=1) == 1).all()
@@ -77,8 +77,8 @@ def test_the_item_that_is_left_out(dataset, batch):
     assert len(places) > 5
 
 
-def test_a_label_that_the_history_holds_too_counts(dataset, batch):
-    model = made("clcrec", dataset, batch)
+def test_a_label_that_is_also_in_the_history_counts(dataset, batch):
+    model = built("clcrec", dataset, batch)
     state, label = np.ones((1, 16), np.float32), np.array([4])
     table = np.asarray(model.table)
     found = [float(model.item_loss(state, label, np.array([[5, seen]]))) for seen in (0, 4)]
@@ -88,18 +88,18 @@ def test_a_label_that_the_history_holds_too_counts(dataset, batch):
 
 @pytest.mark.parametrize("name", ["clcrec", "melu", "meta-embedding", "mwuf", "pdma", "sdcrec"])
 @pytest.mark.parametrize("withheld", [0.0, 1.0])
-def test_no_other_item_of_the_user_is_a_rival(dataset, batch, monkeypatch, name, withheld):
-    model = made(name, dataset, batch, withheld=withheld)
+def test_no_other_item_of_the_user_is_a_negative(dataset, batch, monkeypatch, name, withheld):
+    model = built(name, dataset, batch, withheld=withheld)
     rivals = []
     if name in ("melu", "sdcrec"):
         file = importlib.import_module(f"cmclrec_tf.baselines.{name}")
-        spied = file.log_loss
+        original = file.sampled_loss
 
-        def log_loss(own, others, items, ids, log_q, seen=None):
+        def spy(own, others, items, ids, log_q, seen=None):
             rivals.append(seen)
-            return spied(own, others, items, ids, log_q, seen)
+            return original(own, others, items, ids, log_q, seen)
 
-        monkeypatch.setattr(file, "log_loss", log_loss)
+        monkeypatch.setattr(file, "sampled_loss", spy)
     else:
         item_loss = model.item_loss
 
@@ -113,11 +113,11 @@ def test_no_other_item_of_the_user_is_a_rival(dataset, batch, monkeypatch, name,
     seen = np.asarray(rivals[-1])
     for rows in np.split(seen, len(seen) // 32):
         np.testing.assert_array_equal(rows[:, :8], batch["history"])
-        assert (rows[:, 8:] == 0).all()  # the item that is asked for
+        assert (rows[:, 8:] == 0).all()  # the label
 
 
 def test_clcrec_weighs_two_contrasts(dataset, batch):
-    model = made("clcrec", dataset, batch, withheld=0.0, contrast=0.25)
+    model = built("clcrec", dataset, batch, withheld=0.0, contrast=0.25)
     history = np.asarray(batch["history"])
     factors, table = np.asarray(model.preferences.table), np.asarray(model.table)
     np.testing.assert_allclose(table, factors / model.config.baseline.temperature, rtol=1e-5)
@@ -125,7 +125,7 @@ def test_clcrec_weighs_two_contrasts(dataset, batch):
     np.testing.assert_allclose(e, model.preferences(history), rtol=1e-5)
     items = []
     for state, seen, label in zip(e, history, np.asarray(batch["target"])[:, 0], strict=True):
-        # What the state is made of is no rival.
+        # Items that the state is made of are no negatives.
         rivals = np.setdiff1d(np.arange(2, len(table)), np.setdiff1d(seen, [label]))
         items.append(log_sum(table[rivals] @ state) - table[label] @ state)
     items = np.mean(items)
@@ -145,27 +145,27 @@ def test_clcrec_weighs_two_contrasts(dataset, batch):
 
 
 def test_melu_adapts_its_decision_layers_to_a_history(dataset, batch):
-    model = made("melu", dataset, batch, inner_rate=0.02)
+    model = built("melu", dataset, batch, inner_rate=0.02)
     cold = model.cold_states(batch["features"])
     warm = model({**batch, "is_cold": np.zeros(32, bool)})
-    for weight, found in zip(model.decision, model._parted(cold)[1], strict=True):
+    for weight, found in zip(model.decision, model._split(cold)[1], strict=True):
         np.testing.assert_allclose(found[7], weight, atol=1e-6)
-    user, layers = model._parted(warm)
-    np.testing.assert_allclose(user, model._parted(cold)[0], atol=1e-6)
+    user, layers = model._split(warm)
+    np.testing.assert_allclose(user, model._split(cold)[0], atol=1e-6)
     assert max(np.abs(a[0] - b).max() for a, b in zip(layers, model.decision, strict=True)) > 1e-5
-    # A step down the slope: the adapted layers like the history better.
-    negatives = meta.spread(12, dataset.schema.items)
+    # After a step down the gradient, the history has a lower loss.
+    negatives = meta.spread_negatives(12, dataset.schema.items)
     history = batch["history"]
     before, after = (
-        model._loss(model._parted(s)[1], user, history, negatives) for s in (cold, warm)
+        model._loss(model._split(s)[1], user, history, negatives) for s in (cold, warm)
     )
     assert (np.asarray(after) < np.asarray(before)).all()
 
 
 def test_melus_scores_are_those_of_its_network(dataset, batch):
-    model = made("melu", dataset, batch)
+    model = built("melu", dataset, batch)
     states = model({**batch, "is_cold": np.zeros(32, bool)})
-    user, layers = model._parted(states)
+    user, layers = model._split(states)
     w1, b1, w2, b2, w3, b3 = (np.asarray(w)[3] for w in layers)
     x = np.concatenate([np.asarray(user)[3], np.asarray(model.table)[9]])
     h = np.maximum(np.maximum(x @ w1 + b1, 0) @ w2 + b2, 0)
@@ -175,7 +175,7 @@ def test_melus_scores_are_those_of_its_network(dataset, batch):
 def test_melu_learns_its_starting_point_through_the_adaptation(dataset, batch):
     gradients = []
     for rate in (1e-9, 0.5):
-        model = made("melu", dataset, batch, inner_rate=rate)
+        model = built("melu", dataset, batch, inner_rate=rate)
         weights = [some_weights(w.shape) for w in model.decision]
         for variable, value in zip(model.decision, weights, strict=True):
             variable.assign(value)
@@ -189,15 +189,15 @@ def some_weights(shape):
     return np.random.default_rng(1).normal(0, 0.3, shape)
 
 
-def test_pdma_adds_what_the_history_has_beside_the_common_patterns(dataset, batch):
-    model = made("pdma", dataset, batch, inner_rate=0.5, patterns=4)
+def test_pdma_adds_a_step_on_the_history_to_the_common_patterns(dataset, batch):
+    model = built("pdma", dataset, batch, inner_rate=0.5, patterns=4)
     common = np.asarray(model.cold_states(batch["features"]))
     match = np.asarray(model.match(model.flat_tokens(batch["features"])))
     shares = np.exp(match) / np.exp(match).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(common, shares @ np.asarray(model.patterns.kernel), atol=1e-5)
     states = np.asarray(model({**batch, "is_cold": np.zeros(32, bool)}))
     table, history = np.asarray(model.table), np.asarray(batch["history"])
-    ids, log_q = (np.asarray(x) for x in meta.spread(12, dataset.schema.items))
+    ids, log_q = (np.asarray(x) for x in meta.spread_negatives(12, dataset.schema.items))
     expected = common.copy()
     for row, state in enumerate(common):
         known, slope = history[row][history[row] > 1], 0
@@ -212,8 +212,8 @@ def test_pdma_adds_what_the_history_has_beside_the_common_patterns(dataset, batc
 
 
 def test_pdma_exchanges_fields_between_train_users(dataset, batch):
-    model = made("pdma", dataset, batch, exchanged=0.5)
-    found = model._augmented(batch["features"])
+    model = built("pdma", dataset, batch, exchanged=0.5)
+    found = model._exchange_fields(batch["features"])
     shares = []
     for name, values in batch["features"].items():
         own, other = np.asarray(values), np.roll(values, 1, axis=0)

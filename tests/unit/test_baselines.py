@@ -1,4 +1,4 @@
-"""The floors: the feature MLP against NumPy, random lists, and what both leave out."""
+"""The floors: the feature MLP against NumPy, random lists, and the items they leave out."""
 
 import keras
 import numpy as np
@@ -44,8 +44,8 @@ def test_the_loss_is_the_cross_entropy_of_soft_targets():
     exps = np.exp(scores)
     log_p = np.log(exps / exps.sum(axis=1, keepdims=True))
     soft = np.zeros((3, 9))
-    for row, chosen in zip(soft, items, strict=True):
-        row[chosen[chosen > 0]] = 1 / (chosen > 0).sum()
+    for row, ids in zip(soft, items, strict=True):
+        row[ids[ids > 0]] = 1 / (ids > 0).sum()
     expected = -(soft * log_p).sum(axis=1)
     np.testing.assert_allclose(soft_next_items(items, scores), expected, rtol=1e-5)
 
@@ -54,11 +54,11 @@ def test_its_ndcg_is_that_of_the_evaluation():
     scores = RNG.normal(size=(40, 30)).astype("float32")
     rows = [RNG.choice(np.arange(1, 30), RNG.integers(1, 12), replace=False) for _ in range(40)]
     items = np.zeros((40, 12), np.int32)
-    for place, row in zip(items, rows, strict=True):
-        place[: len(row)] = row
+    for padded, row in zip(items, rows, strict=True):
+        padded[: len(row)] = row
     ndcg = NDCG(5)
     ndcg.update_state(items, scores)
-    hit, n = metrics.hits(np.argsort(-scores, axis=1)[:, :5], rows)  # PAD is in no row
+    hit, n = metrics.hits(np.argsort(-scores, axis=1)[:, :5], rows)  # no row holds PAD
     assert float(ndcg.result()) == pytest.approx(metrics.ndcg(hit, n, 5).mean(), rel=1e-5)
 
 
@@ -67,21 +67,21 @@ def test_a_split_in_memory(dataset, records, events):
     features, items = read_split(dataset, "train", events)
     names = np.array(["", "", *read(dataset.vocabularies["items"])])
     users = {user["user_id"]: user for user in records["train"]}
-    for place, user_id in enumerate(dataset.user_ids("train")):
+    for i, user_id in enumerate(dataset.user_ids("train")):
         user = users[user_id]
         expected = user["target"] if events == "last" else user["history"] + user["target"]
-        assert sorted(names[items[place][items[place] > 0]]) == sorted(set(expected))
-        age = features["age"][place, 0]
+        assert sorted(names[items[i][items[i] > 0]]) == sorted(set(expected))
+        age = features["age"][i, 0]
         assert np.isnan(age) if user["age"] is None else age == user["age"]
-        assert (features["tags"][place] > 0).sum() == len(user["tags"])
+        assert (features["tags"][i] > 0).sum() == len(user["tags"])
 
 
-def test_it_learns_what_features_say(mlp, dataset):
-    own = evaluate(mlp, dataset, ks=(5,)).rows["cold"]
+def test_it_learns_from_features(mlp, dataset):
+    cold = evaluate(mlp, dataset, ks=(5,)).rows["cold"]
     floor = evaluate(Popularity(dataset, mlp.settings.events), dataset, ks=(5,)).rows["cold"]
     # The team decides which ten of the twenty items a user takes.
-    assert own["recall@5"] > 1.3 * floor["recall@5"]
-    assert own["jaccard@5"] < 0.8
+    assert cold["recall@5"] > 1.3 * floor["recall@5"]
+    assert cold["jaccard@5"] < 0.8
 
 
 def test_a_list_leaves_out_the_history_of_warm_users_only(mlp, dataset):
@@ -92,8 +92,8 @@ def test_a_list_leaves_out_the_history_of_warm_users_only(mlp, dataset):
         assert not set(listed[listed > 0]) & set(history)
     cold = np.asarray(mlp.recommend({**batch, "is_cold": ~warm["is_cold"]}, 20))
     assert all(len(set(row)) == 20 and row.min() > 1 for row in cold)
-    shown = mlp.recommend({**batch, "history": np.full((32, 8), 2)}, 20)
-    assert (np.asarray(shown)[~batch["is_cold"].numpy()] != 2).all()
+    lists = mlp.recommend({**batch, "history": np.full((32, 8), 2)}, 20)
+    assert (np.asarray(lists)[~batch["is_cold"].numpy()] != 2).all()
 
 
 def test_it_is_saved_and_loaded(mlp, dataset, tmp_path):
@@ -104,7 +104,7 @@ def test_it_is_saved_and_loaded(mlp, dataset, tmp_path):
     assert loaded.settings == mlp.settings
 
 
-def test_another_word_for_events():
+def test_unknown_events_are_rejected():
     with pytest.raises(InputError, match="all.*last"):
         FeatureMLPConfig(events="lst")
 
@@ -115,7 +115,7 @@ def test_random_lists(dataset):
     for row, history, cold in zip(ids, batch["history"], batch["is_cold"], strict=True):
         assert len(set(row)) == 10 and row.min() > 1
         assert cold or not set(row) & set(np.asarray(history))
-    # Fixed by user and seed, in whatever batch; other users have other lists.
+    # The list depends on user and seed, not on the batch; other users have other lists.
     one = {name: value[5:6] for name, value in batch.items() if name != "features"}
     np.testing.assert_array_equal(Random(dataset, 3).recommend(one, 10)[0], ids[5])
     assert (np.asarray(Random(dataset, 4).recommend(batch, 10)) != ids).any()

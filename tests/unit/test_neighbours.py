@@ -1,4 +1,4 @@
-"""Users like another by their features, and the baselines that ask them, in NumPy."""
+"""Similarity of users by features, and the baselines built on it, recomputed in NumPy."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate
 from cmclrec_tf.schema import MULTI, NUMERIC, Feature
-from tests.unit.baseline_cases import made
+from tests.unit.baseline_cases import built
 
 FIELDS = (
     Feature("team", size=9),
@@ -41,20 +41,20 @@ def test_neighbours_agree_in_most_fields():
         (4, [0, 0, 9], 1, [1, 1], 90.0),
     ]
     layer = neighbours_of(users, 3)
-    asked = {"team": [[4]], "tags": [[7, 5]], "age": [[20.0]]}
+    query = {"team": [[4]], "tags": [[7, 5]], "age": [[20.0]]}
 
-    def as_read(values):
+    def as_arrays(values):
         return {n: np.array(v, "float32" if n == "age" else "int32") for n, v in values.items()}
 
-    similarity, events = layer(as_read(asked))
+    similarity, events = layer(as_arrays(query))
     expected = [2 + np.exp(-1), 2 + np.exp(-2), np.exp(-7)]
     np.testing.assert_allclose(similarity, [expected], rtol=1e-5)
     np.testing.assert_array_equal(events, [[[0, 2, 3], [0, 4, 5], [0, 0, 9]]])
-    # Nobody is a neighbour of their own, and an unknown value (1) is like nothing.
-    similarity, events = layer(as_read(asked), np.array([1]))
+    # A user is not their own neighbour, and an unknown value (1) equals no other value.
+    similarity, events = layer(as_arrays(query), np.array([1]))
     np.testing.assert_array_equal(events[0, 0], [0, 4, 5])
     nothing = {"team": [[1]], "tags": [[0, 1]], "age": [[np.nan]]}
-    similarity, events = layer(as_read(nothing))
+    similarity, events = layer(as_arrays(nothing))
     assert not np.any(similarity) and not np.any(events)
 
 
@@ -73,8 +73,8 @@ def test_neighbours_are_train_users(dataset):
     assert kept == known
 
 
-def test_sdcrec_asks_the_neighbours_that_fit_the_item(dataset, batch):
-    model = made("sdcrec", dataset, batch, neighbours=3)
+def test_sdcrec_weighs_neighbours_by_the_item(dataset, batch):
+    model = built("sdcrec", dataset, batch, neighbours=3)
     states = model({**batch, "is_cold": np.zeros(32, bool)})
     table, w = np.asarray(model.table), np.asarray(model.relation.kernel)
     _, events = model.graph({name: value[:1] for name, value in batch["features"].items()})
@@ -89,16 +89,16 @@ def test_sdcrec_asks_the_neighbours_that_fit_the_item(dataset, batch):
     np.testing.assert_allclose(cold, expected[2:], atol=1e-5)
 
 
-def test_more_neighbours_than_users_are_kept():
+def test_more_neighbours_than_stored_users_are_rejected():
     with pytest.raises(InputError, match="neighbours=9"):
         Config.from_dict({"baseline": {"neighbours": 9, "graph_users": 8}})
 
 
 @pytest.mark.parametrize("events", ["all", "last"])
-def test_feature_knn_counts_what_neighbours_took(dataset, batch, events):
+def test_feature_knn_counts_the_items_of_neighbours(dataset, batch, events):
     model = FeatureKNN(dataset, events, neighbours=7)
-    asked = {**batch, "is_cold": np.ones(32, bool)}
-    found = np.asarray(model.recommend(asked, 5))
+    cold = {**batch, "is_cold": np.ones(32, bool)}
+    found = np.asarray(model.recommend(cold, 5))
     similarity, items = (np.asarray(x)[4] for x in model.neighbours(batch["features"]))
     scores = np.zeros(dataset.schema.items)
     for s, row in zip(similarity, items[:, -1:] if events == "last" else items, strict=True):
@@ -109,6 +109,6 @@ def test_feature_knn_counts_what_neighbours_took(dataset, batch, events):
     assert own["recall@5"] > 0.3 and own["jaccard@5"] < 0.8
 
 
-def test_feature_knn_with_another_word(dataset):
+def test_feature_knn_rejects_unknown_events(dataset):
     with pytest.raises(InputError, match="events='first'"):
         FeatureKNN(dataset, "first")

@@ -1,4 +1,4 @@
-"""One harness for the baselines of other papers, and their equations in NumPy."""
+"""Tests that every baseline of another paper must pass, and their equations in NumPy."""
 
 import dataclasses
 
@@ -40,19 +40,19 @@ def batch(dataset):
 
 
 def test_it_learns_both_segments(trained, dataset, batch):
-    own = evaluate(trained, dataset, ks=(5,)).rows
+    rows = evaluate(trained, dataset, ks=(5,)).rows
     floor = Popularity(dataset)
-    # The team, which features and histories tell, decides which ten of twenty items a user takes.
+    # Features and histories both reveal the team, and a team takes ten of the twenty items.
     popular = evaluate(floor, dataset, ks=(5,)).rows
-    assert own["warm"]["recall@5"] > 1.2 * popular["warm"]["recall@5"]
+    assert rows["warm"]["recall@5"] > 1.2 * popular["warm"]["recall@5"]
     assert _cold_recall(trained, batch) > 1.2 * _cold_recall(floor, batch)
-    assert own["cold"]["jaccard@5"] < 0.8
+    assert rows["cold"]["jaccard@5"] < 0.8
 
 
 def _cold_recall(model, batch):
-    """Recall@5 of all test users, asked without their histories."""
-    asked = {**batch, "is_cold": np.ones(32, bool), "history": np.zeros((32, 8), np.int32)}
-    lists = np.asarray(model.recommend(asked, 5))
+    """Returns Recall@5 of all test users without their histories."""
+    cold = {**batch, "is_cold": np.ones(32, bool), "history": np.zeros((32, 8), np.int32)}
+    lists = np.asarray(model.recommend(cold, 5))
     return (lists == np.asarray(batch["target"])[:, :1]).any(axis=1).mean()
 
 
@@ -81,8 +81,8 @@ def test_it_is_saved_and_loaded(trained, batch, tmp_path):
     np.testing.assert_array_equal(loaded.recommend(batch, 10), trained.recommend(batch, 10))
 
 
-def test_a_resumed_training_ends_alike(dataset, settings, tmp_path):
-    """Factors that `prepare` learned included; the first epochs are those of the checkpoint."""
+def test_a_resumed_training_ends_with_the_same_weights(dataset, settings, tmp_path):
+    """The factors that `prepare` learned are included."""
     short = _changed(settings, epochs=3)
     whole = train_baseline("heater", dataset, short, checkpoint_dir=tmp_path).get_weights()
     newest = max((tmp_path / "heater").glob("epoch-*.npz"))
@@ -125,7 +125,7 @@ def test_more_sweeps_fit_better(dataset):
 
 
 def test_deep_music_is_a_regression_onto_the_preference_vectors(dataset, settings):
-    model, batch = _built("deep-music", dataset, settings)
+    model, batch = _prepared("deep-music", dataset, settings)
     items = np.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
     u = np.asarray(model.preferences(items))
     states = np.asarray(model.cold_states(batch["features"]))
@@ -136,7 +136,7 @@ def test_deep_music_is_a_regression_onto_the_preference_vectors(dataset, setting
 
 
 def test_dropout_net_reproduces_the_scores_of_the_factors(dataset, settings):
-    model, batch = _built("dropout-net", dataset, _with_few_negatives(settings))
+    model, batch = _prepared("dropout-net", dataset, _with_few_negatives(settings))
     items = np.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
     u, v = np.asarray(model.preferences(items)), np.asarray(model.preferences.table)
     x = np.asarray(model.flat_tokens(batch["features"]))
@@ -150,7 +150,7 @@ def test_withheld_users_are_cold_users(dataset, settings):
     everyone = dataclasses.replace(settings, baseline=everyone)
     everyone = _changed(everyone, feature_dropout=0.0)
     for name in ("dropout-net", "heater"):
-        model, batch = _built(name, dataset, everyone)
+        model, batch = _prepared(name, dataset, everyone)
         seen = []
         loss = model.score_loss
         model.score_loss = lambda states, *rest, seen=seen, loss=loss: (
@@ -161,13 +161,13 @@ def test_withheld_users_are_cold_users(dataset, settings):
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.3, 0.22, 0.38), (1.0, 1, 1)])
-def test_withheld_is_a_share(dataset, settings, share, low, high):
-    own = dataclasses.replace(settings.baseline, withheld=share)
-    model = _new("clcrec", dataset, dataclasses.replace(settings, baseline=own))
+def test_the_withheld_share(dataset, settings, share, low, high):
+    baseline = dataclasses.replace(settings.baseline, withheld=share)
+    model = _new("clcrec", dataset, dataclasses.replace(settings, baseline=baseline))
     is_cold = np.arange(500) < 50
-    found = np.asarray(model.withheld({"is_cold": is_cold}, training=True))
+    found = np.asarray(model.withheld_rows({"is_cold": is_cold}, training=True))
     assert found[is_cold].all() and low <= found[~is_cold].mean() <= high
-    np.testing.assert_array_equal(model.withheld({"is_cold": is_cold}), is_cold)
+    np.testing.assert_array_equal(model.withheld_rows({"is_cold": is_cold}), is_cold)
 
 
 def test_heater_mixes_experts():
@@ -184,7 +184,7 @@ def test_heater_mixes_experts():
 
 
 def test_heater_keeps_transformed_features_close_to_the_preference_vectors(dataset, settings):
-    model, batch = _built("heater", dataset, settings)
+    model, batch = _prepared("heater", dataset, settings)
     items = np.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
     u = np.asarray(model.preferences(items))
     transformed = np.asarray(model.transform(model.flat_tokens(batch["features"])))
@@ -199,8 +199,8 @@ def _new(name, dataset, settings):
     return baselines.create(name, dataset.schema, settings)
 
 
-def _built(name, dataset, settings):
-    """A prepared, untrained baseline and a train batch."""
+def _prepared(name, dataset, settings):
+    """Returns a prepared, untrained baseline and a train batch."""
     model = _new(name, dataset, settings)
     model.prepare(dataset)
     batch = next(iter(dataset.batches("train", 32, shuffle=False)))
@@ -219,11 +219,11 @@ def _with_few_negatives(settings):
 
 
 def _same_score_loss(model, batch, states, u, v, ids):
-    """One item is drawn beside the targets: the loss is that of one of the items."""
+    """One item is sampled in addition to the targets: the loss must be that of one of them."""
     items = np.asarray(model.item_network(v))
     possible = []
-    for drawn in range(2, len(v)):
-        columns = np.append(ids, drawn)
+    for sampled_id in range(2, len(v)):
+        columns = np.append(ids, sampled_id)
         difference = states @ items[columns].T - u @ v[columns].T
         possible.append((difference**2).mean())
     found = float(model.losses_of(batch)["loss/scores"])
@@ -231,7 +231,7 @@ def _same_score_loss(model, batch, states, u, v, ids):
 
 
 def _objective(layer, dataset):
-    """The sum that the factorisation minimises, the users' vectors solved for the items'."""
+    """Returns the sum that the factorisation minimises, with user vectors from the histories."""
     v, total = np.asarray(layer.table), 0.0
     for batch in dataset.batches("train", 64, shuffle=False):
         items = np.concatenate([batch["history"], batch["target"][:, :1]], axis=1)
