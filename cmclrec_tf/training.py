@@ -49,19 +49,14 @@ def train(
         TrainingError: the loss became NaN or infinite.
 
     Example:
-        >>> import tempfile
         >>> import cmclrec_tf as cm
-        >>> users = [
-        ...     {"user_id": "ann", "history": ["tea", "milk"], "target": ["bread"], "city": "Graz"},
-        ...     {"user_id": "bob", "history": ["milk"], "target": ["tea"], "city": "Linz"},
-        ... ]
-        >>> tables, city = {"train": users, "val": users}, cm.Feature("city")
-        >>> data = cm.prepare_tables(tables, [city], tempfile.mkdtemp(), max_history=20)
-        >>> short = {"pretrain.epochs": 1, "finetune.epochs": 1}
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> short = {"data.max_history": 6, "pretrain.epochs": 1, "finetune.epochs": 1}
         >>> model = cm.train(data, cm.Config.preset("tiny").changed(short))
-        >>> batch = next(iter(data.batches("val", 2)))
+        >>> batch = next(iter(data.batches("test", 8)))
         >>> model.recommend(batch, k=3).shape
-        TensorShape([2, 3])
+        TensorShape([8, 3])
     """
     config, dataset = checked(dataset, config)
     if start:
@@ -115,12 +110,10 @@ def train_plain(
         The trained `PlainRecommender`.
 
     Example:
-        >>> import tempfile
         >>> import cmclrec_tf as cm
-        >>> user = {"user_id": "ann", "history": ["tea", "milk"], "target": ["bread"], "age": 31.0}
-        >>> tables = {"train": [user], "val": [user]}
-        >>> data = cm.prepare_tables(tables, [cm.Feature("age", "numeric")], tempfile.mkdtemp())
-        >>> model = cm.train_plain(data, cm.Config.preset("tiny").changed({"finetune.epochs": 1}))
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> short = {"data.max_history": 6, "finetune.epochs": 1}
+        >>> model = cm.train_plain(toy_dataset(), cm.Config.preset("tiny").changed(short))
         >>> type(model).__name__
         'PlainRecommender'
     """

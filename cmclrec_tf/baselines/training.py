@@ -38,13 +38,10 @@ def train_baseline(
         InputError: as in `cmclrec_tf.train`; or a strategy with several replicas is in scope.
 
     Example:
-        >>> import tempfile
         >>> import cmclrec_tf as cm
-        >>> user = {"user_id": "ann", "history": ["tea"], "target": ["milk"], "city": "Graz"}
-        >>> tables = {"train": [user], "val": [user]}
-        >>> data = cm.prepare_tables(tables, [cm.Feature("city")], tempfile.mkdtemp())
-        >>> config = cm.Config.preset("tiny").changed({"finetune.epochs": 1})
-        >>> type(train_baseline("clcrec", data, config)).__name__
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> config = cm.Config.preset("tiny").changed({"data.max_history": 6, "finetune.epochs": 1})
+        >>> type(train_baseline("clcrec", toy_dataset(), config)).__name__
         'CLCRec'
     """
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:

@@ -59,21 +59,17 @@ class CMCLRec(Recommender):
         mapper: the mapper from stage 1; None makes a new one.
 
     Example:
-        >>> import tempfile
         >>> import cmclrec_tf as cm
-        >>> user = {"user_id": "ann", "history": ["tea"], "target": ["milk"], "city": "Graz"}
-        >>> tables = {"train": [user], "val": [user]}
-        >>> data = cm.prepare_tables(tables, [cm.Feature("city")], tempfile.mkdtemp())
-        >>> config = cm.Config.preset("tiny")
-        >>> data = data.with_history(config.data.max_history)
-        >>> model = cm.CMCLRec(data.schema, config)
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> model = cm.CMCLRec(data.schema, cm.Config.preset("tiny"))
         >>> model.compile(keras.optimizers.Adam(1e-3))
-        >>> log = model.fit(data.batches("train", 64), validation_data=data.batches("val", 64),
-        ...                 epochs=1, verbose=0)
+        >>> train, val = data.batches("train", 64), data.batches("val", 64)
+        >>> log = model.fit(train, validation_data=val, epochs=1, verbose=0)
         >>> sorted(name for name in log.history if "ndcg" in name)
         ['val_ndcg', 'val_ndcg_cold', 'val_ndcg_warm']
-        >>> model.recommend(next(iter(data.batches("val", 64))), k=2).shape
-        TensorShape([1, 2])
+        >>> model.recommend(next(iter(data.batches("test", 8))), k=3).shape
+        TensorShape([8, 3])
     """
 
     def __init__(

@@ -29,16 +29,14 @@ class PlainRecommender(Recommender):
         config: `Config`; the parts `model`, `finetune`, `data` and `evaluate` are used.
 
     Example:
-        >>> import tempfile
         >>> import cmclrec_tf as cm
-        >>> user = {"user_id": "ann", "history": ["tea", "milk"], "target": ["bread"], "age": 31.0}
-        >>> ages = [cm.Feature("age", "numeric")]
-        >>> data = cm.prepare_tables({"train": [user]}, ages, tempfile.mkdtemp(), max_history=20)
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
         >>> model = cm.PlainRecommender(data.schema, cm.Config.preset("tiny"))
         >>> model.compile(keras.optimizers.Adam(1e-3))
-        >>> history = model.fit(data.batches("train", 64), epochs=1, verbose=0)
-        >>> model.recommend(next(iter(data.batches("train", 64))), k=3).shape
-        TensorShape([1, 3])
+        >>> log = model.fit(data.batches("train", 64), epochs=1, verbose=0)
+        >>> model.recommend(next(iter(data.batches("test", 8))), k=3).shape
+        TensorShape([8, 3])
     """
 
     def __init__(self, schema: Schema, config: Config, **kwargs: Any) -> None:

@@ -59,12 +59,9 @@ class Pretrain(StagedModel):
         config: `Config`.
 
     Example:
-        >>> import tempfile
         >>> import cmclrec_tf as cm
-        >>> user = {"user_id": "ann", "history": ["tea"], "target": ["milk"], "city": "Graz"}
-        >>> data = cm.prepare_tables({"train": [user]}, [cm.Feature("city")], tempfile.mkdtemp())
-        >>> config = cm.Config.preset("tiny")
-        >>> data = data.with_history(config.data.max_history)
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data, config = toy_dataset(), cm.Config.preset("tiny")
         >>> stage1 = cm.Pretrain(data.schema, config)
         >>> stage1.compile(keras.optimizers.Adam(1e-3))
         >>> log = stage1.fit(data.batches("train", 128), epochs=1, verbose=0)

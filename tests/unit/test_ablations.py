@@ -1,4 +1,4 @@
-"""The mapper with parts taken away: what is left, and that it trains and is kept."""
+"""The ablations of section 4.4: their losses and parts, and that each trains and is saved."""
 
 import dataclasses
 
@@ -42,14 +42,14 @@ def mapper_of(name, dataset, config, batch, **model):
         ("None", TRANSLATION),
     ],
 )
-def test_the_losses_that_are_left(name, expected, dataset, config, batch):
+def test_each_ablation_has_its_losses(name, expected, dataset, config, batch):
     model = Pretrain(dataset.schema, changed(config, name))
     losses = model.losses_of(batch)
     assert set(losses) == expected | {"loss/pretrain", "loss"}
     assert float(losses["loss"]) > 0
 
 
-def test_without_augmentation_attention_sees_raw_embeddings(dataset, config, batch):
+def test_without_augmentation_attention_reads_item_embeddings(dataset, config, batch):
     mapper = mapper_of("NoDA", dataset, config, batch, history_path="mapped")
     history = batch["history"]
     real = np.asarray(history) != 0
@@ -67,7 +67,7 @@ def test_without_cross_modal_learning_the_map_is_linear(name, dataset, config, b
     np.testing.assert_allclose(step, mapper.simulate(a) - mapper.simulate(0 * a), atol=1e-5)
 
 
-def test_with_neither_a_history_is_its_items(dataset, config, batch):
+def test_without_both_modules_a_history_is_its_item_embeddings(dataset, config, batch):
     for path in ("mapped", "residual"):
         mapper = mapper_of("None", dataset, config, batch, history_path=path)
         real = np.asarray(batch["history"])[:, :, None] != 0
@@ -77,17 +77,17 @@ def test_with_neither_a_history_is_its_items(dataset, config, batch):
 
 @pytest.mark.parametrize("name", ABLATIONS)
 @pytest.mark.usefixtures("eager")
-def test_trained_and_kept(name, dataset, config, batch, tmp_path):
+def test_each_ablation_trains_and_is_saved(name, dataset, config, batch, tmp_path):
     short = dataclasses.replace(
         changed(config, name),
         pretrain=dataclasses.replace(config.pretrain, epochs=0),
-        # With the stage 1 loss in it, so that one training covers both.
+        # With the loss of stage 1, so that one training covers both.
         finetune=dataclasses.replace(config.finetune, epochs=1, eta=0.1),
     )
     model = train(dataset, short)
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert isinstance(again, CMCLRec) and type(again.mapper) is ablations.MAPPERS[name]
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, CMCLRec) and type(loaded.mapper) is ablations.MAPPERS[name]
     cold = {**batch, "is_cold": np.ones(32, bool), "history": 0 * batch["history"]}
-    for asked in (batch, cold):
-        np.testing.assert_allclose(again(asked), model(asked), atol=1e-6)
+    for users in (batch, cold):
+        np.testing.assert_allclose(loaded(users), model(users), atol=1e-6)

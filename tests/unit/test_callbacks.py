@@ -1,4 +1,4 @@
-"""Keras' callbacks with both stages, and the package's own."""
+"""Callbacks of Keras with both stages, and those of the library."""
 
 import json
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("eager")
 STAGES = (Pretrain, CMCLRec)
 
 
-class BrokenOffError(RuntimeError):
+class InterruptedFitError(RuntimeError):
     pass
 
 
@@ -28,7 +28,7 @@ class BreakAt(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.epoch:
-            raise BrokenOffError
+            raise InterruptedFitError
 
 
 def build(stage, dataset, config, rate=0.01):
@@ -40,11 +40,11 @@ def build(stage, dataset, config, rate=0.01):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_backup_and_restore_goes_on_at_the_epoch(stage, dataset, config, tmp_path):
+def test_backup_and_restore_resumes_at_the_epoch(stage, dataset, config, tmp_path):
     batches = dataset.batches("train", 48, shuffle=False)
     backup = lambda: keras.callbacks.BackupAndRestore(tmp_path / "backup")
     model = build(stage, dataset, config)
-    with pytest.raises(BrokenOffError):
+    with pytest.raises(InterruptedFitError):
         model.fit(batches, epochs=3, verbose=0, callbacks=[backup(), BreakAt(2)])
     metadata = json.loads((tmp_path / "backup" / "training_metadata.json").read_text())
     assert metadata["epoch"] == 2
@@ -62,7 +62,7 @@ def test_backup_and_restore_goes_on_at_the_epoch(stage, dataset, config, tmp_pat
 
 
 def test_early_stopping_on_the_mean_of_both_segments(dataset, config):
-    """`val_ndcg` is the geometric mean of its two sides; the best epoch's weights come back."""
+    """`val_ndcg` is the mean of both segments, geometric; the best weights are restored."""
     model = build(CMCLRec, dataset, config)
     best = keras.callbacks.EarlyStopping(
         "val_ndcg", mode="max", patience=1, min_delta=1.0, restore_best_weights=True

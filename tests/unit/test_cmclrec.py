@@ -1,4 +1,4 @@
-"""Stage 2: Eqs. (12)-(14) and (16), and what must hold of the whole model."""
+"""Stage 2: Eqs. (12)-(14) and (16), and invariants of the whole model."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ def test_equation_12_flags_a_share_by_user_and_epoch(dataset, config, batch):
     second = model._cold_flags(keys).numpy()
     assert np.array_equal(first, again)
     assert abs(first.mean() - 0.3) < 0.02 and abs(second.mean() - 0.3) < 0.02
-    assert abs((first & second).mean() - 0.09) < 0.02  # the next epoch is drawn anew
+    assert abs((first & second).mean() - 0.09) < 0.02  # each epoch flags other users
 
 
 def test_labels_are_the_next_items_and_skip_padding():
@@ -66,7 +66,7 @@ def test_labels_are_the_next_items_and_skip_padding():
 
 @pytest.mark.parametrize("positions", ["last", "every"])
 def test_equation_14_over_warm_and_cold_rows(dataset, config, batch, positions):
-    """L_rec from the model's own user states, in NumPy."""
+    """L_rec in NumPy, from the user states of the model."""
     model = build(
         dataset,
         config,
@@ -110,7 +110,7 @@ def test_equation_14_with_flags_counts_every_user_once(dataset, config, batch):
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
-def test_a_cold_row_learns_the_newest_items_most(dataset, config, batch, decay):
+def test_the_target_of_a_cold_row_weighs_the_newest_items_most(dataset, config, batch, decay):
     model = build(dataset, config, batch, finetune={"cold_decay": decay})
     got = np.asarray(model._cold_targets(batch))
     for row, history, target in zip(got, batch["history"].numpy(), batch["target"], strict=True):
@@ -121,8 +121,8 @@ def test_a_cold_row_learns_the_newest_items_most(dataset, config, batch, decay):
         np.testing.assert_allclose(row, expected / expected.sum(), rtol=1e-5)
 
 
-def test_the_warm_way_teaches_the_cold_one_without_a_gradient(dataset, config, batch):
-    """Only what is mixed into the answers differs, and the warm way never hears of it."""
+def test_the_cold_target_holds_the_warm_prediction_without_a_gradient(dataset, config, batch):
+    """Distillation changes the cold target, and sends no gradient to the warm path."""
     settings = {"eta": 0.0, "feature_dropout": 0.0, "cold_weight": 1.0, "softmax": "full"}
     model = build(dataset, config, batch, finetune={**settings, "cold_decay": 0.0, "distill": 0.25})
     with tf.GradientTape() as tape:
@@ -130,13 +130,13 @@ def test_the_warm_way_teaches_the_cold_one_without_a_gradient(dataset, config, b
     gradient = tape.gradient(got, model.mapper.psi_s.trainable_variables)
     assert all(g is None or not np.any(g) for g in gradient)
     scores = {}
-    for way, flag in (("warm", False), ("cold", True)):
+    for path, flag in (("warm", False), ("cold", True)):
         states = model({**batch, "is_cold": np.full(32, flag)})
-        scores[way] = np.asarray(model.score(states), "float64")[:, 2:]
-    log_p = {way: s - np.log(np.exp(s).sum(1, keepdims=True)) for way, s in scores.items()}
-    answers = 0.75 * np.eye(scores["warm"].shape[1])[batch["target"].numpy()[:, 0] - 2]
-    answers = answers + 0.25 * np.exp(log_p["warm"])
-    np.testing.assert_allclose(got, -(answers * log_p["cold"]).sum(1).mean(), rtol=1e-4)
+        scores[path] = np.asarray(model.score(states), "float64")[:, 2:]
+    log_p = {path: s - np.log(np.exp(s).sum(1, keepdims=True)) for path, s in scores.items()}
+    targets = 0.75 * np.eye(scores["warm"].shape[1])[batch["target"].numpy()[:, 0] - 2]
+    targets = targets + 0.25 * np.exp(log_p["warm"])
+    np.testing.assert_allclose(got, -(targets * log_p["cold"]).sum(1).mean(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("cold_rows", ["both", "flagged"])
@@ -144,7 +144,7 @@ def test_a_batch_cut_to_its_longest_history_has_the_same_losses(dataset, config,
     settings = {"cold_rows": cold_rows, "softmax": "full", "eta": 0.0, "feature_dropout": 0.0}
     whole = next(iter(dataset.batches("train", 32)))
     longest = int((whole["history"].numpy() != 0).sum(1).max())
-    # A ninth position that nobody uses.
+    # A ninth position that no user fills.
     longer = dataclasses.replace(config, data=dataclasses.replace(config.data, max_history=9))
     padded = {**whole, "history": np.pad(whole["history"], [[0, 0], [1, 0]])}
     cut = {**whole, "history": whole["history"][:, -longest:]}
@@ -166,15 +166,16 @@ def test_only_the_newest_simulated_positions_are_used(dataset, config, batch):
 
 
 @pytest.mark.parametrize("name", backbones.names())
-def test_both_ways_train_every_backbone_through_the_mapper(dataset, config, batch, name):
+def test_both_paths_train_every_backbone_through_the_mapper(dataset, config, batch, name):
     model = build(dataset, config, batch, {"backbone": name}, {"eta": 0.0, "distill": 0.0})
-    for way in ("loss/warm", "loss/cold"):
+    for name_of_loss in ("loss/warm", "loss/cold"):
         with tf.GradientTape() as tape:
-            loss = model.losses_of(batch, training=True)[way]
+            loss = model.losses_of(batch, training=True)[name_of_loss]
         parts = {"mapper": model.mapper, "backbone": model.backbone}
         gradients = tape.gradient(loss, {n: p.trainable_variables for n, p in parts.items()})
-        for part, found in gradients.items():
-            assert any(g is not None and np.any(g) for g in map(dense, found)), (way, part)
+        for part, values in gradients.items():
+            nonzero = [g is not None and np.any(g) for g in map(dense, values)]
+            assert any(nonzero), (name_of_loss, part)
     assert np.isfinite(loss)
 
 
@@ -249,21 +250,21 @@ def test_trained_model_beats_chance_in_both_segments(model, dataset):
     rows = evaluate(model, dataset, ks=(5, 10)).rows
     assert rows["warm"]["recall@5"] > 0.8  # the next step of a walk
     assert rows["cold"]["recall@10"] > 0.8  # the team's ten items
-    assert rows["cold"]["jaccard@10"] < 0.7  # not one list for everybody
+    assert rows["cold"]["jaccard@10"] < 0.7  # not one list for all users
 
 
 def test_recommend_leaves_out_the_history(model, dataset):
     for batch in dataset.batches("test", 32):
         lists = np.asarray(model.recommend(batch, 15))
         for ids, history, cold in zip(lists, batch["history"], batch["is_cold"], strict=True):
-            shown = ids[ids != 0]
-            assert len(set(shown)) == len(shown) and shown.min() >= 2
-            assert cold or not set(shown) & set(history.numpy())
+            items = ids[ids != 0]
+            assert len(set(items)) == len(items) and items.min() >= 2
+            assert cold or not set(items) & set(history.numpy())
 
 
 def test_keras_file_round_trip(model, dataset, tmp_path):
     model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
     batch = next(iter(dataset.batches("test", 32)))
-    np.testing.assert_allclose(model(batch), again(batch), rtol=1e-6)
-    assert again.config == model.config and again.schema == model.schema
+    np.testing.assert_allclose(model(batch), loaded(batch), rtol=1e-6)
+    assert loaded.config == model.config and loaded.schema == model.schema

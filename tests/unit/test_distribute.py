@@ -1,4 +1,4 @@
-"""Two replicas, in one process or in two, end with the weights of one: `cmclrec_tf.replicas`."""
+"""Two replicas, in one process or in two, end with the weights of one replica."""
 
 import json
 import os
@@ -43,7 +43,7 @@ with strategy.scope():
 print("replicas", model.distribute_strategy.num_replicas_in_sync)
 replicas.plain_copy(model, dataset).save(out)
 """
-# Keras parts the batches, and builds the model, by itself.
+# Keras splits the batches and builds the model.
 FIT = """
 import contextlib, sys
 import keras
@@ -66,9 +66,9 @@ print("apart", max(np.abs(one - two).max() for one, two in zip(*weights)))
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    """A prepared dataset of which no split can be halved, and the config's file."""
-    folder = tmp_path_factory.mktemp("given")
+def prepared(tmp_path_factory):
+    """A prepared dataset with splits of odd sizes, and the folder with it and the config."""
+    folder = tmp_path_factory.mktemp("prepared")
     users = {
         "train": cluster_users("u", 89, 1) + cluster_users("c", 6, 4, "cold"),
         "val": cluster_users("v", 31, 2),
@@ -80,9 +80,9 @@ def given(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(given):
-    """The weights that one process leaves."""
-    return train(given[0], Config.from_dict(SETTINGS)).get_weights()
+def alone(prepared):
+    """The weights after training with one replica."""
+    return train(prepared[0], Config.from_dict(SETTINGS)).get_weights()
 
 
 def start(arguments, **more):
@@ -98,7 +98,7 @@ def start(arguments, **more):
 
 
 def two_workers(folder, out, checkpoints):
-    """`cmclrec train` as docs/training.md says; what each of the two said, and its exit code."""
+    """Runs `cmclrec train` as in docs/training.md; returns output and exit code of both workers."""
     with socket.socket() as one, socket.socket() as two:
         for free in (one, two):
             free.bind(("127.0.0.1", 0))
@@ -109,7 +109,7 @@ def two_workers(folder, out, checkpoints):
         command += ["--config", folder / "config.yaml"]
         command += ["--out", out / f"worker-{index}.keras", "--checkpoints", checkpoints[index]]
         cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        # The exchange needs a thread of its own beside the one that waits for it.
+        # The exchange needs a thread in addition to the one that waits for it.
         more = {"TF_CONFIG": json.dumps(cluster), "TF_NUM_INTEROP_THREADS": "4"}
         started.append(start(command, **more))
     return [(worker.communicate(timeout=300)[0], worker.returncode) for worker in started]
@@ -122,8 +122,8 @@ def assert_same(path, weights):
 
 
 @pytest.mark.slow
-def test_two_replicas_of_a_process_end_as_one(given, alone, tmp_path):
-    _, folder = given
+def test_two_replicas_in_one_process_match_one(prepared, alone, tmp_path):
+    _, folder = prepared
     arguments = [folder / "data", folder / "config.yaml", tmp_path / "m.keras"]
     text, _ = (process := start(["-c", MIRRORED, *arguments])).communicate(timeout=300)
     assert process.returncode == 0, text[-3000:]
@@ -132,8 +132,8 @@ def test_two_replicas_of_a_process_end_as_one(given, alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_fit_under_a_strategy_takes_batches_as_they_are(given):
-    _, folder = given
+def test_fit_under_a_strategy_takes_unsplit_batches(prepared):
+    _, folder = prepared
     process = start(["-c", FIT, folder / "data", folder / "config.yaml"])
     text, _ = process.communicate(timeout=300)
     assert process.returncode == 0, text[-3000:]
@@ -141,8 +141,8 @@ def test_fit_under_a_strategy_takes_batches_as_they_are(given):
 
 
 @pytest.mark.slow
-def test_two_processes_end_as_one_and_go_on_after_a_kill(given, alone, tmp_path):
-    _, folder = given
+def test_two_processes_match_one_and_resume_after_a_kill(prepared, alone, tmp_path):
+    _, folder = prepared
     shared = tmp_path / "checkpoints"
     for text, code in two_workers(folder, tmp_path, [shared] * 2):
         assert code == 0, text[-3000:]
@@ -164,7 +164,7 @@ def test_two_processes_end_as_one_and_go_on_after_a_kill(given, alone, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["nonsense", "[]", '{"cluster": 3}'])
-def test_a_tf_config_that_is_none_is_refused(monkeypatch, text):
+def test_an_invalid_tf_config_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(InputError, match="it must be a JSON object"):
         replicas.find_strategy()

@@ -1,4 +1,4 @@
-"""What goes wrong silently in training: collapse, a dead loss, batches of an unusual kind."""
+"""Silent failures of training: collapse, a loss without gradient, unusual batches."""
 
 import dataclasses
 
@@ -18,14 +18,14 @@ def batch(dataset):
 
 
 def spread(model, dataset):
-    """Variance over users of the newest position of T_s, mean over D."""
+    """Returns the variance over users of the newest position of T_s, mean over D."""
     batch = next(iter(dataset.batches("val", 32)))
     return np.asarray(model.mapper(batch)[0])[:, -1].var(axis=0).mean()
 
 
 @pytest.mark.usefixtures("eager")
 def test_fixed_targets_keep_users_apart_and_moving_ones_alone_do_not(dataset, config):
-    """With only the reconstructions to minimise, moving targets shrink T_s: the check notices."""
+    """With only the reconstructions to minimise, moving targets shrink T_s."""
     spreads = {}
     for targets in ("fixed", "move"):
         settings = dataclasses.replace(config.pretrain, targets=targets, alpha=0.0, beta=0.0)
@@ -67,7 +67,7 @@ def test_a_short_last_batch_trains(stage, dataset, config, batch, rows):
 
 
 def gradients_of(model, batch, names):
-    """The gradient of the sum of the named losses by every trainable weight."""
+    """Returns the losses, and the gradient of the sum of the named ones by every weight."""
     with tf.GradientTape() as tape:
         losses = model.losses_of(batch, training=True)
         total = sum(losses[name] for name in names)
@@ -93,7 +93,7 @@ def test_an_all_cold_batch_teaches_stage_1_nothing(dataset, config, batch):
 
 @pytest.mark.parametrize("cold", [True, False])
 def test_batches_of_one_segment_train_stage_2(dataset, config, batch, cold):
-    """An all-cold batch says nothing of the history side, an all-warm one of the simulated."""
+    """An all-cold batch trains nothing on the history side, an all-warm one nothing else."""
     config = dataclasses.replace(
         config,
         finetune=dataclasses.replace(
@@ -115,8 +115,8 @@ def test_batches_of_one_segment_train_stage_2(dataset, config, batch, cold):
     assert {side for side, size in largest.items() if size > 0} == set(used)
 
 
-def test_users_who_cannot_be_told_apart_are_no_negatives(dataset, config, batch):
-    """All profiles equal: Eq. (3) has its positives only, and is exactly 0."""
+def test_users_with_the_same_profile_are_no_negatives(dataset, config, batch):
+    """With equal profiles Eq. (3) has positives only, and is exactly 0."""
     model = Pretrain(dataset.schema, config)
     same = {**batch, "features": {n: tf.repeat(v[:1], 32, 0) for n, v in batch["features"].items()}}
     same["profile_key"] = tf.repeat(batch["profile_key"][:1], 32)
@@ -127,7 +127,7 @@ def test_users_who_cannot_be_told_apart_are_no_negatives(dataset, config, batch)
 
 
 def cold_lists(model, dataset):
-    """Coverage and mean similarity of the cold test users' five best items."""
+    """Returns coverage and mean similarity of the cold test users' five best items."""
     rows = evaluate(model, dataset, ks=(5,)).rows["cold"]
     return rows["coverage@5"], rows["jaccard@5"]
 
@@ -139,7 +139,7 @@ def test_cold_lists_follow_the_profile_and_their_collapse_shows(model, dataset, 
     broken(batch)
     broken.set_weights(model.get_weights())
     assert cold_lists(broken, dataset) == (coverage, pytest.approx(jaccard))
-    # A profile that no longer reaches the simulated history gives everybody one list.
+    # If the profile no longer reaches the simulated history, all users get one list.
     for weight in broken.mapper.auto_f.trainable_weights:
         weight.assign(weight * 0)
     assert cold_lists(broken, dataset) == (5, pytest.approx(1.0))

@@ -1,4 +1,4 @@
-"""States between the warm way and the cold one."""
+"""States between the warm path and the cold path."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def cut(history, n):
     return np.where(np.arange(history.shape[1])[::-1] < n, history, 0)
 
 
-def test_the_cold_ways_share_falls_with_every_known_item():
+def test_the_share_of_the_cold_state_falls_with_every_known_item():
     histories = np.array([[0, 0, 0], [0, 0, 5], [0, 4, 5], [3, 4, 5]], np.int32)
     np.testing.assert_allclose(hybrid.cold_share(histories, 2.0), [1, 2 / 3, 1 / 2, 2 / 5])
     np.testing.assert_allclose(hybrid.cold_share(histories, 0.0), [0, 0, 0, 0])
@@ -26,21 +26,21 @@ def test_the_cold_ways_share_falls_with_every_known_item():
 def test_scores_are_blended_as_states_are(model, batch):
     warm, cold = model.warm_and_cold_states(batch)
     share = np.linspace(0, 1, len(warm))
-    found = model.score(hybrid.blend(warm, cold, share))
+    states = model.score(hybrid.blend(warm, cold, share))
     pairs = (np.asarray(model.score(x)) for x in (warm, cold))
     expected = sum(w[:, None] * x for w, x in zip((1 - share, share), pairs, strict=True))
-    np.testing.assert_allclose(found[:, 2:], expected[:, 2:], atol=1e-4)
+    np.testing.assert_allclose(states[:, 2:], expected[:, 2:], atol=1e-4)
 
 
-def test_the_simulated_history_joined_with_no_real_one_is_the_cold_way(model, batch):
-    nothing = np.zeros(batch["history"].shape, np.int32)
-    found = hybrid.joined_states(model, nothing, batch["features"])
-    np.testing.assert_allclose(found, model.cold_states(batch["features"]), atol=1e-5)
+def test_joined_states_of_an_empty_history_are_cold_states(model, batch):
+    empty = np.zeros(batch["history"].shape, np.int32)
+    states = hybrid.joined_states(model, empty, batch["features"])
+    np.testing.assert_allclose(states, model.cold_states(batch["features"]), atol=1e-5)
 
 
 @pytest.mark.parametrize(("n", "taken"), [(1, 7), (3, 5), (8, 0)])
 def test_simulated_vectors_stand_next_to_the_oldest_real_item(model, batch, n, taken):
-    """All of them where there is room: `model.simulated` is 8, and so is the history here."""
+    """As many as fit: `model.simulated` is 8, and so is the length of the history here."""
     history = batch["history"].numpy()
     rows = (history != 0).sum(axis=1) >= n
     history = cut(history[rows], n)
@@ -49,5 +49,5 @@ def test_simulated_vectors_stand_next_to_the_oldest_real_item(model, batch, n, t
     real = masking.newest_positions(model.embed(history, training=False), n)
     x = ops.concatenate([masking.newest_positions(simulated, taken), real], axis=1)
     expected = model.backbone(x, np.ones(x.shape[:2], bool), training=False)[:, -1]
-    found = hybrid.joined_states(model, history, features)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    states = hybrid.joined_states(model, history, features)
+    np.testing.assert_allclose(states, expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The backbone alone."""
+"""The plain recommender: a backbone without the mapper."""
 
 import dataclasses
 
@@ -25,11 +25,11 @@ def build(dataset, config, batch, **model):
     return built
 
 
-def test_the_driver_trains_it_to_serve_warm_users(dataset, config):
+def test_train_plain_learns_warm_users(dataset, config):
     trained = train_plain(dataset, config)
     rows = evaluate(trained, dataset, ks=(5, 10)).rows
     assert rows["warm"]["recall@5"] > 0.8  # the next step of a walk
-    assert rows["cold"]["jaccard@10"] == 1.0  # it knows nothing of cold users
+    assert rows["cold"]["jaccard@10"] == 1.0  # one list for all cold users
 
 
 def test_user_features_do_not_matter(dataset, config, batch):
@@ -61,10 +61,10 @@ def test_the_loss_is_equation_14_on_every_position(dataset, config, batch):
     np.testing.assert_allclose(model.losses_of(batch)["loss"], np.mean(losses), rtol=1e-4)
 
 
-WAYS = [("sasrec", "full"), ("sasrec", "chunked"), *((n, "sampled") for n in backbones.names())]
+CASES = [("sasrec", "full"), ("sasrec", "chunked"), *((n, "sampled") for n in backbones.names())]
 
 
-@pytest.mark.parametrize(("name", "softmax"), WAYS)
+@pytest.mark.parametrize(("name", "softmax"), CASES)
 def test_every_backbone_trains_alone(dataset, config, batch, name, softmax):
     finetune = dataclasses.replace(config.finetune, softmax=softmax)
     model = build(dataset, dataclasses.replace(config, finetune=finetune), batch, backbone=name)

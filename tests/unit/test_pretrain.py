@@ -1,4 +1,4 @@
-"""Stage 1: Eqs. (9), (11) and (15) from their named parts, and what must hold of the mapper."""
+"""Stage 1: Eqs. (8), (9), (11) and (15) from their named parts, and invariants of the mapper."""
 
 import dataclasses
 
@@ -49,7 +49,7 @@ def test_equations_8_and_9_compare_the_right_sequences(stage1, batch):
     got = losses_of(stage1, batch)
     history = reconstruction(mapper.auto_s(t_s, real), t_s, real)
     features = reconstruction(mapper.auto_f(t_f), t_f)
-    # The simulated history is D_s(E_f(T_f)), and it is held against the real one.
+    # The simulated history is D_s(E_f(T_f)), and it is compared with the real one.
     np.testing.assert_allclose(simulated, mapper.auto_s.decode(mapper.auto_f.encode(t_f)))
     translation = reconstruction(simulated, t_s, real)
     gap = mmd(mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f))
@@ -71,7 +71,7 @@ def test_rows_without_weight_change_nothing(stage1, batch):
         mapped = stage1(changed)
         losses.append(pretrain_losses(stage1.mapper, changed, mapped, settings, seed, warm=warm))
     for name in losses[0]:
-        # What the views of the other users drew is the same: the seed is.
+        # The views of the other users are the same, since the seed is.
         np.testing.assert_allclose(losses[0][name], losses[1][name], rtol=1e-4)
 
 
@@ -110,11 +110,11 @@ def test_history_side_is_causal(stage1, batch):
 
 @pytest.mark.parametrize("targets", ["fixed", "move"])
 def test_fixed_targets_stop_the_gradient(dataset, config, batch, targets):
-    """With fixed targets, reconstruction alone cannot shrink what it is held against."""
+    """With fixed targets, reconstruction alone cannot shrink its targets."""
     settings = dataclasses.replace(config.pretrain, targets=targets)
     model = Pretrain(dataset.schema, dataclasses.replace(config, pretrain=settings))
     model(batch)
-    # A decoder that always answers 0 leaves only the target's own gradient.
+    # With a decoder that always returns 0, only the target can have a gradient.
     for weight in model.mapper.auto_s.decoder.weights:
         weight.assign(weight * 0)
     with tf.GradientTape() as tape:
@@ -130,7 +130,7 @@ def test_masked_mean():
 
 
 @pytest.mark.usefixtures("eager")
-def test_fit_learns_and_tells_users_apart(dataset, config):
+def test_fit_learns_and_keeps_users_apart(dataset, config):
     keras.utils.set_random_seed(0)
     model = Pretrain(dataset.schema, config)
     model.compile(keras.optimizers.Adam(0.005))
@@ -144,13 +144,13 @@ def test_fit_learns_and_tells_users_apart(dataset, config):
 
 def test_a_longer_history_is_refused(stage1, batch):
     longer = {**batch, "history": np.pad(batch["history"], [[0, 0], [1, 0]])}
-    # Keras wraps what is raised inside a call, and keeps the text.
+    # Keras wraps errors that are raised inside a call, and keeps the text.
     with pytest.raises(RuntimeError, match="length 9.*max_history=8"):
         stage1(longer)
 
 
 def test_stage_1_of_a_batch_that_was_cut_to_its_longest_history(stage1, batch):
-    """Padding beyond the longest history of a batch changes no loss that is not drawn."""
+    """Padding beyond the longest history of a batch changes no loss without random views."""
     short = {**batch, "history": np.where(np.arange(8) < 4, 0, batch["history"])}
     cut = {**batch, "history": short["history"][:, 4:]}
     names = ("loss/reconstruction_history", "loss/mmd", "loss/translation")

@@ -1,4 +1,4 @@
-"""A killed training goes on, and ends as one that was never killed."""
+"""A killed training resumes, and ends with the weights of an uninterrupted one."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from cmclrec_tf.training import train
 from tests.conftest import FEATURES, TINY
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Dropout draws from seeds' states of its own; a large patience keeps early stopping's state alive.
+# Dropout has seeds of its own; with a large patience early stopping has a state to restore.
 RESUMED = {
     **TINY,
     "model": {**TINY["model"], "dropout": 0.1},
@@ -40,25 +40,25 @@ def kill(self, batch, logs=None):
     if batch == 1 and (pathlib.Path(folder) / stage / "epoch-00002.npz").exists():
         os.kill(os.getpid(), signal.SIGKILL)
 
-def tell(self, epoch, logs=None):
+def report(self, epoch, logs=None):
     print(self.checkpoints.folder.name, epoch, flush=True)
 
-SaveEpochs.on_train_batch_end, SaveEpochs.on_epoch_begin = kill, tell
+SaveEpochs.on_train_batch_end, SaveEpochs.on_epoch_begin = kill, report
 train(load(data), Config.from_dict(json.loads(config)), checkpoint_dir=folder)
 """
 
 
 @pytest.fixture(scope="module")
-def whole(dataset, tmp_path_factory):
+def uninterrupted(dataset, tmp_path_factory):
     """An uninterrupted training: its weights, and its folder of checkpoints."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("uninterrupted")
     return train(dataset, Config.from_dict(RESUMED), checkpoint_dir=folder).get_weights(), folder
 
 
 @pytest.fixture
-def copied(whole, tmp_path):
-    """The checkpoints as a kill right after the last epoch would have left them."""
-    shutil.copytree(whole[1], tmp_path / "checkpoints")
+def copied(uninterrupted, tmp_path):
+    """Checkpoints as they are after a kill right after the last epoch."""
+    shutil.copytree(uninterrupted[1], tmp_path / "checkpoints")
     (tmp_path / "checkpoints" / "finetune" / "done.npz").unlink()
     return tmp_path / "checkpoints"
 
@@ -74,7 +74,7 @@ def flip(path):
 
 
 def killed_in(stage, dataset, folder):
-    """Trains in a process of its own that is killed in the stage; the epochs that it began."""
+    """Trains in a process that is killed in the stage; returns the epochs that it began."""
     prepared = str(pathlib.Path(dataset.vocabularies["items"]).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, prepared, json.dumps(RESUMED), str(folder), stage],
@@ -92,7 +92,7 @@ def killed_in(stage, dataset, folder):
 
 
 @pytest.mark.slow
-def test_killed_in_both_stages_it_ends_with_the_same_weights(dataset, whole, tmp_path):
+def test_killed_in_both_stages_it_ends_with_the_same_weights(dataset, uninterrupted, tmp_path):
     assert killed_in("pretrain", dataset, tmp_path) == [f"pretrain {e}" for e in (0, 1, 2)]
     assert killed_in("finetune", dataset, tmp_path) == [
         *(f"pretrain {e}" for e in (2, 3)),
@@ -101,34 +101,34 @@ def test_killed_in_both_stages_it_ends_with_the_same_weights(dataset, whole, tmp
     flip(tmp_path / "finetune" / "epoch-00002.npz")
     with pytest.warns(UserWarning, match="finetune/epoch-00002.npz is damaged"):
         again = train(dataset, Config.from_dict(RESUMED), checkpoint_dir=tmp_path)
-    for one, two in zip(again.get_weights(), whole[0], strict=True):
+    for one, two in zip(again.get_weights(), uninterrupted[0], strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6)
 
 
-def test_the_newest_two_are_kept_with_checksums(whole):
-    names = sorted(path.name for path in (whole[1] / "pretrain").iterdir())
+def test_the_newest_two_are_kept_with_checksums(uninterrupted):
+    names = sorted(path.name for path in (uninterrupted[1] / "pretrain").iterdir())
     files = ["done.npz", "epoch-00003.npz", "epoch-00004.npz"]
     assert names == sorted(files + [f"{name}.sha256" for name in files])
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, pathlib.Path.unlink])
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(dataset, copied, damage):
-    """Data that is damaged, or a checksum that is missing."""
+    """Damaged data, or a missing checksum."""
     newest = copied / "finetune" / "epoch-00005.npz"
     damage(newest if damage is not pathlib.Path.unlink else newest.with_suffix(".npz.sha256"))
-    with pytest.warns(UserWarning, match="epoch-00005.npz is damaged") as told:
+    with pytest.warns(UserWarning, match="epoch-00005.npz is damaged") as record:
         facts, _ = Checkpoints(copied / "finetune", Config.from_dict(RESUMED), dataset).newest()
-    assert facts["epoch"] == 4 and len(told) == 1
+    assert facts["epoch"] == 4 and len(record) == 1
 
 
-def test_a_kill_between_the_last_epoch_and_the_end(dataset, whole, copied):
+def test_a_kill_between_the_last_epoch_and_the_end(dataset, uninterrupted, copied):
     """Nothing is left to train; early stopping's best weights come from the checkpoint."""
     again = train(dataset, Config.from_dict(RESUMED), checkpoint_dir=copied).get_weights()
-    for one, two in zip(again, whole[0], strict=True):
+    for one, two in zip(again, uninterrupted[0], strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-def test_without_a_sound_checkpoint_the_stage_starts_anew(dataset, whole, copied):
+def test_without_a_sound_checkpoint_the_stage_starts_again(dataset, uninterrupted, copied):
     config = Config.from_dict(RESUMED)
     damaged = sorted((copied / "finetune").glob("epoch-*.npz"))
     for path, damage in zip(damaged, (truncate, flip), strict=True):
@@ -157,7 +157,7 @@ def test_another_config_is_refused_by_field(dataset, copied, part, field, value,
 
 
 def test_another_dataset_is_refused(records, dataset, copied, tmp_path):
-    """As many items and users, but not the same ones."""
+    """The numbers of items and users are equal, the items are not."""
     renamed = [
         {**u, "history": [i.replace("i", "j") for i in u["history"]]} for u in records["train"]
     ]
@@ -169,9 +169,9 @@ def test_another_dataset_is_refused(records, dataset, copied, tmp_path):
         train(other, Config.from_dict(RESUMED), checkpoint_dir=copied)
 
 
-def test_what_serving_alone_reads_may_change(dataset, whole):
+def test_settings_of_serving_may_change(dataset, uninterrupted):
     config = Config.from_dict({**RESUMED, "serve": {"list_length": 7}})
-    assert Checkpoints(whole[1] / "finetune", config, dataset).newest()[0]["complete"]
+    assert Checkpoints(uninterrupted[1] / "finetune", config, dataset).newest()[0]["complete"]
 
 
 def keys(batches, n):

@@ -1,4 +1,4 @@
-"""Every public model: from a preset, through `get_config`, and through a `.keras` file."""
+"""Every public model is made from a preset, and survives `get_config` and a `.keras` file."""
 
 import subprocess
 import sys
@@ -44,8 +44,8 @@ def build(name, dataset, config, batch):
     return model
 
 
-def flat(answer):
-    return [np.asarray(part, "float32") for part in tf.nest.flatten(answer)]
+def flat(outputs):
+    return [np.asarray(part, "float32") for part in tf.nest.flatten(outputs)]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -59,23 +59,23 @@ def test_get_config_round_trip(name, dataset, config, policy):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_keras_file_keeps_answers_and_precision(name, dataset, config, batch, policy, tmp_path):
+def test_keras_file_keeps_outputs_and_precision(name, dataset, config, batch, policy, tmp_path):
     model = build(name, dataset, config, batch)
     expected = model(batch)
     model.save(tmp_path / "model.keras")
     keras.config.set_dtype_policy("float32")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    answer = again(batch)
-    for one, two in zip(flat(expected), flat(answer), strict=True):
+    output = again(batch)
+    for one, two in zip(flat(expected), flat(output), strict=True):
         np.testing.assert_array_equal(one, two)
-    dtypes = [part.dtype for part in tf.nest.flatten(answer)]
+    dtypes = [part.dtype for part in tf.nest.flatten(output)]
     assert dtypes == [part.dtype for part in tf.nest.flatten(expected)]
     assert {v.dtype for v in again.trainable_variables} == {"float32"}
 
 
 @pytest.mark.parametrize("name", STAGED)
-def test_keras_file_after_a_fit_goes_on_as_the_model_does(name, dataset, config, batch, tmp_path):
-    """Optimizer slots and iterations too: the next step is the same."""
+def test_keras_file_after_a_fit_resumes_as_the_model_does(name, dataset, config, batch, tmp_path):
+    """Optimizer slots and iterations are saved, so the next step is the same."""
     model = build(name, dataset, config, batch)
     model.compile(keras.optimizers.Adam(0.01))
     model.fit(dataset.batches("train", 32, seed=1), epochs=1, verbose=0)
@@ -95,7 +95,7 @@ def test_keras_file_after_a_fit_goes_on_as_the_model_does(name, dataset, config,
 
 @pytest.mark.parametrize("name", STAGED)
 @pytest.mark.usefixtures("eager")
-def test_mixed_precision_goes_on_training_after_a_reload(name, dataset, config, batch, tmp_path):
+def test_mixed_precision_resumes_after_a_reload(name, dataset, config, batch, tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = build(name, dataset, config, batch)
@@ -119,8 +119,8 @@ def test_from_preset(name, dataset):
     batches = dataset.with_history(8).batches("train", 4)
     batch = next(iter(batches))
     history = tf.pad(batch["history"], [[0, 0], [preset.data.max_history - 8, 0]])
-    answer = model({**batch, "history": history})
-    assert tf.nest.flatten(answer)[0].shape[-1] == preset.model.width
+    output = model({**batch, "history": history})
+    assert tf.nest.flatten(output)[0].shape[-1] == preset.model.width
     with pytest.raises(InputError, match="presets are"):
         MODELS[name][0].from_preset("huge", dataset.schema)
 

@@ -1,4 +1,4 @@
-"""The driver, and what it must survive."""
+"""`train`: logs, errors, averages, and mixed precision."""
 
 import dataclasses
 
@@ -68,7 +68,7 @@ def test_the_papers_settings_fit_in_a_graph_that_compiles(dataset, records):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 @pytest.mark.usefixtures("eager")
-def test_the_averages_are_what_is_kept(dataset, config, policy):
+def test_the_model_keeps_the_averages(dataset, config, policy):
     keras.mixed_precision.set_global_policy(policy)
     try:
         short = changed(config, pretrain={"epochs": 0}, finetune={"epochs": 1, "ema": 0.9})
@@ -103,4 +103,4 @@ def test_mixed_precision_learns_with_large_numbers(tmp_path):
     assert np.all(np.isfinite(losses)) and losses[-1] < losses[0]
     moved = [np.abs(a - b).max() for a, b in zip(before, model.get_weights(), strict=True)]
     assert max(moved) > 0.01
-    assert len(np.unique(ages, axis=0)) > 2  # not all of them "not known"
+    assert len(np.unique(ages, axis=0)) > 2  # not all users have the vector of a missing value

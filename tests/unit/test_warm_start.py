@@ -1,4 +1,4 @@
-"""Training that begins with an earlier model's weights, across vocabularies."""
+"""Training from the weights of an earlier model, with other vocabularies."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("eager")
 
 @pytest.fixture(scope="module")
 def start(model, dataset, tmp_path_factory):
-    """The trained model's weights, from disk."""
+    """The weights of the trained model, read from disk."""
     folder = tmp_path_factory.mktemp("weights")
     save(model, dataset, folder)
     return WarmStart.read(folder)
@@ -28,7 +28,7 @@ def start(model, dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def later(records, tmp_path_factory):
-    """The data a while later: some items and a team are gone, others are new, all ids differ."""
+    """Later data: some items and a team are gone, others are new, all ids differ."""
 
     def moved(record):
         names = {"i0": "new0", "i7": "new7"}
@@ -56,14 +56,14 @@ def _built(dataset, config):
 
 
 def _tables(model):
-    """`{vocabulary: rows}` of the tables that have a row for each token."""
+    """Returns {vocabulary: rows} of the tables that have a row for each token."""
     tokens = model.mapper.tokens
-    found = {
+    tables = {
         feature.name: np.asarray(layer.embeddings)
         for feature, layer in zip(tokens.features, tokens.value_layers, strict=True)
         if not feature.is_numeric
     }
-    return {"items": np.asarray(model.items.embeddings), **found}
+    return {"items": np.asarray(model.items.embeddings), **tables}
 
 
 def test_shared_tokens_get_their_rows_and_new_ones_keep_theirs(
@@ -91,7 +91,7 @@ def test_shared_tokens_get_their_rows_and_new_ones_keep_theirs(
         assert np.array_equal(weight, was)
 
 
-def test_on_the_same_data_the_model_is_the_old_one(start, model, dataset, config):
+def test_on_the_same_data_the_model_equals_the_earlier_one(start, model, dataset, config):
     new, batch = _built(dataset, config)
     before = np.asarray(new(batch))
     start.carry_to(new, dataset.vocabularies)
@@ -102,7 +102,7 @@ def test_on_the_same_data_the_model_is_the_old_one(start, model, dataset, config
 def test_training_begins_at_a_lower_loss_than_from_scratch(start, later, config, monkeypatch):
     losses = {}
 
-    def first_loss(name, **given):
+    def first_loss(name, **arguments):
         class First(keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
                 losses.setdefault((name, self.model.name), logs["loss"])
@@ -114,7 +114,7 @@ def test_training_begins_at_a_lower_loss_than_from_scratch(start, later, config,
 
         monkeypatch.setattr(CMCLRec, "fit", watched)
         one = dataclasses.replace(config.finetune, epochs=1)
-        trained = train(later, dataclasses.replace(config, finetune=one), **given)
+        trained = train(later, dataclasses.replace(config, finetune=one), **arguments)
         monkeypatch.setattr(CMCLRec, "fit", fit)
         return losses[name, trained.name]
 
@@ -123,25 +123,25 @@ def test_training_begins_at_a_lower_loss_than_from_scratch(start, later, config,
 
 
 @pytest.mark.parametrize(
-    ("part", "name", "value", "said"),
+    ("part", "name", "value", "text"),
     [
         ("model", "width", 8, "model.width=8: the weights .* were trained with 16"),
         ("data", "max_history", 6, "data.max_history=6: the weights .* were trained with 8"),
         ("data", "salt", "1", "data.salt=1: the weights .* were trained with 0"),
     ],
 )
-def test_weights_of_another_model_are_refused(start, dataset, config, part, name, value, said):
+def test_weights_of_another_model_are_refused(start, dataset, config, part, name, value, text):
     changed = dataclasses.replace(getattr(config, part), **{name: value})
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=text):
         train(dataset, dataclasses.replace(config, **{part: changed}), start=start)
 
 
-def test_so_are_those_of_other_features(start, dataset, config):
+def test_weights_of_other_features_are_refused(start, dataset, config):
     fewer = dataclasses.replace(dataset.schema, features=dataset.schema.features[1:])
     with pytest.raises(InputError, match="features.age=nothing: the weights .* with numeric"):
         start.check(fewer, config)
 
 
-def test_nothing_to_start_from(tmp_path):
+def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(InputError, match="a model to start from has weights.npz"):
         WarmStart.read(tmp_path)
