@@ -1,0 +1,1 @@
+"""The TFX pipeline: from raw files to a pushed model."""

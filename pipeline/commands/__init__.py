@@ -1,0 +1,1 @@
+"""The commands `cmclrec prepare`, `cmclrec pipeline ...` and `cmclrec quickstart`."""

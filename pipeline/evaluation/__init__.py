@@ -1,0 +1,1 @@
+"""Metrics and bounds for the Evaluator, and the model card that reports them."""

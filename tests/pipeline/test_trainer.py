@@ -189,6 +189,7 @@ def test_a_digest_is_in_the_cache_key_of_its_component(tmp_path):
         "trainer": "Trainer",
         "evaluator": "Evaluator",
         "validator": "ServingValidator",
+        "card": "ModelCard",
     }
     for digest, component in components.items():
         after = keys(dataclasses.replace(same, **{digest: "b"}))
