@@ -1,80 +1,107 @@
-"""`cmclrec experiment ...`."""
+"""Command line of the experiments: `cmclrec experiment ...`."""
 
 import shlex
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+if TYPE_CHECKING:
+    from experiments.run_table import Outcome
+
 RUNS = 5
+
+Function = Callable[..., None]
 
 
 @click.group()
 def experiment() -> None:
-    """Compare models over several draws of the users.
+    """Compare models over several splits of the users.
 
-    Run r draws the users with the salt r and trains with the seed r. Its dataset is prepared with
-    data.target=all in <root>/prepared/<dataset>-salt<r>. What a run of a model leaves is kept under
-    --out, whichever table asked for it, and is not computed again while its config and its dataset
-    stay the same.
+    Run r splits the users with the salt r and trains with the seed r. Its dataset is prepared with
+    data.target=all in <root>/prepared/<dataset>-salt<r>. The result of each model and run is kept
+    under --out and shared by all tables. It is computed again only when its config or its dataset
+    changes.
 
     \b
-    Rows that --models takes:
-    random, popularity, popularity-last, features-mlp, features-mlp-last,
-    features-knn, features-knn-last,
-    the name of another paper's baseline: clcrec, deep-music, dropout-net, ...
-    the name of a backbone: it alone, without the mapper,
-    the name of a preset: CMCLRec by that config,
-    NoDA, NoCL, None: CMCLRec with parts of the mapper taken away.
+    Rows that --models accepts:
+      random, popularity, popularity-last, features-mlp, features-mlp-last,
+      features-knn, features-knn-last: floors.
+      clcrec, deep-music, dropout-net, ...: baselines of other papers.
+      The name of a backbone: the backbone alone, without the mapper.
+      The name of a preset: CMCLRec with its config.
+      NoDA, NoCL, None: CMCLRec without parts of the mapper.
 
-    Behind a colon a row's config can be changed: default:finetune.ema=0+model.simulated=4
+    A colon after the name changes the config of a row: default:finetune.ema=0+model.simulated=4
 
-    A row's config is the preset <row>-<dataset> where there is one, else the preset <row>; what
-    has no preset takes that of `default`.
+    The config of a row is the preset <row>-<dataset>, else <row>, else that of `default`.
     """
 
 
 _SHARED = (
     click.option(
-        "--dataset", required=True, help="A dataset's name, or the path of a dataset spec in YAML."
+        "--dataset", required=True, help="Name of a dataset, or path of a dataset spec in YAML."
     ),
     click.option(
         "--data-dir",
         type=click.Path(),
-        help="Folder that holds the raw files; without it they are fetched and cached.",
+        help="Folder of the raw files. By default they are downloaded and cached.",
     ),
-    click.option("--preset", help="A preset for every row, instead of each row's own."),
-    click.option("--config", "config_path", type=click.Path(), help="A config in YAML, likewise."),
-    click.option("--runs", default=RUNS, show_default=True, type=click.IntRange(1)),
-    click.option("--root", type=click.Path(), default="var", show_default=True),
+    click.option("--preset", help="Preset for every row, instead of each row's own."),
+    click.option(
+        "--config",
+        "config_path",
+        type=click.Path(),
+        help="YAML config for every row, instead of each row's own.",
+    ),
+    click.option(
+        "--runs",
+        default=RUNS,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Number of runs, each with its own split of the users.",
+    ),
+    click.option(
+        "--root",
+        type=click.Path(),
+        default="var",
+        show_default=True,
+        help="Folder for prepared datasets and results.",
+    ),
     click.option(
         "--out",
         type=click.Path(),
-        help="Folder of the results; by default <root>/experiments/<dataset>.",
+        help="Folder of the results. By default it is <root>/experiments/<dataset>.",
     ),
     click.option(
         "--prepared",
         metavar="PATTERN",
-        help="Prepared datasets that exist, such as 'folder/salt{run}'; nothing is prepared then.",
+        help="Path of existing prepared datasets, such as 'folder/salt{run}'; nothing is prepared.",
     ),
 )
 
 _OF_TABLES = (
-    click.option("--models", help="Other rows, by name, with commas between."),
-    click.option("--against", metavar="ROW", help="Tell every other row against this one too."),
+    click.option("--models", help="Names of the rows to use instead, separated by commas."),
+    click.option("--against", metavar="ROW", help="Also compare every other row with this one."),
     click.option(
         "--trials",
         default=0,
         type=click.IntRange(0),
-        help="Tune every trained row first, with so many trials each, on run 0's validation users; "
-        "the results lie in tuned-<trials> below --out.",
+        help="Number of trials that tune each trained row first, on the validation users of run 0. "
+        "The results are in tuned-<trials> below --out. By default nothing is tuned.",
     ),
 )
 
+_MODEL = click.option(
+    "--model", default="default", show_default=True, help="Name of a CMCLRec row, such as a preset."
+)
 
-def _command(options):
-    """Makes a command of the group, with options, of a function."""
 
-    def add(function):
+def _command(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Any]:
+    """Returns a decorator that makes a function a command of the group, with these options."""
+
+    def add(function: Function) -> click.Command:
         for option in reversed(options):
             function = option(function)
         return experiment.command(function.__name__.replace("_", "-"))(function)
@@ -82,92 +109,68 @@ def _command(options):
     return add
 
 
-def _typed():
-    """The running command with the options that were given."""
+def _command_line() -> str:
+    """Returns the running command with the options of the command line."""
     context = click.get_current_context()
-    words = ["cmclrec", experiment.name, context.command.name]
+    words = ["cmclrec", str(experiment.name), str(context.command.name)]
     for option in context.command.params:
-        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
-            words += [option.opts[0], str(context.params[option.name])]
+        if context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
+            words += [option.opts[0], str(context.params[str(option.name)])]
     return shlex.join(words)
 
 
-def _show(done):
-    click.echo(done.text)
-    click.echo("\n" + "\n".join(map(str, done.files)))
+def _show(outcome: "Outcome") -> None:
+    click.echo(outcome.text)
+    click.echo("\n" + "\n".join(map(str, outcome.files)))
 
 
-def _table(name):
-    """Makes a command of a function without a body: the table of that name, by its docstring."""
+def _table_command(name: str, text: str) -> click.Command:
+    """Adds the command of a table, see `table_kinds`; `text` is its help."""
 
-    def add(described):
-        def command(dataset, models, **options):
-            from experiments import table_kinds
-            from experiments.quality import run
+    def command(dataset: str, models: str | None, **options: Any) -> None:
+        from experiments import table_kinds
+        from experiments.run_table import run
 
-            done = run(
-                dataset,
-                getattr(table_kinds, name.upper()),
-                models=models and [row.strip() for row in models.split(",")],
-                command=_typed(),
-                **options,
-            )
-            _show(done)
+        kind = getattr(table_kinds, name.upper())
+        names = [row.strip() for row in models.split(",")] if models else None
+        _show(run(dataset, kind, models=names, command=_command_line(), **options))
 
-        command.__doc__, command.__name__ = described.__doc__, name
-        return _command((*_SHARED, *_OF_TABLES))(command)
-
-    return add
+    command.__doc__, command.__name__ = text, name
+    return _command((*_SHARED, *_OF_TABLES))(command)
 
 
-@_table("quality")
-def quality() -> None:
-    """Floors, the plain backbone and CMCLRec by the presets `paper` and `default`."""
-
-
-@_table("table1")
-def table1() -> None:
-    """CMCLRec beside the cold-start recommenders of other papers (the paper's Table 1)."""
-
-
-@_table("table2")
-def table2() -> None:
-    """CMCLRec with parts of the mapper taken away (the paper's Table 2)."""
-
-
-@_table("backbones")
-def backbones() -> None:
-    """Each backbone alone, and with the mapper in front of it."""
+_table_command(
+    "quality",
+    "Floors, the backbone alone, and CMCLRec. CMCLRec has the presets `paper` and `default`.",
+)
+_table_command("table1", "CMCLRec and models of other papers. It is the paper's Table 1.")
+_table_command("table2", "CMCLRec without parts of the mapper. It is the paper's Table 2.")
+_table_command("backbones", "Each backbone alone and with the mapper in front of it.")
 
 
 @_command(
     (
         *_SHARED,
-        click.option("--model", default="default", show_default=True, help="A row of CMCLRec."),
+        _MODEL,
         click.option(
             "--users",
             default=1000,
             show_default=True,
             type=click.IntRange(2),
-            help="Test users of each segment at most.",
+            help="Largest number of test users of each segment.",
         ),
     )
 )
-def figure2(dataset, **options) -> None:
-    """Simulated beside real histories, before and after stage 1 (the paper's Figure 2)."""
+def figure2(dataset: str, **options: Any) -> None:
+    """Compare simulated with real histories. It is the paper's Figure 2, around stage 1."""
     from experiments.figure2 import run
 
-    _show(run(dataset, command=_typed(), **options))
+    _show(run(dataset, command=_command_line(), **options))
 
 
-@_command(
-    (
-        *_SHARED,
-        click.option("--model", default="default", show_default=True, help="A row of CMCLRec."),
-    )
-)
-def short_histories(dataset, **options) -> None:
-    """Users with a few events: the warm way, the cold one, and blends of both."""
+@_command((*_SHARED, _MODEL))
+def short_histories(dataset: str, **options: Any) -> None:
+    """Compare ways to serve users with few events: warm path, cold path and blends of both."""
     from experiments.short_histories import run
 
-    _show(run(dataset, command=_typed(), **options))
+    _show(run(dataset, command=_command_line(), **options))

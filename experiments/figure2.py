@@ -1,9 +1,10 @@
-"""Figure 2 of the paper: simulated histories beside real ones, before and after stage 1."""
+"""Figure 2 of the paper: compares simulated with real histories, before and after stage 1."""
 
 import dataclasses
 import json
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,105 +12,115 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import PAD, TEST
 from experiments import store
-from experiments.figure2_report import STATES, write
-from experiments.prepared import source
-from experiments.quality import Done, drawn, given
-from experiments.table_rows import rows
+from experiments.figure2_report import STATES, Vectors, write
+from experiments.prepared import datasets_of_runs
+from experiments.run_table import Outcome, config_from_options, load_run
+from experiments.store import Folder
+from experiments.table_rows import Row, parse_rows
 from pipeline.storage.folders import make_folder
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from cmclrec_tf.data.prepared import PreparedDataset
+    from cmclrec_tf.models import CrossModalMapper
 
 VECTORS = "vectors.npz"
 _BATCH = 256
 
 
 def run(
-    dataset,
+    dataset: str,
     *,
-    model="default",
-    users=1000,
-    runs=5,
-    data_dir=None,
-    preset=None,
-    config_path=None,
-    root="var",
-    out=None,
-    prepared=None,
-    command=None,
-):
-    """Trains stage 1 on every run, and compares what the mapper makes of test users around it.
+    model: str = "default",
+    users: int = 1000,
+    runs: int = 5,
+    data_dir: Folder | None = None,
+    preset: str | None = None,
+    config_path: Folder | None = None,
+    root: Folder = "var",
+    out: Folder | None = None,
+    prepared: str | None = None,
+    command: str | None = None,
+) -> Outcome:
+    """Trains stage 1 on every run, and compares the mapper's vectors of test users around it.
 
     Args:
-        model: name of a row of CMCLRec, whose stage 1 it is.
-        users: of each segment at most, the first of the test split.
-        command: that asked for it, printed with the numbers.
-        The others are the options of `cmclrec experiment`, see `experiments/cli.py`.
-
-    Returns:
-        `quality.Done`.
+        dataset, runs, data_dir, preset, config_path, root, out, prepared: the options of
+            `cmclrec experiment`, see `experiments/cli.py`.
+        model: name of a CMCLRec row; its stage 1 is trained.
+        users: most users of each segment, the first of the test split.
+        command: the command line, printed below the numbers.
 
     Raises:
-        InputError: a wrong dataset, model, config or folder, or a run without two users of each
-            segment.
+        InputError: a wrong dataset, model, config or folder, or a run with fewer than two users in
+            a segment.
     """
-    datasets, name = source(dataset, data_dir, root, prepared, runs)
-    (row,) = rows([model], name, given(preset, config_path))
+    datasets, name = datasets_of_runs(dataset, data_dir, root, prepared, runs)
+    (row,) = parse_rows([model], name, config_from_options(preset, config_path))
     _check(row)
     out = store.results_folder(out, root, name)
     make_folder(out, "Give another folder by --out.")
-    found, versions, trained = [], [], 0
+    vectors, versions, trained = [], [], 0
     for number in range(runs):
-        read, (own,) = drawn(datasets, number, [_stage_1(row)])
-        folder = store.place(out, number, f"figure2-{model}")
-        vectors, made_with, new = _kept(own, read, folder)
-        found.append(_cut(vectors, users, read.name))
-        versions.append(made_with)
-        trained += new
-    done = write(out, name, row, found, versions, command)
-    return Done(done.text, done.files, trained)
+        run_dataset, (run_row,) = load_run(datasets, number, [_stage_1(row)])
+        folder = store.run_folder(out, number, f"figure2-{model}")
+        all_vectors, run_versions, is_new = _vectors_of_run(run_row, run_dataset, folder)
+        vectors.append(_first_users(all_vectors, users, run_dataset.name))
+        versions.append(run_versions)
+        trained += is_new
+    page = write(out, name, row, vectors, versions, command)
+    return Outcome(page.text, page.files, trained)
 
 
-def _check(row):
+def _check(row: Row) -> None:
     mapper = row.config.model.mapper if row.is_cmclrec else None
     if mapper not in ("full", "NoDA"):
         raise InputError(
             f"model {row.name!r}",
-            "only CMCLRec with its cross-modal module brings the two kinds of history together",
+            "only CMCLRec with its cross-modal module makes simulated histories from features",
             "Give a preset, such as default, by --model.",
         )
     if row.config.data.split != "users":
         raise InputError(
             f"data.split={row.config.data.split!r}",
-            "nobody is cold in it",
+            "no user is cold in this split",
             "Give a config with data.split: users.",
         )
 
 
-def _stage_1(row):
-    """The row with the defaults of everything that stage 1 does not read."""
-    plain = {name: getattr(Config(), name) for name in ("finetune", "baseline", "evaluate")}
-    return dataclasses.replace(row, config=dataclasses.replace(row.config, **plain))
+def _stage_1(row: Row) -> Row:
+    """Returns the row with defaults for all settings that stage 1 does not read."""
+    unread = {name: getattr(Config(), name) for name in ("finetune", "baseline", "evaluate")}
+    return dataclasses.replace(row, config=dataclasses.replace(row.config, **unread))
 
 
-def _kept(row, dataset, folder):
-    """What a run leaves, {'before/warm': [n, D], ...}, versions, and whether it was trained now."""
+def _vectors_of_run(
+    row: Row, dataset: "PreparedDataset", folder: "pathlib.Path"
+) -> tuple[Vectors, store.Versions, bool]:
+    """Returns the vectors of a run, the library versions, and whether the run was trained now."""
     digest = store.digest(row.settings(), dataset)
     path = folder / VECTORS
     if path.is_file():
         with np.load(path) as stored:
-            about = json.loads(str(stored["about"]))
-            if about["digest"] == digest:
+            facts = json.loads(str(stored["about"]))
+            if facts["digest"] == digest:
                 vectors = {name: stored[name] for name in stored.files if name != "about"}
-                return vectors, about["versions"], False
+                return vectors, facts["versions"], False
     checkpoints = folder / "checkpoints"
-    vectors = _stages(row, dataset, folder / "logs", checkpoints / digest)
-    about = {"digest": digest, "versions": store.versions()}
-    aside = path.with_name(f".{VECTORS}")
-    np.savez(aside, about=np.array(json.dumps(about)), **vectors)
-    aside.rename(path)
+    vectors = _train(row, dataset, folder / "logs", checkpoints / digest)
+    facts = {"digest": digest, "versions": store.library_versions()}
+    temporary = path.with_name(f".{VECTORS}")
+    np.savez(temporary, about=np.array(json.dumps(facts)), **vectors)
+    temporary.rename(path)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return vectors, about["versions"], True
+    return vectors, facts["versions"], True
 
 
-def _stages(row, dataset, logs, checkpoints):
+def _train(
+    row: Row, dataset: "PreparedDataset", logs: "pathlib.Path", checkpoints: "pathlib.Path"
+) -> Vectors:
+    """Trains stage 1 and returns the vectors of both states, {'before/warm': [n, D], ...}."""
     import keras
 
     from cmclrec_tf import training
@@ -117,56 +128,61 @@ def _stages(row, dataset, logs, checkpoints):
     config, dataset = training.checked(dataset, row.config)
     untrained = dataclasses.replace(config.pretrain, epochs=0)
     before = training.pretrain(dataset, dataclasses.replace(config, pretrain=untrained))
-    found = [of_users(before.mapper, dataset)]
+    states = [user_vectors(before.mapper, dataset)]
     keras.backend.clear_session()
     print(f"run {config.seed}: stage 1", file=sys.stderr, flush=True)
     after = training.pretrain(dataset, config, logs, checkpoints)
-    found.append(of_users(after.mapper, dataset))
-    stages = zip(STATES, found, strict=True)
-    return {f"{state}/{name}": v for state, of in stages for name, v in of.items()}
+    states.append(user_vectors(after.mapper, dataset))
+    pairs = zip(STATES, states, strict=True)
+    return {f"{state}/{name}": v for state, vectors in pairs for name, v in vectors.items()}
 
 
-def of_users(mapper, dataset):
-    """Vectors of the test users.
+def user_vectors(mapper: "CrossModalMapper", dataset: "PreparedDataset") -> Vectors:
+    """Returns the vectors of the test users.
 
     Args:
         mapper: `CrossModalMapper` with the cross-modal module.
-        dataset: `PreparedDataset`, read with the mapper's history length.
+        dataset: `PreparedDataset` with the mapper's history length.
 
     Returns:
-        {name: float32 [n, D or Z]}: `warm` and `cold`, the means of T_s of warm and of T_s' of cold
-        users over their newest positions; `own`, that of T_s' of the warm ones; `codes_s` and
-        `codes_f`, p_s of the warm and p_f of the cold ones, Eq. (7).
+        float32 [n, D] or [n, Z] under these names:
+            warm: means of T_s over its newest positions, of warm users.
+            cold: the same of T_s', of cold users.
+            own: the same of T_s', of warm users.
+            codes_s: p_s of warm users, Eq. (7).
+            codes_f: p_f of cold users, Eq. (7).
     """
     from cmclrec_tf.layers.masking import newest_positions
     from cmclrec_tf.models.pretrain import masked_mean
 
     positions = mapper.config.simulated_positions(mapper.length)
-    parts = {name: [] for name in ("warm", "cold", "own", "codes_s", "codes_f")}
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("warm", "cold", "own", "codes_s", "codes_f")
+    }
     for batch in dataset.batches(TEST, _BATCH):
         cold = np.asarray(batch["is_cold"])
-        real = batch["history"] != PAD
+        mask = batch["history"] != PAD
         t_s, t_f, simulated = mapper(batch, training=False)
-        of_simulated = np.asarray(newest_positions(simulated, positions)).mean(axis=1)
-        of_real = np.asarray(
-            masked_mean(newest_positions(t_s, positions), newest_positions(real, positions))
+        real_means = masked_mean(
+            newest_positions(t_s, positions), newest_positions(mask, positions)
         )
-        parts["warm"].append(of_real[~cold])
-        parts["own"].append(of_simulated[~cold])
-        parts["cold"].append(of_simulated[cold])
-        parts["codes_s"].append(np.asarray(mapper.auto_s.encode(t_s, real))[~cold])
+        simulated_means = np.asarray(newest_positions(simulated, positions)).mean(axis=1)
+        parts["warm"].append(np.asarray(real_means)[~cold])
+        parts["own"].append(simulated_means[~cold])
+        parts["cold"].append(simulated_means[cold])
+        parts["codes_s"].append(np.asarray(mapper.auto_s.encode(t_s, mask))[~cold])
         parts["codes_f"].append(np.asarray(mapper.auto_f.encode(t_f))[cold])
-    return {name: np.concatenate(found).astype(np.float32) for name, found in parts.items()}
+    return {name: np.concatenate(batches).astype(np.float32) for name, batches in parts.items()}
 
 
-def _cut(vectors, users, dataset):
-    """The vectors of the first users, as many of one segment as of the other."""
+def _first_users(vectors: Vectors, users: int, dataset: str) -> Vectors:
+    """Cuts the vectors to the first users, equally many of each segment."""
     warm, cold = (len(vectors[f"{STATES[0]}/{segment}"]) for segment in ("warm", "cold"))
     n = min(users, warm, cold)
     if n < 2:
         raise InputError(
             f"{warm} warm and {cold} cold users in the test split of {dataset}",
-            "two sets are compared, so each needs at least 2",
+            "the figure compares two sets of at least 2 users each",
             "Prepare it with a larger data.test_share.",
         )
-    return {name: found[:n] for name, found in vectors.items()}
+    return {name: rows[:n] for name, rows in vectors.items()}

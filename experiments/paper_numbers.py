@@ -1,4 +1,4 @@
-"""What the CMCLRec paper prints of itself, for reading beside our own tables."""
+"""Numbers published in the CMCLRec paper, printed below our own tables."""
 
 import dataclasses
 
@@ -8,15 +8,15 @@ class Published:
     """One table of the paper.
 
     Attributes:
-        title: which.
-        values: {method: the twelve numbers of its line}.
+        title: number and source of the table.
+        values: {method: the twelve numbers of its line}, in the order of COLUMNS.
     """
 
     title: str
-    values: dict
+    values: dict[str, tuple[float, ...]]
 
 
-# Recall and NDCG at 20 on KuaiRec and on XING, overall, then of cold, then of warm users.
+# Recall and NDCG at 20 on KuaiRec and on XING: overall, cold users, warm users.
 COLUMNS = tuple(
     f"{segment} {dataset} {metric}"
     for segment in ("overall", "cold", "warm")
@@ -24,9 +24,10 @@ COLUMNS = tuple(
     for metric in ("Recall@20", "NDCG@20")
 )
 NOTE = (
-    "Copied from the paper, not run: neither data set can be fetched, and their draws differ from "
-    "those above. The paper does not say whom its overall column counts: on KuaiRec and XING it "
-    "lies below both segments for most methods, so it is no mean over their users."
+    "Copied from the paper, not reproduced: neither data set can be downloaded, and the paper's "
+    "splits of the users differ from those above. The paper does not say which users its overall "
+    "column counts. For most methods it lies below both segments, so it is not a mean over their "
+    "users."
 )
 
 _OURS = {

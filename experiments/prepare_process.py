@@ -1,4 +1,4 @@
-"""Prepares one dataset, as asked for in JSON on standard input: the process behind `prepared`."""
+"""Process that prepares one dataset, as described by JSON on standard input; see `prepared`."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from pipeline.commands.prepare import prepare
 
 
 def main() -> int:
-    """Reads the request, runs the data half of the pipeline; 2 says that the input was bad."""
+    """Runs the data half of the pipeline; returns 2 if the input is wrong."""
     request = json.load(sys.stdin)
     config = Config.from_dict({"data": request["data"]})
     try:

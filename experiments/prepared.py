@@ -1,7 +1,7 @@
 """The prepared dataset of each run, made by the pipeline in a process of its own.
 
-TFX takes half a minute to load and sets TF_USE_LEGACY_KERAS, so the process that trains never
-loads it.
+TFX takes half a minute to load and sets TF_USE_LEGACY_KERAS. The process that trains therefore
+never loads it.
 """
 
 import dataclasses
@@ -9,59 +9,63 @@ import json
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
+from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError, ReadableError
+from experiments.store import Folder
 from pipeline.datasets import check, fetch, load_spec, states
 from pipeline.metadata import code_digests
 from pipeline.transforms.record import RECORD_VERSION
 
 
-def label(dataset, data):
-    """The dataset's name, and behind it the split where it is not the usual one."""
+def label(dataset: str, data: DataConfig) -> str:
+    """Returns the name of a dataset, followed by its split unless it is the usual one."""
     return dataset if data.split == "users" else f"{dataset}-{data.split}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
+class ExistingDatasets:
     """Prepared datasets that exist already.
 
     Attributes:
-        pattern: their folders, with `{run}` for the number of the run.
+        pattern: path of their folders, with `{run}` for the number of the run.
     """
 
     pattern: str
 
-    def folder(self, run, data):
-        """The folder of the prepared dataset of run number `run`."""
+    def folder(self, run: int, data: DataConfig) -> pathlib.Path:
+        """Returns the folder of the prepared dataset of run number `run`."""
         return pathlib.Path(self.pattern.replace("{run}", str(run)))
 
 
-class Made:
-    """Prepared datasets that are made when they are first asked for.
+class PreparedOnDemand:
+    """Prepared datasets that are made at first use, and again when their inputs change.
 
     Args:
-        dataset: a dataset's name, or the path of its spec.
-        data_dir: folder of the raw files; None fetches them.
-        root: folder of the pipeline's artifacts, and of the prepared datasets.
+        dataset: name of a dataset, or path of its spec.
+        data_dir: folder of the raw files; None downloads them.
+        root: folder of the pipeline's artifacts and of the prepared datasets.
 
     Raises:
-        InputError: a wrong spec, or wrong files.
+        InputError: the spec or the raw files are wrong.
     """
 
-    def __init__(self, dataset, data_dir, root):
+    def __init__(self, dataset: str, data_dir: Folder | None, root: Folder) -> None:
         self._dataset, self._root = dataset, pathlib.Path(root)
         self.spec = load_spec(dataset)
         self._data_dir = fetch(self.spec, data_dir)
         check(self.spec, self._data_dir)
 
-    def folder(self, run, data):
-        """The folder of the prepared dataset of run number `run`.
+    def folder(self, run: int, data: DataConfig) -> pathlib.Path:
+        """Returns the folder of the prepared dataset of run number `run`.
 
         Args:
+            run: number of the run.
             data: `DataConfig` of the run.
 
         Raises:
-            PrepareError: the pipeline failed; what it said is on standard error.
+            PrepareError: the pipeline failed; its messages are on standard error.
         """
         folder = self._root / "prepared" / f"{label(self.spec.name, data)}-salt{run}"
         stamp = folder.with_name(f"{folder.name}.json")
@@ -73,8 +77,8 @@ class Made:
         stamp.write_text(state)
         return folder
 
-    def _state(self, data):
-        """What a prepared dataset depends on."""
+    def _state(self, data: DataConfig) -> dict[str, Any]:
+        """Returns everything that a prepared dataset depends on."""
         return {
             "data": dataclasses.asdict(data),
             "spec": self.spec.to_dict(),
@@ -82,7 +86,7 @@ class Made:
             "code": [RECORD_VERSION, code_digests.digest(code_digests.TRANSFORM)],
         }
 
-    def _prepare(self, folder, data):
+    def _prepare(self, folder: pathlib.Path, data: DataConfig) -> None:
         request = {
             "dataset": str(self._dataset),
             "out": str(folder),
@@ -91,28 +95,39 @@ class Made:
             "root": str(self._root),
         }
         command = [sys.executable, "-m", "experiments.prepare_process"]
-        done = subprocess.run(command, input=json.dumps(request), text=True, check=False)
-        if done.returncode:
-            raise PrepareError(f"{folder}: it could not be prepared; see the lines above.")
+        process = subprocess.run(command, input=json.dumps(request), text=True, check=False)
+        if process.returncode:
+            raise PrepareError(f"{folder} could not be prepared; the lines above say why.")
 
 
-def source(dataset, data_dir=None, root="var", prepared=None, runs=1):
-    """The datasets of the runs, `Given` or `Made`, and the dataset's name.
+Datasets = ExistingDatasets | PreparedOnDemand
+
+
+def datasets_of_runs(
+    dataset: str,
+    data_dir: Folder | None = None,
+    root: Folder = "var",
+    prepared: str | None = None,
+    runs: int = 1,
+) -> tuple[Datasets, str]:
+    """Returns the datasets of the runs, and the name of the dataset.
 
     Args:
-        prepared: pattern of prepared datasets that exist; with it nothing is made.
+        dataset, data_dir, root: see `PreparedOnDemand`.
+        prepared: path pattern of prepared datasets that exist; nothing is prepared then.
         runs: number of runs.
-        The others: see `Made`.
 
     Raises:
-        InputError: as `Made` does, or a pattern that gives every run the same dataset.
+        InputError: see `PreparedOnDemand`; or the pattern gives every run the same dataset.
     """
     if not prepared:
-        made = Made(dataset, data_dir, root)
-        return made, made.spec.name
+        datasets = PreparedOnDemand(dataset, data_dir, root)
+        return datasets, datasets.spec.name
     if runs > 1 and "{run}" not in prepared:
-        raise InputError(prepared, "it must hold {run}", "Correct --prepared.")
-    return Given(prepared), pathlib.Path(dataset).stem
+        raise InputError(
+            f"--prepared {prepared}", "with several runs it must hold {run}", "Correct --prepared."
+        )
+    return ExistingDatasets(prepared), pathlib.Path(dataset).stem
 
 
 class PrepareError(ReadableError):

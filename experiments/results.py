@@ -1,12 +1,17 @@
-"""The numbers of all runs: by row and column, and rows against each other on the same users."""
+"""Numbers of a table: means and deviations by row and column, and paired comparisons of rows."""
 
 import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from cmclrec_tf.schema import COLD, OVERALL, WARM
 from experiments.significance import paired_t, sign_flip
-from experiments.store import VALUES
+from experiments.store import VALUES, UserValues
+
+Floats = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,10 +19,11 @@ class Column:
     """One column of a table.
 
     Attributes:
-        label: of the segment; `cold last` and `cold all` judge cold users on the last item and on
-            everything that was removed.
+        label: the segment; `cold last` and `cold all` evaluate cold users on their last item and
+            on all removed items.
         metric: its heading.
-        segment, key: where `Report.rows` and, for a metric of users, `Report.users` hold it.
+        segment: the key of `Report.rows`.
+        key: the name of the metric in `Report.rows` and, for a metric per user, in `Report.users`.
     """
 
     label: str
@@ -25,10 +31,12 @@ class Column:
     segment: str
     key: str
 
-    def users(self, values):
-        """The metric of the segment's users, out of what `store.read_users` gives."""
-        chosen = {OVERALL: slice(None), WARM: ~values["is_cold"], COLD: values["is_cold"]}
-        return values[self.key][chosen[self.segment]]
+    def users(self, values: UserValues) -> NDArray[Any]:
+        """Returns the metric of the segment's users from the values of `store.read_users`."""
+        if self.segment == OVERALL:
+            return values[self.key]
+        is_cold = values["is_cold"]
+        return values[self.key][is_cold if self.segment == COLD else ~is_cold]
 
 
 _SEGMENTS = (("warm", WARM, ""), ("cold last", COLD, ""), ("cold all", COLD, "_all"))
@@ -37,13 +45,13 @@ QUALITY = tuple(
     for label, segment, suffix in (*_SEGMENTS, ("overall", OVERALL, ""))
     for metric, key in (("Recall@20", "recall"), ("NDCG@20", "ndcg"))
 )
-# Without cold users, at the cut of published tables too.
+# For splits without cold users; with K = 10, as in published tables.
 LEAVE_ONE_OUT = tuple(
     Column("all users", f"{metric}@{k}", WARM, f"{key}@{k}")
     for k in (10, 20)
     for metric, key in (("Recall", "recall"), ("NDCG", "ndcg"))
 )
-# Lists do not depend on what is judged relevant.
+# Properties of the lists, which do not depend on relevant items.
 LISTS = tuple(
     Column(segment, metric, segment, f"{metric}@20")
     for segment in (WARM, COLD, OVERALL)
@@ -53,84 +61,95 @@ LISTS = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A row of CMCLRec against the strongest row that is not.
+    """One row against another in one column.
 
     Attributes:
-        row, best: names of the two.
-        column: of the table; `best` is the strongest in it.
-        ratio: of the means over the runs.
-        p_t, p_flip: of the paired tests over the users of all runs together.
+        row, other: names of the two rows.
+        column: the `Column`.
+        ratio: mean of `row` over the runs, divided by that of `other`.
+        p_t, p_flip: p values of the paired t test and of the sign-flip test, over the test users of
+            all runs together.
     """
 
     row: str
-    best: str
+    other: str
     column: Column
     ratio: float
     p_t: float
     p_flip: float
 
 
-def deviation(values):
-    """Standard deviation over the runs; NaN for one run."""
+def deviation(values: ArrayLike) -> float:
+    """Returns the standard deviation over the runs; NaN for one run."""
+    values = np.asarray(values)
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
 class Results:
-    """What all runs of all rows left.
+    """The results of all runs of all rows of a table.
 
     Args:
-        metrics: `{row: [what `store.read` gives, a run each]}`.
-        users: `{row: [what `store.read_users` gives, a run each]}`.
-        ours: names of CMCLRec's rows.
-        columns: of the table of quality.
+        metrics: {row: [result of `store.read` for each run]}.
+        users: {row: [result of `store.read_users` for each run]}.
+        ours: names of the CMCLRec rows.
+        columns: columns of the main table.
     """
 
-    def __init__(self, metrics, users, ours, columns=QUALITY):
+    def __init__(
+        self,
+        metrics: Mapping[str, Sequence[dict[str, Any]]],
+        users: Mapping[str, Sequence[UserValues]],
+        ours: Collection[str],
+        columns: tuple[Column, ...] = QUALITY,
+    ) -> None:
         self.metrics, self.users, self.columns = metrics, users, columns
         self.names = list(metrics)
         self.ours = [name for name in self.names if name in ours]
         self.others = [name for name in self.names if name not in ours]
 
-    def values(self, name, column):
-        """A row's value in each run, float [runs]; NaN where a segment has nobody."""
+    def values(self, name: str, column: Column) -> Floats:
+        """Returns a row's value in each run, float [runs]; NaN if a segment has no users."""
         segments = [run["segments"] for run in self.metrics[name]]
         return np.array([s.get(column.segment, {}).get(column.key, np.nan) for s in segments])
 
-    def mean(self, name, column):
+    def mean(self, name: str, column: Column) -> float:
+        """Returns the mean over the runs."""
         return float(self.values(name, column).mean())
 
-    def deviation(self, name, column):
-        """Standard deviation over the runs; NaN for one run."""
+    def deviation(self, name: str, column: Column) -> float:
+        """Returns the standard deviation over the runs; NaN for one run."""
         return deviation(self.values(name, column))
 
-    def best(self, column, names):
-        """The name with the highest mean."""
+    def best(self, column: Column, names: Iterable[str]) -> str:
+        """Returns the name with the highest mean."""
         return max(names, key=lambda name: self.mean(name, column))
 
-    def comparisons(self):
-        """A `Comparison` for each of CMCLRec's rows and each column that users have."""
+    def compare_with_best(self) -> list[Comparison]:
+        """Compares each CMCLRec row with the best other row, in each column of user metrics."""
         if not self.others:
             return []
-        return [self._compare(name, column) for name in self.ours for column in self._of_users()]
+        return [
+            self.compare(name, self.best(column, self.others), column)
+            for name in self.ours
+            for column in self._user_columns()
+        ]
 
-    def paired(self, pairs):
-        """A `Comparison` for each pair of names that the table has, and each column of users."""
-        there = [pair for pair in pairs if set(pair) <= set(self.names)]
-        return [self.against(*pair, column) for pair in there for column in self._of_users()]
+    def compare_pairs(self, pairs: Iterable[tuple[str, str]]) -> list[Comparison]:
+        """Compares each pair of names that are both in the table, in each column of users."""
+        present = [pair for pair in pairs if set(pair) <= set(self.names)]
+        return [self.compare(*pair, column) for pair in present for column in self._user_columns()]
 
-    def against(self, name, other, column):
-        """The `Comparison` of two rows that are named."""
-        a, b = (self._pooled(row, column) for row in (name, other))
+    def compare(self, name: str, other: str, column: Column) -> Comparison:
+        """Compares the row `name` with the row `other`."""
+        a, b = (self._all_users(row, column) for row in (name, other))
         (_, p_t), p_flip = paired_t(a, b), sign_flip(a, b)
-        below = self.mean(other, column)
-        ratio = self.mean(name, column) / below if below else float("inf")
+        mean = self.mean(other, column)
+        ratio = self.mean(name, column) / mean if mean else float("inf")
         return Comparison(name, other, column, ratio, p_t, p_flip)
 
-    def _of_users(self):
+    def _user_columns(self) -> list[Column]:
         return [column for column in self.columns if column.key in VALUES]
 
-    def _compare(self, name, column):
-        return self.against(name, self.best(column, self.others), column)
-
-    def _pooled(self, name, column):
+    def _all_users(self, name: str, column: Column) -> NDArray[Any]:
+        """Returns the metric of the test users of all runs, one after the other."""
         return np.concatenate([column.users(values) for values in self.users[name]])

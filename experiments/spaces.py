@@ -1,6 +1,11 @@
-"""What is tuned of each row, and between which values."""
+"""Search spaces: the settings that are tuned for each row, and their values."""
+
+from typing import TYPE_CHECKING
 
 from cmclrec_tf.search import BACKBONE, FEATURES, LEARNING, SPACE
+
+if TYPE_CHECKING:
+    from experiments.table_rows import Row
 
 _MLP = {
     "learning_rate": (3e-4, 1e-3, 3e-3),
@@ -17,7 +22,7 @@ _WITHHELD = {"baseline.withheld": (0.25, 0.5, 0.75)}
 _STEPS = {"baseline.inner_rate": (0.02, 0.1, 0.5), "baseline.inner_steps": (1, 3)}
 _CONTRAST = {"baseline.contrast": (0.1, 0.5, 0.9), "baseline.temperature": (0.1, 0.2, 0.5)}
 
-_OF_BASELINES = {
+_BASELINES = {
     "clcrec": {**_FACTORS, **_CONTRAST, **_WITHHELD},
     "deep-music": _FACTORS,
     "dropout-net": {**_FACTORS, **_WITHHELD},
@@ -35,10 +40,10 @@ _OF_BASELINES = {
 }
 
 
-def space(row):
-    """{path of a setting: its values} of a `rows.Row`; empty where nothing is trained."""
+def space(row: "Row") -> dict[str, tuple[float, ...]]:
+    """Returns {path of a setting: its values} for a row; empty if the row trains nothing."""
     if row.kind == "floor":
         return _MLP if row.has_mlp else {}
     if row.kind == "baseline":
-        return {**_BASELINE, **_OF_BASELINES[row.base]}
+        return {**_BASELINE, **_BASELINES[row.base]}
     return SPACE if row.is_cmclrec else BACKBONE

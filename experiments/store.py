@@ -1,36 +1,49 @@
-"""What a run of a model leaves, in a folder of its own."""
+"""Writes and reads the results of one run of one row, in a folder of its own."""
 
 import hashlib
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
+    from cmclrec_tf.evaluation import Report
+
+Folder: TypeAlias = str | os.PathLike[str]
+Versions: TypeAlias = dict[str, str]
+"""{library: version}."""
+UserValues: TypeAlias = dict[str, NDArray[Any]]
+"""{column: one value per test user}."""
 
 METRICS = "metrics.json"
 USERS = "users.parquet"
 LIBRARIES = ("tensorflow", "keras", "numpy", "cmclrec-tf")
 
-# Per user, beside `row` (its place in the test split), `is_cold` and `rank`.
+# Columns per user, in addition to `row` (the position in the test split), `is_cold` and `rank`.
 VALUES = ("recall@20", "ndcg@20", "recall_all@20", "ndcg_all@20")
 
 
-def results_folder(out, root, name):
-    """Where the results of a dataset lie: `out` if it is given."""
+def results_folder(out: Folder | None, root: Folder, name: str) -> pathlib.Path:
+    """Returns the folder of a dataset's results: `out`, or a default below `root`."""
     return pathlib.Path(out or pathlib.Path(root) / "experiments" / name)
 
 
-def place(out, run, row):
-    """Folder of what run number `run` of a row leaves, below the experiment's folder."""
+def run_folder(out: Folder, run: int, row: str) -> pathlib.Path:
+    """Returns the folder of run number `run` of a row, below the experiment's folder."""
     return pathlib.Path(out) / f"run{run}" / row
 
 
-def digest(settings, dataset):
-    """What a result depends on, in 16 letters.
+def digest(settings: dict[str, Any], dataset: "PreparedDataset") -> str:
+    """Returns a hash of 16 letters of everything that a result depends on.
 
     Args:
-        settings: plain values that decide what is trained, `Row.settings()`.
+        settings: plain values that decide what is trained, see `Row.settings`.
         dataset: `PreparedDataset`.
     """
     depends = {
@@ -43,21 +56,22 @@ def digest(settings, dataset):
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(folder, report, **about) -> None:
-    """Writes a report and what is known about it.
+def write(folder: Folder, report: "Report", **facts: Any) -> None:
+    """Writes a report, and facts about the run.
 
     Args:
-        folder: made if need be.
+        folder: created if it is missing.
         report: `cmclrec_tf.evaluation.Report`.
-        about: plain values: digest, settings, seconds, tuning (`Row.tuning`), and whether a
-            killed training was `resumed`: its seconds are those of the last start.
+        facts: plain values: `digest`, `settings`, `seconds`, `tuning` (see `Row.tuning`), and
+            `resumed`, which is true if the training was killed once: `seconds` then count the last
+            start alone.
     """
     import pyarrow
     import pyarrow.parquet
 
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # The metrics are written last: a folder that has them is whole.
+    # The metrics are written last: a folder that has them is complete.
     (folder / METRICS).unlink(missing_ok=True)
     columns = {
         "row": np.arange(len(report.is_cold), dtype=np.int32),
@@ -66,26 +80,31 @@ def write(folder, report, **about) -> None:
         **{name: report.users[name] for name in VALUES},
     }
     pyarrow.parquet.write_table(pyarrow.table(columns), folder / USERS)
-    written = {**about, "segments": report.rows, "versions": versions()}
-    aside = folder / f".{METRICS}"
-    aside.write_text(json.dumps(written, indent=1))
-    aside.rename(folder / METRICS)
+    metrics = {**facts, "segments": report.rows, "versions": library_versions()}
+    replace_text(folder / METRICS, json.dumps(metrics, indent=1))
 
 
-def versions():
-    """{name: version} of what a result is computed with."""
+def replace_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file in one step: readers see the old text or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text)
+    temporary.rename(path)
+
+
+def library_versions() -> Versions:
+    """Returns the versions of Python and of the libraries that results depend on."""
     libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"python": platform.python_version(), **libraries}
 
 
-def read(folder):
-    """What `write` left, as a dict; None where there is nothing whole."""
+def read(folder: Folder) -> dict[str, Any] | None:
+    """Returns the metrics and facts that `write` stored, or None if there is no complete result."""
     path = pathlib.Path(folder) / METRICS
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def read_users(folder):
-    """{column: array} per user, in the order of the test split."""
+def read_users(folder: Folder) -> UserValues:
+    """Returns the stored values per user, in the order of the test split."""
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(pathlib.Path(folder) / USERS)

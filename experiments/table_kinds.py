@@ -1,4 +1,4 @@
-"""Which tables there are, the rows of each, and which rows are told against each other."""
+"""The tables of `cmclrec experiment`: their rows, and the pairs of rows that they compare."""
 
 import dataclasses
 
@@ -12,13 +12,13 @@ OURS = "default"
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One table.
+    """One kind of table.
 
     Attributes:
-        name: of the command and of the files.
-        rows: names of its rows, see `rows.rows`.
-        pairs: names of rows that are told against each other beside those that each table tells.
-        published: the paper's own numbers that stand below it.
+        name: name of the command and of the files.
+        rows: names of the rows, see `table_rows.parse_rows`.
+        pairs: pairs of rows to compare, in addition to each CMCLRec row with the best other row.
+        published: the paper's own numbers, printed below the table.
     """
 
     name: str
@@ -27,20 +27,20 @@ class Table:
     published: Published | None = None
 
 
-def _mapped(backbone):
-    """The row of CMCLRec with a backbone."""
+def _cmclrec_with(backbone: str) -> str:
+    """Returns the name of the CMCLRec row with a backbone."""
     return OURS if backbone == ModelConfig().backbone else f"{OURS}:model.backbone={backbone}"
 
 
 QUALITY = Table("quality", DEFAULT_ROWS)
-_PRINTED = ("deep-music", "dropout-net", "melu", "heater", "pdma", "sdcrec")
+_IN_THE_PAPER = ("deep-music", "dropout-net", "melu", "heater", "pdma", "sdcrec")
 _RELATED = ("clcrec", "meta-tl", "meta-embedding", "mwuf")
-TABLE1 = Table("table1", (*FLOORS, "sasrec", *_PRINTED, *_RELATED, OURS), published=BASELINES)
+TABLE1 = Table("table1", (*FLOORS, "sasrec", *_IN_THE_PAPER, *_RELATED, OURS), published=BASELINES)
 TABLE2 = Table(
     "table2", (*ABLATIONS, OURS), tuple((OURS, name) for name in ABLATIONS), published=VARIANTS
 )
 BACKBONES = Table(
     "backbones",
-    tuple(row for name in backbones.names() for row in (name, _mapped(name))),
-    tuple((_mapped(name), name) for name in backbones.names()),
+    tuple(row for name in backbones.names() for row in (name, _cmclrec_with(name))),
+    tuple((_cmclrec_with(name), name) for name in backbones.names()),
 )

@@ -1,59 +1,66 @@
-"""Every trained row is tuned by as many trials, on the validation users of run 0."""
+"""Tunes every trained row with an equal number of trials, on the validation users of run 0."""
 
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from cmclrec_tf.search import tuner
 from experiments import spaces, store
 
-FOUND = "tuned.json"
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
+    from experiments.table_rows import Row
+
+RESULT = "tuned.json"
 
 
-def tuned(row, dataset, out, trials):
-    """The row with the settings that validate best.
+def tune(row: "Row", dataset: "PreparedDataset", out: store.Folder, trials: int) -> "Row":
+    """Returns the row with the settings that have the best validation NDCG.
 
-    The first trial is the row as it is, the others are drawn at random from `spaces.space`. Each
-    trains as a run of the table does, with early stopping. What is finished is not done again, and
-    a killed trial goes on where it stopped.
+    The first trial has the row's settings, the others have random values from `spaces.space`. Each
+    trial trains like a run of the table, with early stopping. A search that has finished is not
+    repeated, and a killed one resumes.
 
     Args:
-        row: `rows.Row`.
+        row: `table_rows.Row`; one that trains nothing is returned unchanged.
         dataset: `PreparedDataset` of run 0.
         out: folder of the experiment.
-        trials: how many.
-
-    Returns:
-        The row; one that trains nothing comes back as it is.
+        trials: number of trials.
     """
-    values = spaces.space(row)
-    if not values:
+    choices = spaces.space(row)
+    if not choices:
         return row
-    own = row.for_run(0)
-    about = {**own.settings(), "space": values, "trials": trials}
-    folder = pathlib.Path(out) / "tuning" / f"{row.name}-{store.digest(about, dataset)}"
-    path = folder / FOUND
+    run_row = row.for_run(0)
+    facts = {**run_row.settings(), "space": choices, "trials": trials}
+    folder = pathlib.Path(out) / "tuning" / f"{row.name}-{store.digest(facts, dataset)}"
+    path = folder / RESULT
     if not path.is_file():
-        found = _search(own, values, dataset, folder, trials)
-        aside = path.with_name(f".{FOUND}")
-        aside.write_text(json.dumps(found, indent=1))
-        aside.rename(path)
-    return row.tuned(json.loads(path.read_text()))
+        result = _search(run_row, choices, dataset, folder, trials)
+        store.replace_text(path, json.dumps(result, indent=1))
+    return row.with_tuning(json.loads(path.read_text()))
 
 
-def _search(row, values, dataset, folder, trials):
-    def score(changes, checkpoints):
-        changed = row.changed(changes)
+def _search(
+    row: "Row",
+    choices: Mapping[str, Sequence[float]],
+    dataset: "PreparedDataset",
+    folder: pathlib.Path,
+    trials: int,
+) -> dict[str, Any]:
+    def score(values: dict[str, Any], checkpoints: pathlib.Path) -> float:
+        changed = row.changed(values)
         return changed.validate(changed.train(dataset, checkpoint_dir=checkpoints), dataset)
 
-    now = {name: row.setting(name) for name in values}
-    search = tuner(values, now, score, folder, trials, row.config.seed)
+    now = {name: row.setting(name) for name in choices}
+    search = tuner(choices, now, score, folder, trials, row.config.seed)
     search.search()
-    done = search.oracle.get_best_trials(trials)
-    first = next(trial for trial in done if not int(trial.trial_id))
+    ranking = search.oracle.get_best_trials(trials)
+    first = next(trial for trial in ranking if not int(trial.trial_id))
     return {
-        "trials": len(done),
-        "seconds": sum(trial.metrics.get_last_value("seconds") for trial in done),
-        "values": done[0].hyperparameters.values,
-        "val_ndcg": done[0].score,
+        "trials": len(ranking),
+        "seconds": sum(trial.metrics.get_last_value("seconds") for trial in ranking),
+        "values": ranking[0].hyperparameters.values,
+        "val_ndcg": ranking[0].score,
         "val_ndcg_before": first.score,
     }

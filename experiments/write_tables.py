@@ -1,43 +1,50 @@
-"""The tables, as Markdown for people and as CSV for programs."""
+"""Writes the tables as Markdown for people, as CSV for programs, and as a plot."""
 
 import csv
 import dataclasses
 import math
 import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from experiments import bar_plot, store
-from experiments.paper_numbers import COLUMNS, NOTE
-from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Results
+from experiments.paper_numbers import COLUMNS, NOTE, Published
+from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Column, Comparison, Results
+
+if TYPE_CHECKING:
+    from experiments.table_kinds import Table
+    from experiments.table_rows import Row
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
-    """The text of the tables, and where they were written."""
+class Page:
+    """A page of results: its text, and the files that hold it."""
 
     text: str
     files: tuple[pathlib.Path, ...]
 
 
-def write(kind, out, dataset, rows, runs, command=None):
-    """Makes the tables of what the runs left, and writes them as Markdown, CSV and a plot.
+def write(
+    kind: "Table",
+    out: store.Folder,
+    dataset: str,
+    rows: "Sequence[Row]",
+    runs: int,
+    command: str | None = None,
+) -> Page:
+    """Makes the tables from the results of all runs, and writes Markdown, CSV and a plot.
 
     Args:
-        kind: `tables.Table`, which names the files.
+        kind: `table_kinds.Table`; its name is the name of the files.
         out: folder of the experiment.
-        dataset: its name.
+        dataset: name of the dataset.
         rows: the `Row`s.
         runs: number of runs.
-        command: that made it, for the reader.
-
-    Returns:
-        `Written`.
+        command: the command of the experiment, printed below the tables.
     """
-    folders = {
-        row.name: [store.place(out, number, row.name) for number in range(runs)] for row in rows
-    }
     results = Results(
-        {name: [store.read(folder) for folder in found] for name, found in folders.items()},
-        {name: [store.read_users(folder) for folder in found] for name, found in folders.items()},
+        {row.name: [_metrics(out, run, row.name) for run in range(runs)] for row in rows},
+        {row.name: [_users(out, run, row.name) for run in range(runs)] for row in rows},
         {row.name for row in rows if row.is_cmclrec},
         QUALITY if rows[0].config.data.split == "users" else LEAVE_ONE_OUT,
     )
@@ -48,37 +55,50 @@ def write(kind, out, dataset, rows, runs, command=None):
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows(_lines(results))
     bar_plot.bars(plot, results, dataset)
-    return Written(text, files)
+    return Page(text, files)
 
 
-_JUDGED = (
-    "Full ranking of the catalogue. Warm users are judged on their last item; cold ones on the "
-    "last, and beside it on all that was removed. Overall counts every user once, by the last."
+def _metrics(out: store.Folder, run: int, name: str) -> dict[str, Any]:
+    metrics = store.read(store.run_folder(out, run, name))
+    assert metrics, f"run {run} of {name} has not finished"
+    return metrics
+
+
+def _users(out: store.Folder, run: int, name: str) -> store.UserValues:
+    return store.read_users(store.run_folder(out, run, name))
+
+
+_EVALUATION = (
+    "Full ranking of the catalogue. Warm users are evaluated on their last item; cold users on the "
+    "last item, and also on all removed items. Overall counts every user once, by the last item."
 )
-_LEFT_OUT = "Full ranking of the catalogue. Every user is judged on the last item; nobody is cold."
+_LEAVE_ONE_OUT = (
+    "Full ranking of the catalogue. Every user is evaluated on the last item; no user is cold."
+)
 
 
-def _text(kind, results, dataset, runs, command):
+def _text(kind: "Table", results: Results, dataset: str, runs: int, command: str | None) -> str:
+    versions = [run["versions"] for runs_of_row in results.metrics.values() for run in runs_of_row]
     parts = [
         f"# {dataset}: mean and standard deviation of {runs} runs",
-        _JUDGED if results.columns == QUALITY else _LEFT_OUT,
+        _EVALUATION if results.columns == QUALITY else _LEAVE_ONE_OUT,
         _values(results, results.columns, _share),
         "## Lists",
-        "Items that the lists of a segment hold together, and their mean similarity (1: one list "
-        "for everybody).",
+        "Number of distinct items in all lists of a segment, and mean similarity of two lists "
+        "(1: all users get the same list).",
         _values(results, LISTS, _plain),
-        *_compared(results.comparisons(), AGAINST_BEST),
-        *_compared(results.paired(kind.pairs), PAIRS),
+        *_comparisons(results.compare_with_best(), *WITH_BEST),
+        *_comparisons(results.compare_pairs(kind.pairs), *PAIRS),
         "## Budgets",
         _budgets(results),
         *_tuning(results),
         *_published(kind.published),
-        *made_by(command, runs, [run["versions"] for of in results.metrics.values() for run in of]),
+        *made_by(command, runs, versions),
     ]
     return "\n\n".join(parts)
 
 
-def _values(results, columns, show):
+def _values(results: Results, columns: Sequence[Column], show: Callable[[float], str]) -> str:
     heads = ["model", *(f"{column.label} {column.metric}" for column in columns)]
     lines = [
         [name, *(_cell(results, name, column, show) for column in columns)]
@@ -87,37 +107,37 @@ def _values(results, columns, show):
     return markdown_table(heads, lines)
 
 
-def _cell(results, name, column, show):
+def _cell(results: Results, name: str, column: Column, show: Callable[[float], str]) -> str:
     return with_deviation(results.mean(name, column), results.deviation(name, column), show)
 
 
-def with_deviation(mean, deviation, show):
-    """Both as one text, `show` making a text of a number; the deviation of one run is NaN."""
+def with_deviation(mean: float, deviation: float, show: Callable[[float], str]) -> str:
+    """Formats a mean and a standard deviation by `show`; the deviation of one run is NaN."""
     if math.isnan(mean):
         return "-"
     text = show(mean)
     return text if math.isnan(deviation) else f"{text} ± {show(deviation)}"
 
 
-AGAINST_BEST = ("Against the strongest row that is not CMCLRec", "strongest")
+# Title of the section, and heading of the column that names the second row.
+WITH_BEST = ("Against the best row that is not CMCLRec", "best other")
 PAIRS = ("Row against row", "against")
 
 
-def _compared(comparisons, words):
+def _comparisons(comparisons: Sequence[Comparison], title: str, head: str) -> Iterator[str]:
     if not comparisons:
         return
-    title, head = words
     yield f"## {title}"
     yield (
-        "Ratio of the means; p of Student's paired t test and of random sign flips, over the users "
-        "of all runs together."
+        "Ratio of the means; p values of Student's paired t test and of random sign flips, over "
+        "the test users of all runs together."
     )
     heads = ["model", "column", head, "ratio", "p (t)", "p (signs)"]
     lines = [
         [
             c.row,
             f"{c.column.label} {c.column.metric}",
-            c.best,
+            c.other,
             f"{c.ratio:.3f}",
             f"{c.p_t:.2g}",
             f"{c.p_flip:.2g}",
@@ -127,30 +147,21 @@ def _compared(comparisons, words):
     yield markdown_table(heads, lines)
 
 
-def _budgets(results):
+def _budgets(results: Results) -> str:
     heads = ["model", "seconds a run", "most epochs", "patience"]
     lines = []
     for name in results.names:
         seconds = [run["seconds"]["train"] for run in results.metrics[name]]
         settings = results.metrics[name][0]["settings"]
-        # A resumed training took longer than its last start.
+        # A training that was killed and resumed took longer than its last start.
         least = ">= " if any(run.get("resumed") for run in results.metrics[name]) else ""
         lines.append([name, f"{least}{sum(seconds) / len(seconds):.0f}", *_epochs(settings)])
     return markdown_table(heads, lines)
 
 
-def _tuning(results):
-    """What was tuned; the budget, trials, is the same for all, as the times are not."""
-    found = {name: results.metrics[name][0].get("tuning") for name in results.names}
-    found = {name: tuning for name, tuning in found.items() if tuning}
-    if not found:
-        return
-    yield "## Tuning"
-    yield (
-        "Random search on the validation users of run 0, the first trial with the settings as they "
-        "are. NDCG is that by which the row is stopped early: of both segments if it serves both."
-    )
-    heads = ["model", "trials", "seconds", "NDCG before", "NDCG tuned", "settings"]
+def _tuning(results: Results) -> Iterator[str]:
+    """Yields the settings that were tuned: the number of trials is equal, the times are not."""
+    tunings = {name: results.metrics[name][0].get("tuning") for name in results.names}
     lines = [
         [
             name,
@@ -160,12 +171,21 @@ def _tuning(results):
             _share(tuning["val_ndcg"]),
             ", ".join(f"{path}={value}" for path, value in tuning["values"].items()),
         ]
-        for name, tuning in found.items()
+        for name, tuning in tunings.items()
+        if tuning
     ]
+    if not lines:
+        return
+    yield "## Tuning"
+    yield (
+        "Random search on the validation users of run 0; the first trial has the untuned settings. "
+        "NDCG is the metric of early stopping: of both segments for a row that serves both."
+    )
+    heads = ["model", "trials", "seconds", "NDCG before", "NDCG tuned", "settings"]
     yield markdown_table(heads, lines)
 
 
-def _epochs(settings):
+def _epochs(settings: dict[str, Any]) -> tuple[str, str]:
     if "config" not in settings:
         return str(settings.get("epochs", "-")), str(settings.get("patience", "-"))
     config = settings["config"]
@@ -173,35 +193,34 @@ def _epochs(settings):
     return f"{stage1}{config['finetune']['epochs']}", str(config["finetune"]["patience"])
 
 
-def _published(printed):
-    if printed:
-        yield f"## As published: {printed.title}"
+def _published(table: Published | None) -> Iterator[str]:
+    if table:
+        yield f"## As published: {table.title}"
         yield NOTE
-        lines = [[name, *map(_share, values)] for name, values in printed.values.items()]
+        lines = [[name, *map(_share, values)] for name, values in table.values.items()]
         yield markdown_table(["method", *COLUMNS], lines)
 
 
-def made_by(command, runs, versions):
-    """What one needs to make a table again: paragraphs.
+def made_by(command: str | None, runs: int, versions: Sequence[store.Versions]) -> Iterator[str]:
+    """Yields paragraphs that say how to reproduce a table.
 
     Args:
-        command: None leaves it out.
-        runs: how many.
-        versions: {name: version} of everything that was trained; all that differ are told.
+        command: the command line; None leaves it out.
+        runs: number of runs.
+        versions: library versions of each training; all that differ are listed.
     """
     yield "## Made by"
     if command:
         yield f"```\n{command}\n```"
     last = f" to {runs - 1}" if runs > 1 else ""
     used = [
-        f"{name} {' and '.join(sorted({found[name] for found in versions}))}"
-        for name in versions[0]
+        f"{name} {' and '.join(sorted({each[name] for each in versions}))}" for name in versions[0]
     ]
     yield f"Salts and seeds 0{last}. {', '.join(used)}."
 
 
-def _lines(results):
-    """A line a row, column and run, and then the means."""
+def _lines(results: Results) -> Iterator[list[object]]:
+    """Yields a CSV line for each row, column and run, then for mean and standard deviation."""
     yield ["model", "segment", "metric", "run", "value"]
     for name in results.names:
         for column in (*results.columns, *LISTS):
@@ -212,18 +231,18 @@ def _lines(results):
             yield [*head, "std", repr(results.deviation(name, column))]
 
 
-def _share(value):
+def _share(value: float) -> str:
     return f"{value:.4f}".removeprefix("0") if value < 1 else f"{value:.4f}"
 
 
-def _plain(value):
+def _plain(value: float) -> str:
     return f"{value:.0f}" if value > 1 else f"{value:.3f}"
 
 
-def markdown_table(heads, lines):
-    """A table of texts: its heads, and lines of as many cells."""
+def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Formats a Markdown table from headings and lines of as many cells."""
     table = [heads, *lines]
-    widths = [max(len(line[at]) for line in table) for at in range(len(heads))]
+    widths = [max(len(line[i]) for line in table) for i in range(len(heads))]
     rule = ["-" * width for width in widths]
     return "\n".join(
         f"| {' | '.join(text.ljust(width) for text, width in zip(line, widths, strict=True))} |"

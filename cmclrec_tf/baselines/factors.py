@@ -162,6 +162,7 @@ class FactorBaseline(Baseline):
 
         The sample is the batch's targets and `finetune.negatives` items drawn by popularity.
         """
+        assert self.item_network is not None, "the subclass sets item_network"
         sampled_ids, _ = sample_zipf(self.config.finetune.negatives, self.schema.items, self.seed)
         ids = ops.concatenate([batch["target"][:, 0], sampled_ids])
         v = ops.take(self.preferences.table, ids, axis=0)

@@ -1,4 +1,4 @@
-"""Figure 2: its numbers by hand, and the whole command on two runs of a tiny dataset."""
+"""Figure 2: its numbers by hand, and the command on two runs of a tiny dataset."""
 
 import csv
 import dataclasses
@@ -32,13 +32,13 @@ def test_numbers_of_one_distribution_and_of_two():
     warm, codes = _vectors(rng), _vectors(rng)
     vectors = {"before/warm": warm, "before/own": warm + 3, "before/codes_s": codes}
     vectors |= {"before/cold": _vectors(rng, 5.0, scale=0.5), "before/codes_f": codes}
-    found = numbers(vectors, "before")
-    assert found["MMD of histories"] > 0.5 > 0.1 > found["MMD of warm and warm histories"]
-    assert found["MMD of codes"] == pytest.approx(0.0, abs=1e-5)
-    assert found["spread"] == pytest.approx(0.25, abs=0.1)
+    values = numbers(vectors, "before")
+    assert values["MMD of histories"] > 0.5 > 0.1 > values["MMD of warm and warm histories"]
+    assert values["MMD of codes"] == pytest.approx(0.0, abs=1e-5)
+    assert values["spread"] == pytest.approx(0.25, abs=0.1)
     # A shift of the whole set is not a difference between users.
-    assert found["cosine with own history"] == pytest.approx(1.0, abs=1e-5)
-    assert abs(found["cosine with others' histories"]) < 0.1
+    assert values["cosine with own history"] == pytest.approx(1.0, abs=1e-5)
+    assert abs(values["cosine with others' histories"]) < 0.1
 
 
 def test_cosines_by_hand():
@@ -70,14 +70,14 @@ def _options(setting, **more):
 
 
 def _figure2(folder, *more):
-    given = {
+    options = {
         "--dataset": "toy",
         "--prepared": folder / "salt{run}",
         "--config": folder / "config.yaml",
         "--runs": RUNS,
         "--out": folder / "out",
     }
-    arguments = [str(part) for pair in given.items() for part in pair]
+    arguments = [str(part) for pair in options.items() for part in pair]
     result = CliRunner().invoke(experiment, ["figure2", *arguments, *more])
     if result.exception:
         raise result.exception
@@ -85,7 +85,7 @@ def _figure2(folder, *more):
 
 
 @pytest.fixture(scope="module")
-def shown(setting):
+def output(setting):
     return _figure2(setting)
 
 
@@ -95,11 +95,11 @@ def _stored(out, run, row="default"):
 
 
 @pytest.mark.slow
-def test_the_command_leaves_numbers_a_picture_and_a_projector(setting, shown):
+def test_the_command_writes_numbers_a_picture_and_projector_files(setting, output):
     out = setting / "out"
-    assert (out / "figure2-default.md").read_text() in shown + "\n"
-    assert "cmclrec experiment figure2 --dataset toy --config " in shown
-    assert "the simulated T_s' for cold ones, 12 of each" in shown
+    assert (out / "figure2-default.md").read_text() in output + "\n"
+    assert "cmclrec experiment figure2 --dataset toy --config " in output
+    assert "of the simulated history T_s' for cold ones, 12 of each" in output
     assert (out / "figure2-default.png").read_bytes().startswith(b"\x89PNG")
     with open(out / "figure2-default.csv", newline="") as file:
         values = {
@@ -121,7 +121,7 @@ def test_the_command_leaves_numbers_a_picture_and_a_projector(setting, shown):
 
 
 @pytest.mark.slow
-def test_the_vectors_are_those_of_the_mapper_before_it_is_trained(setting, shown):
+def test_the_first_vectors_are_those_of_the_untrained_mapper(setting, output):
     config = Config.from_yaml(setting / "config.yaml")
     config = dataclasses.replace(config, seed=1)
     keras.utils.set_random_seed(1)
@@ -140,17 +140,17 @@ def test_the_vectors_are_those_of_the_mapper_before_it_is_trained(setting, shown
         "codes_s": np.asarray(mapper.auto_s.encode(t_s, real))[~cold],
         "codes_f": np.asarray(mapper.auto_f.encode(t_f))[cold],
     }
-    found = _stored(setting / "out", 1)
+    stored = _stored(setting / "out", 1)
     for name, vectors in expected.items():
-        np.testing.assert_allclose(found[f"before/{name}"], vectors, atol=1e-5)
-        assert np.abs(found[f"after/{name}"] - vectors).max() > 1e-3
+        np.testing.assert_allclose(stored[f"before/{name}"], vectors, atol=1e-5)
+        assert np.abs(stored[f"after/{name}"] - vectors).max() > 1e-3
 
 
 @pytest.mark.slow
-def test_a_run_that_exists_is_not_run_again(setting, shown):
+def test_a_run_that_exists_is_not_run_again(setting, output):
     options = _options(setting, out=setting / "out")
     assert figure2.run("toy", **options).trained == 0
-    # Neither for fewer users, nor with another stage 2.
+    # Not for fewer users or another stage 2 either.
     few = figure2.run("toy", users=5, **options)
     assert few.trained == 0 and "5 of each" in few.text
     other = setting / "other.yaml"
@@ -161,7 +161,7 @@ def test_a_run_that_exists_is_not_run_again(setting, shown):
 
 
 @pytest.mark.slow
-def test_a_killed_stage_1_is_gone_on_with(setting, shown, tmp_path, monkeypatch):
+def test_a_killed_stage_1_resumes(setting, output, tmp_path, monkeypatch):
     saved = []
 
     def killed(self, epoch, arrays, **facts):
@@ -176,9 +176,7 @@ def test_a_killed_stage_1_is_gone_on_with(setting, shown, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         figure2.run("toy", **options)
     monkeypatch.undo()
-    monkeypatch.setattr(
-        Checkpoints, "save", lambda self, epoch, *a, **f: saved.append(epoch)
-    )
+    monkeypatch.setattr(Checkpoints, "save", lambda self, epoch, *a, **f: saved.append(epoch))
     figure2.run("toy", **options)
     assert saved == [*range(1, 7), *range(7, 13), 12]
     np.testing.assert_allclose(
@@ -188,11 +186,11 @@ def test_a_killed_stage_1_is_gone_on_with(setting, shown, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["sasrec", "popularity", "NoCL", "None"])
-def test_only_what_brings_histories_together_is_drawn(setting, name):
+def test_only_rows_with_the_cross_modal_module_are_accepted(setting, name):
     with pytest.raises(InputError, match="cross-modal module"):
         _figure2(setting, "--model", name)
 
 
-def test_without_cold_users_there_is_nothing_to_compare(setting):
-    with pytest.raises(InputError, match="nobody is cold"):
+def test_a_split_without_cold_users_is_rejected(setting):
+    with pytest.raises(InputError, match="no user is cold"):
         _figure2(setting, "--model", "default:data.split=leave-one-out")

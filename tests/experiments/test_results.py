@@ -15,7 +15,7 @@ IS_COLD = np.arange(400) % 2 == 0
 def _run(seed, level):
     """One run: NDCG around `level`, other metrics fixed; coverage 400 times it."""
     rng = np.random.default_rng(seed)
-    # The same users of a run are hard for all.
+    # The same users of a run are hard for all rows.
     noise = np.random.default_rng(99 + seed // 10).normal(size=400)
     users = {"is_cold": IS_COLD}
     for key in ("ndcg@20", "recall@20", "ndcg_all@20", "recall_all@20"):
@@ -29,11 +29,11 @@ def _run(seed, level):
 
 def _results(**levels):
     runs = {
-        name: [_run(10 * i + at, level) for i in range(3)]
-        for at, (name, level) in enumerate(levels.items())
+        name: [_run(10 * run + i, level) for run in range(3)]
+        for i, (name, level) in enumerate(levels.items())
     }
-    metrics = {name.replace("_", "-"): [run for run, _ in found] for name, found in runs.items()}
-    users = {name.replace("_", "-"): [each for _, each in found] for name, found in runs.items()}
+    metrics = {name.replace("_", "-"): [run for run, _ in pairs] for name, pairs in runs.items()}
+    users = {name.replace("_", "-"): [each for _, each in pairs] for name, pairs in runs.items()}
     return Results(metrics, users, {"default", "paper", "NoDA"})
 
 
@@ -46,25 +46,27 @@ def test_means_and_deviations():
     assert results.mean("default", COLUMN["cold", "coverage"]) == 200
 
 
-def test_comparison_with_the_strongest_of_the_others():
+def test_comparison_with_the_best_other_row():
     results = _results(popularity=0.4, sasrec=0.5, paper=0.7, default=0.52)
     column = COLUMN["warm", "NDCG@20"]
-    (found,) = (c for c in results.comparisons() if c.row == "default" and c.column == column)
-    assert found.best == "sasrec"
+    (comparison,) = (
+        c for c in results.compare_with_best() if c.row == "default" and c.column == column
+    )
+    assert comparison.other == "sasrec"
     means = [results.mean(name, column) for name in ("default", "sasrec")]
-    assert found.ratio == pytest.approx(means[0] / means[1])
+    assert comparison.ratio == pytest.approx(means[0] / means[1])
     pooled = [
         np.concatenate([users["ndcg@20"][~IS_COLD] for users in results.users[name]])
         for name in ("default", "sasrec")
     ]
     assert len(pooled[0]) == 600
-    assert found.p_t == pytest.approx(scipy.stats.ttest_rel(*pooled).pvalue)
-    assert found.p_t < found.p_flip < 0.001
-    assert len(results.comparisons()) == 2 * len(QUALITY)
+    assert comparison.p_t == pytest.approx(scipy.stats.ttest_rel(*pooled).pvalue)
+    assert comparison.p_t < comparison.p_flip < 0.001
+    assert len(results.compare_with_best()) == 2 * len(QUALITY)
 
 
 def test_no_row_to_compare_with():
-    assert _results(default=0.5).comparisons() == []
+    assert _results(default=0.5).compare_with_best() == []
 
 
 def test_a_ratio_by_luck_is_not_significant():
@@ -74,8 +76,8 @@ def test_a_ratio_by_luck_is_not_significant():
     for i, (ours, others) in enumerate(rows):
         lucky = np.where((np.arange(400) < 2) & (i == 0), 50, 0)
         ours["ndcg@20"] = others["ndcg@20"] + lucky
-    found = results.against("default", "popularity", COLUMN["cold last", "NDCG@20"])
-    assert min(found.p_t, found.p_flip) > 0.01
+    comparison = results.compare("default", "popularity", COLUMN["cold last", "NDCG@20"])
+    assert min(comparison.p_t, comparison.p_flip) > 0.01
 
 
 def test_one_run_has_no_deviation():

@@ -1,4 +1,4 @@
-"""Which config a row trains by."""
+"""Rows: the config of each name, and the settings that its training depends on."""
 
 import pytest
 
@@ -6,30 +6,30 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from experiments import spaces, table_kinds
 from experiments import table_rows as module
-from experiments.table_rows import DEFAULT_ROWS, rows
+from experiments.table_rows import DEFAULT_ROWS, parse_rows
 
 
 def test_each_row_has_its_own_preset():
-    found = {row.name: row for row in rows(DEFAULT_ROWS, "my-data")}
-    assert tuple(found) == DEFAULT_ROWS
-    assert found["paper"].config == Config.preset("paper")
-    assert found["default"].config == found["sasrec"].config == Config.preset("default")
-    assert [row.name for row in found.values() if row.is_cmclrec] == ["paper", "default"]
-    (tiny,) = rows(["tiny"], "my-data")
+    rows = {row.name: row for row in parse_rows(DEFAULT_ROWS, "my-data")}
+    assert tuple(rows) == DEFAULT_ROWS
+    assert rows["paper"].config == Config.preset("paper")
+    assert rows["default"].config == rows["sasrec"].config == Config.preset("default")
+    assert [row.name for row in rows.values() if row.is_cmclrec] == ["paper", "default"]
+    (tiny,) = parse_rows(["tiny"], "my-data")
     assert tiny.is_cmclrec and tiny.config == Config.preset("tiny")
 
 
 def test_a_preset_of_the_dataset_wins(monkeypatch):
-    asked = []
+    names = []
     monkeypatch.setattr(module, "_presets", lambda: ["default", "default-toy", "paper"])
-    monkeypatch.setattr(Config, "preset", lambda name: asked.append(name) or Config())
-    rows(["popularity", "sasrec", "paper", "default"], "toy")
-    assert asked == ["default-toy", "default-toy", "paper", "default-toy"]
+    monkeypatch.setattr(Config, "preset", lambda name: names.append(name) or Config())
+    parse_rows(["popularity", "sasrec", "paper", "default"], "toy")
+    assert names == ["default-toy", "default-toy", "paper", "default-toy"]
 
 
 def test_a_row_with_changes():
     name = "default:finetune.ema=0+model.history_path=mapped"
-    row, plain = rows([name, "sasrec:finetune.ema=0.5"], "my-data")
+    row, plain = parse_rows([name, "sasrec:finetune.ema=0.5"], "my-data")
     config = Config.from_dict({"finetune": {"ema": 0}, "model": {"history_path": "mapped"}})
     assert (row.name, row.kind, row.config) == (name, "cmclrec", config)
     assert plain.kind == "backbone" and plain.config.finetune.ema == 0.5
@@ -37,7 +37,7 @@ def test_a_row_with_changes():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("default:finetune.emu=0", "finetune.emu=0"),
         ("default:ema=0", "ema=0"),
@@ -50,46 +50,48 @@ def test_a_row_with_changes():
         ("features-mlp-last:dropout=2", "dropout=2"),
     ],
 )
-def test_a_change_that_no_config_takes(name, said):
-    with pytest.raises(InputError, match=said):
-        rows([name], "my-data")
+def test_an_impossible_change_is_rejected(name, message):
+    with pytest.raises(InputError, match=message):
+        parse_rows([name], "my-data")
 
 
-def test_a_feature_mlp_has_settings_of_its_own():
-    plain, changed = rows(["features-mlp-last", "features-mlp-last:dropout=0.5"], "my-data")
+def test_a_feature_mlp_has_its_own_settings():
+    plain, changed = parse_rows(["features-mlp-last", "features-mlp-last:dropout=0.5"], "my-data")
     assert (plain.setting("dropout"), changed.setting("dropout")) == (0.3, 0.5)
     assert plain.settings() != {**changed.settings(), "row": plain.name}
     assert changed.setting("events") == "last"
 
 
 @pytest.mark.parametrize("name", [n for n in table_kinds.TABLE1.rows if n not in ("random",)])
-def test_what_is_tuned_is_there_to_tune(name):
-    (row,) = rows([name], "my-data")
+def test_every_tuned_setting_exists(name):
+    (row,) = parse_rows([name], "my-data")
     values = spaces.space(row)
     assert bool(values) == (row.kind != "floor" or row.has_mlp)
     for path, choices in values.items():
-        # The first trial is the row as it is.
+        # The first trial has the untuned value.
         assert row.setting(path) in choices
         for choice in choices:
             assert row.changed({path: choice}).setting(path) == choice
 
 
 def test_a_run_is_a_salt_and_a_seed():
-    (row,) = rows(["paper"], "my-data")
+    (row,) = parse_rows(["paper"], "my-data")
     config = row.for_run(3).config
     assert (config.seed, config.data.salt, config.data.target) == (3, "3", "all")
     assert config.model == row.config.model
 
 
-def test_settings_tell_apart_what_trains_apart():
+def test_rows_that_train_differently_have_different_settings():
     names = ["random", "features-mlp", "features-mlp-last", "sasrec", "default"]
-    found = [row.for_run(run).settings() for row in rows(names, "my-data") for run in (0, 1)]
-    assert len({repr(settings) for settings in found}) == len(found)
-    # The floors do not change with the config of stage 2.
-    given = Config.from_dict({"finetune": {"epochs": 3}})
+    settings = [
+        row.for_run(run).settings() for row in parse_rows(names, "my-data") for run in (0, 1)
+    ]
+    assert len({repr(each) for each in settings}) == len(settings)
+    # The floors do not depend on the config of stage 2.
+    config = Config.from_dict({"finetune": {"epochs": 3}})
     assert (
-        rows(["features-mlp"], "my-data", given)[0].settings()
-        == rows(["features-mlp"], "my-data")[0].settings()
+        parse_rows(["features-mlp"], "my-data", config)[0].settings()
+        == parse_rows(["features-mlp"], "my-data")[0].settings()
     )
 
 
@@ -112,22 +114,22 @@ def test_settings_tell_apart_what_trains_apart():
     ],
 )
 @pytest.mark.parametrize("row", ["sasrec", "heater", "default"])
-def test_a_row_is_trained_again_by_what_it_reads(row, change, readers):
+def test_a_row_is_trained_again_when_a_setting_it_reads_changes(row, change, readers):
     settings = []
     for name in (row, f"{row}:{change}"):
-        (found,) = rows([name], "my-data")
-        settings.append({**found.for_run(0).settings(), "row": None})
+        (parsed,) = parse_rows([name], "my-data")
+        settings.append({**parsed.for_run(0).settings(), "row": None})
     assert (settings[0] != settings[1]) == (row in readers)
 
 
-def test_rows_that_judge_other_users_are_refused(monkeypatch):
+def test_rows_with_different_users_are_rejected(monkeypatch):
     configs = {"default": Config(), "paper": Config.from_dict({"data": {"min_events": 9}})}
     monkeypatch.setattr(Config, "preset", configs.get)
     with pytest.raises(InputError, match="min_events=9 of paper"):
-        rows(["default", "paper"], "my-data")
+        parse_rows(["default", "paper"], "my-data")
 
 
 def test_an_ablation_is_the_default_with_another_mapper():
-    (row,) = rows(["NoDA"], "my-data")
+    (row,) = parse_rows(["NoDA"], "my-data")
     assert row.is_cmclrec and row.config.model.mapper == "NoDA"
     assert row.config == Config.from_dict({"model": {"mapper": "NoDA"}})

@@ -1,4 +1,4 @@
-"""Tuning: as many trials for every row, judged on validation users, done once."""
+"""Tuning: equally many trials for every row, on validation users, run once."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from cmclrec_tf.config import Config
 from experiments import tuning
-from experiments.table_rows import rows
+from experiments.table_rows import parse_rows
 from tests.conftest import TINY
 
 TRIALS = 3
@@ -31,37 +31,37 @@ def scored(monkeypatch):
 
 
 def _row(name, **more):
-    (row,) = rows([name], "toy", Config.from_dict({**TINY, **more}))
+    (row,) = parse_rows([name], "toy", Config.from_dict({**TINY, **more}))
     return row
 
 
-def test_the_best_of_all_trials(scored, dataset, tmp_path):
+def test_the_best_trial_wins(scored, dataset, tmp_path):
     row = _row("sasrec", seed=4)
-    found = tuning.tuned(row, dataset, tmp_path, 9)
+    best_row = tuning.tune(row, dataset, tmp_path, 9)
     tried = [(r.setting("finetune.learning_rate"), r.setting("model.dropout")) for r in scored]
-    # The defaults of the row come first, and nothing is tried twice.
+    # The untuned settings come first, and nothing is tried twice.
     assert tried[0] == (0.01, 0.0) and len(set(tried)) == len(tried) == 9
     assert all(r.config.seed == 0 and r.config.data.salt == "0" for r in scored)
     best = max(tried, key=lambda values: -abs(values[1] - 0.4))
-    assert found.setting("model.dropout") == best[1]
-    assert found.name == "sasrec" and found.config.seed == 4
-    assert found.tuning["trials"] == 9
-    assert found.tuning["val_ndcg"] == pytest.approx(0.5 - abs(best[1] - 0.4))
-    assert found.tuning["val_ndcg_before"] == pytest.approx(0.1)
+    assert best_row.setting("model.dropout") == best[1]
+    assert best_row.name == "sasrec" and best_row.config.seed == 4
+    assert best_row.tuning["trials"] == 9
+    assert best_row.tuning["val_ndcg"] == pytest.approx(0.5 - abs(best[1] - 0.4))
+    assert best_row.tuning["val_ndcg_before"] == pytest.approx(0.1)
 
 
-def test_what_is_found_is_not_searched_for_again(scored, dataset, tmp_path):
-    first = tuning.tuned(_row("sasrec"), dataset, tmp_path, TRIALS)
+def test_a_finished_search_is_not_repeated(scored, dataset, tmp_path):
+    first = tuning.tune(_row("sasrec"), dataset, tmp_path, TRIALS)
     assert len(scored) == TRIALS
-    assert tuning.tuned(_row("sasrec"), dataset, tmp_path, TRIALS) == first
+    assert tuning.tune(_row("sasrec"), dataset, tmp_path, TRIALS) == first
     assert len(scored) == TRIALS
     # Another config is another search.
-    tuning.tuned(_row("sasrec", evaluate={"k": 10}), dataset, tmp_path, TRIALS)
+    tuning.tune(_row("sasrec", evaluate={"k": 10}), dataset, tmp_path, TRIALS)
     assert len(scored) == 2 * TRIALS
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on(scored, dataset, tmp_path, monkeypatch):
+def test_a_killed_search_resumes(scored, dataset, tmp_path, monkeypatch):
     def killed(row, dataset, log_dir=None, checkpoint_dir=None):
         scored.append(row)
         if len(scored) == 2:
@@ -71,32 +71,32 @@ def test_a_killed_search_goes_on(scored, dataset, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("experiments.table_rows.Row.train", killed)
         with pytest.raises(KeyboardInterrupt):
-            tuning.tuned(_row("sasrec"), dataset, tmp_path / "killed", TRIALS)
-    again = tuning.tuned(_row("sasrec"), dataset, tmp_path / "killed", TRIALS)
+            tuning.tune(_row("sasrec"), dataset, tmp_path / "killed", TRIALS)
+    again = tuning.tune(_row("sasrec"), dataset, tmp_path / "killed", TRIALS)
     assert len(scored) == TRIALS + 1  # the second one twice
     tried = [row.config for row in scored]
     assert tried[1] == tried[2] and len({repr(config) for config in tried}) == TRIALS
     assert again.tuning["trials"] == TRIALS
 
 
-def test_what_trains_nothing_is_left_as_it_is(scored, dataset, tmp_path):
+def test_a_row_that_trains_nothing_is_unchanged(scored, dataset, tmp_path):
     row = _row("popularity")
-    assert tuning.tuned(row, dataset, tmp_path, TRIALS) is row
+    assert tuning.tune(row, dataset, tmp_path, TRIALS) is row
     assert not scored and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["features-mlp-last", "heater", "sasrec"])
 def test_the_score_is_that_of_early_stopping(dataset, tmp_path, eager, name):
-    """On real trainings: what a trial reports is the best epoch's validation NDCG."""
+    """With real trainings, a trial reports the validation NDCG of the best epoch."""
     short = {**TINY, "baseline": {"hidden": 8, "sweeps": 1}}
     short["finetune"] = {**TINY["finetune"], "epochs": 2}
     row = _row(name, **short)
     if row.has_mlp:
         row = row.changed({"epochs": 2})
-    found = tuning.tuned(row, dataset, tmp_path, 2)
-    (path,) = tmp_path.rglob(tuning.FOUND)
-    assert json.loads(path.read_text()) == found.tuning
+    best_row = tuning.tune(row, dataset, tmp_path, 2)
+    (path,) = tmp_path.rglob(tuning.RESULT)
+    assert json.loads(path.read_text()) == best_row.tuning
     assert not list(tmp_path.rglob("checkpoints"))
-    own = found.for_run(0)
-    model = own.train(dataset)
-    assert own.validate(model, dataset) == pytest.approx(found.tuning["val_ndcg"], abs=1e-5)
+    run_row = best_row.for_run(0)
+    model = run_row.train(dataset)
+    assert run_row.validate(model, dataset) == pytest.approx(best_row.tuning["val_ndcg"], abs=1e-5)

@@ -1,4 +1,4 @@
-"""A dataset of a few users, prepared for each run of an experiment."""
+"""Writes a dataset of a few users for each run of an experiment."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from cmclrec_tf.schema import Feature
 
 
 def prepare(folder, run):
-    """Writes run number `run`'s dataset: histories of 6, 12 warm and 14 cold test users."""
+    """Writes the dataset of run number `run`: 12 warm and 14 cold test users."""
     rng = np.random.default_rng(run)
     test = _users("w", 12, rng) + _users("c", 14, rng, cold=True)
     splits = {"train": _users("t", 128, rng), "val": _users("v", 24, rng), "test": test}
@@ -15,7 +15,7 @@ def prepare(folder, run):
 
 
 def _users(prefix, n, rng, cold=False):
-    """Users of three groups, who take items of their group's thirty."""
+    """Returns users of three groups who take items of their group's thirty."""
     users = []
     for number in range(n):
         group = int(rng.integers(3))
@@ -24,7 +24,7 @@ def _users(prefix, n, rng, cold=False):
             {
                 "user_id": f"{prefix}{number}",
                 "history": [] if cold else taken[:-1],
-                # What was removed, the last item last.
+                # Cold users keep all removed items as target, the last item last.
                 "target": taken if cold else taken[-1:],
                 "segment": "cold" if cold else "warm",
                 "group": f"g{group}",

@@ -65,7 +65,7 @@ def test_training_imports_no_tfx():
     """Neither in a notebook nor in the process of an experiment."""
     code = (
         "import sys, cmclrec_tf.training, cmclrec_tf.models, cmclrec_tf.data.prepared\n"
-        "import experiments.quality\n"
+        "import experiments.run_table\n"
         f"heavy = {HEAVY!r} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )

@@ -1,4 +1,4 @@
-"""The whole experiment on hand-made data, and its table recomputed from what each user got."""
+"""The table commands on synthetic data; the table is recomputed from the ranks of each user."""
 
 import csv
 import shutil
@@ -36,15 +36,16 @@ def setting(tmp_path_factory):
     return folder
 
 
-def _quality(folder, *more, table="quality"):
-    given = {
+def _table(folder, *more, table="quality"):
+    """Returns the output of a table command; `more` are further arguments."""
+    options = {
         "--dataset": "toy",
         "--prepared": folder / "salt{run}",
         "--config": folder / "config.yaml",
         "--runs": RUNS,
         "--out": folder / "out",
     }
-    arguments = [str(part) for pair in given.items() for part in pair]
+    arguments = [str(part) for pair in options.items() for part in pair]
     result = CliRunner().invoke(experiment, [table, *arguments, *more])
     if result.exception:
         raise result.exception
@@ -52,15 +53,15 @@ def _quality(folder, *more, table="quality"):
 
 
 @pytest.fixture(scope="module")
-def shown(setting):
-    # Its many short epochs are worth a graph; the few steps of the other rows are not.
-    _quality(setting, "--models", "features-mlp,features-mlp-last")
+def output(setting):
+    # The many short epochs of the MLP are faster as a graph, the few steps of other rows are not.
+    _table(setting, "--models", "features-mlp,features-mlp-last")
     with eagerly():
-        return _quality(setting)
+        return _table(setting)
 
 
 @pytest.fixture(scope="module")
-def values(shown, setting):
+def values(output, setting):
     """{(model, segment, metric, run, mean or std): value} of the CSV."""
     with open(setting / "out" / "quality.csv", newline="") as file:
         lines = list(csv.reader(file))
@@ -68,7 +69,7 @@ def values(shown, setting):
 
 
 def _per_user(setting, run, model):
-    """Each test user's metrics, from the ranks and, for `all`, from what was written."""
+    """Returns the users, hits and ranks of each segment, and the stored table."""
     table = pq.read_table(setting / "out" / f"run{run}" / model / "users.parquet").to_pandas()
     assert table["row"].tolist() == list(range(26)) and table["is_cold"].sum() == 14
     listed = table["rank"].between(1, 20)
@@ -87,15 +88,17 @@ def test_the_table_from_the_ranks(setting, values, model):
             rows, listed, rank = _per_user(setting, run, model)[0][segment]
             recalls.append(listed[rows].mean())
             ndcgs.append(np.where(listed, 1 / np.log2(1 + rank.clip(1)), 0)[rows].mean())
-        for metric, found in (("Recall@20", recalls), ("NDCG@20", ndcgs)):
+        for metric, expected in (("Recall@20", recalls), ("NDCG@20", ndcgs)):
             line = (model, segment, metric)
-            assert [values[(*line, str(r))] for r in range(RUNS)] == pytest.approx(found)
-            assert values[(*line, "mean")] == pytest.approx(np.mean(found))
-            assert values[(*line, "std")] == pytest.approx(abs(found[0] - found[1]) / np.sqrt(2))
+            assert [values[(*line, str(r))] for r in range(RUNS)] == pytest.approx(expected)
+            assert values[(*line, "mean")] == pytest.approx(np.mean(expected))
+            assert values[(*line, "std")] == pytest.approx(
+                abs(expected[0] - expected[1]) / np.sqrt(2)
+            )
 
 
-def test_cold_users_on_all_that_was_removed(setting, values):
-    """Popularity's list, from the train users' events; its recall of several items by hand."""
+def test_cold_users_on_all_removed_items(setting, values):
+    """Recomputes the popularity list from the train events, and its recall of several items."""
     from cmclrec_tf.data.prepared import PreparedDataset
 
     for run in range(RUNS):
@@ -109,107 +112,106 @@ def test_cold_users_on_all_that_was_removed(setting, values):
         (batch,) = dataset.batches("test", 999).as_numpy_iterator()
         removed = [set(row[row > 0]) for row in batch["target"][batch["is_cold"]]]
         expected = np.mean([len(best & items) / len(items) for items in removed])
-        found = values["popularity", "cold all", "Recall@20", str(run)]
-        assert found == pytest.approx(expected)
+        assert values["popularity", "cold all", "Recall@20", str(run)] == pytest.approx(expected)
         _, table = _per_user(setting, run, "popularity")
         assert table["recall_all@20"][table["is_cold"]].mean() == pytest.approx(expected)
 
 
-def test_what_is_printed(shown, values, setting):
-    assert (setting / "out" / "quality.md").read_text() in shown + "\n"
+def test_the_printed_tables(output, values, setting):
+    assert (setting / "out" / "quality.md").read_text() in output + "\n"
     for model in MODELS:
         mean, std = (values[model, "cold last", "NDCG@20", part] for part in ("mean", "std"))
         cell = f"{mean:.4f} ± {std:.4f}".replace("0.", ".")
-        assert any(cell in line for line in shown.splitlines() if line.startswith(f"| {model} "))
+        assert any(cell in line for line in output.splitlines() if line.startswith(f"| {model} "))
     others = [name for name in MODELS if name not in ("paper", "default")]
     means = {name: values[name, "warm", "NDCG@20", "mean"] for name in others}
     best = max(means, key=means.get)
     ratio = values["default", "warm", "NDCG@20", "mean"] / means[best]
-    (line,) = (x for x in shown.splitlines() if x.startswith("| default | warm NDCG@20"))
+    (line,) = (x for x in output.splitlines() if x.startswith("| default | warm NDCG@20"))
     assert [cell.strip() for cell in line.split("|")[3:5]] == [best, f"{ratio:.3f}"]
-    lists = shown.split("## Lists")[1].split("##")[0].splitlines()
+    lists = output.split("## Lists")[1].split("##")[0].splitlines()
     (popular,) = (line for line in lists if line.startswith("| popularity "))
     assert "| 20 ± 0.000 | 1.000 ± 0.000 |" in " ".join(popular.split())
-    made = shown.split("## Made by")[1]
+    made = output.split("## Made by")[1]
     assert "cmclrec experiment quality --dataset toy --config " in made
     assert f"Salts and seeds 0 to {RUNS - 1}. python 3.10" in made
     assert (setting / "out" / "quality.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_again_trains_nothing_and_what_is_lost_is_made_anew(shown, setting):
+def test_a_second_command_trains_only_missing_results(output, setting):
     stamps = {path: path.stat().st_mtime_ns for path in setting.rglob("metrics.json")}
     assert len(stamps) == RUNS * len(MODELS)
-    again = _quality(setting)
+    again = _table(setting)
     assert again.count("there already") == len(stamps)
-    assert again.split("# toy")[1].strip() == shown.split("# toy")[1].strip()
+    assert again.split("# toy")[1].strip() == output.split("# toy")[1].strip()
     (lost,) = (path for path in stamps if path.parts[-3:-1] == ("run1", "popularity"))
     lost.write_text(lost.read_text().replace('"digest": "', '"digest": "other'))
-    assert _quality(setting).count("there already") == len(stamps) - 1
+    assert _table(setting).count("there already") == len(stamps) - 1
     changed = {path for path in stamps if path.stat().st_mtime_ns != stamps[path]}
     assert changed == {lost}
 
 
-def test_what_is_kept_of_a_model(shown, setting):
-    kept = yaml.safe_load((setting / "out" / "run1" / "default" / "metrics.json").read_text())
-    assert kept["settings"]["config"]["seed"] == 1
-    assert kept["settings"]["config"]["data"]["salt"] == "1"
-    assert kept["settings"]["config"]["model"]["width"] == 8
-    assert set(kept["versions"]) == {"python", "tensorflow", "keras", "numpy", "cmclrec-tf"}
-    assert kept["seconds"]["train"] > 0
-    assert kept["segments"]["cold"]["users"] == 14
+def test_the_stored_result_of_a_model(output, setting):
+    stored = yaml.safe_load((setting / "out" / "run1" / "default" / "metrics.json").read_text())
+    assert stored["settings"]["config"]["seed"] == 1
+    assert stored["settings"]["config"]["data"]["salt"] == "1"
+    assert stored["settings"]["config"]["model"]["width"] == 8
+    assert set(stored["versions"]) == {"python", "tensorflow", "keras", "numpy", "cmclrec-tf"}
+    assert stored["seconds"]["train"] > 0
+    assert stored["segments"]["cold"]["users"] == 14
 
 
 @pytest.mark.slow
-def test_a_killed_training_is_gone_on_with(setting, tmp_path, monkeypatch):
-    chosen = ("--models", "sasrec", "--runs", "1")
+def test_a_killed_training_resumes(setting, tmp_path, monkeypatch):
+    arguments = ("--models", "sasrec", "--runs", "1")
 
     def killed(*_):
         raise KeyboardInterrupt
 
     with eagerly():
-        _quality(setting, "--out", str(tmp_path / "whole"), *chosen)
+        _table(setting, "--out", str(tmp_path / "whole"), *arguments)
         with monkeypatch.context() as patch:
             patch.setattr("cmclrec_tf.evaluation.evaluate", killed)
             with pytest.raises((KeyboardInterrupt, SystemExit)):
-                _quality(setting, "--out", str(tmp_path / "killed"), *chosen)
+                _table(setting, "--out", str(tmp_path / "killed"), *arguments)
         monkeypatch.setattr("keras.Model.fit", killed)  # nothing is left to train
-        shown = _quality(setting, "--out", str(tmp_path / "killed"), *chosen)
+        output = _table(setting, "--out", str(tmp_path / "killed"), *arguments)
     whole, again = (
         yaml.safe_load((tmp_path / name / "run0" / "sasrec" / "metrics.json").read_text())
         for name in ("whole", "killed")
     )
     assert again["segments"] == whole["segments"]
-    assert "| sasrec | >= " in shown.split("## Budgets")[1]
+    assert "| sasrec | >= " in output.split("## Budgets")[1]
     assert not list(tmp_path.rglob("checkpoints"))
 
 
 @pytest.mark.slow
-def test_leave_one_out_has_a_table_of_its_own(setting, tmp_path):
+def test_leave_one_out_has_its_own_table(setting, tmp_path):
     config, out = tmp_path / "config.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump({"data": {"max_history": 6, "split": "leave-one-out"}}))
-    chosen = ("--config", config, "--out", out, "--models", "random,popularity")
-    text = _quality(setting, *map(str, chosen))
+    arguments = ("--config", config, "--out", out, "--models", "random,popularity")
+    text = _table(setting, *map(str, arguments))
     assert "# toy-leave-one-out" in text and "cold last" not in text
-    found = {}
+    values = {}
     with open(out / "quality.csv", newline="") as file:
         for model, segment, metric, run, value in csv.reader(file):
-            found[model, segment, metric, run] = value
+            values[model, segment, metric, run] = value
     for run in range(RUNS):
         table = pq.read_table(out / f"run{run}" / "popularity" / "users.parquet").to_pandas()
         hit = table["rank"].between(1, 10)[~table["is_cold"]].mean()
-        assert float(found["popularity", "all users", "Recall@10", str(run)]) == pytest.approx(hit)
+        assert float(values["popularity", "all users", "Recall@10", str(run)]) == pytest.approx(hit)
 
 
 @pytest.mark.slow
-def test_tuned_rows_have_a_table_of_their_own(setting, tmp_path):
-    chosen = ("--models", "random,sasrec", "--runs", "1", "--trials", "2")
+def test_tuned_rows_have_their_own_table(setting, tmp_path):
+    arguments = ("--models", "random,sasrec", "--runs", "1", "--trials", "2")
     with eagerly():
-        text = _quality(setting, "--out", str(tmp_path), *chosen)
-    kept = tmp_path / "tuned-2" / "run0" / "sasrec" / "metrics.json"
-    found = yaml.safe_load(kept.read_text())
-    for path, value in found["tuning"]["values"].items():
+        text = _table(setting, "--out", str(tmp_path), *arguments)
+    path = tmp_path / "tuned-2" / "run0" / "sasrec" / "metrics.json"
+    stored = yaml.safe_load(path.read_text())
+    for path, value in stored["tuning"]["values"].items():
         part, field = path.split(".")
-        assert found["settings"]["config"][part][field] == value
+        assert stored["settings"]["config"][part][field] == value
     assert "| sasrec | 2 " in text.split("## Tuning")[1]
 
 
@@ -217,29 +219,29 @@ _GRU = "gru4rec,default:model.backbone=gru4rec"
 
 
 @pytest.mark.parametrize(
-    ("table", "models", "there", "pair", "printed"),
+    ("table", "models", "existing", "pair", "published"),
     [
-        # The floors but the two neighbour ones, sasrec and default are there from the first table.
+        # The first table has left sasrec, default and all floors except the two neighbour ones.
         ("table1", None, 7, None, "| Heater     | .0392"),
         ("table2", None, 1, ("default", "NoCL"), "| NoCL    | .0476"),
         ("backbones", f"sasrec,default,{_GRU}", 2, tuple(_GRU.split(",")[::-1]), None),
     ],
 )
 @pytest.mark.slow
-def test_other_tables(shown, setting, tmp_path, table, models, there, pair, printed):
+def test_other_tables(output, setting, tmp_path, table, models, existing, pair, published):
     shutil.copytree(setting / "out", tmp_path / "out")
-    given = ["--out", str(tmp_path / "out"), *(["--models", models] if models else [])]
+    arguments = ["--out", str(tmp_path / "out"), *(["--models", models] if models else [])]
     with eagerly():
-        text = _quality(setting, *given, table=table)
-    assert text.count("there already") == there * RUNS
+        text = _table(setting, *arguments, table=table)
+    assert text.count("there already") == existing * RUNS
     names = models.split(",") if models else getattr(table_kinds, table.upper()).rows
     with open(tmp_path / "out" / f"{table}.csv", newline="") as file:
         lines = list(csv.reader(file))
-    found = {tuple(line[:4]): line[4] for line in lines}
+    values = {tuple(line[:4]): line[4] for line in lines}
     for name in names:
-        assert 0 <= float(found[name, "cold last", "Recall@20", "mean"]) <= 1
+        assert 0 <= float(values[name, "cold last", "Recall@20", "mean"]) <= 1
     if pair:
-        means = [float(found[name, "warm", "NDCG@20", "mean"]) for name in pair]
+        means = [float(values[name, "warm", "NDCG@20", "mean"]) for name in pair]
         part = text.split("## Row against row")[1]
         (line,) = (
             x
@@ -247,14 +249,14 @@ def test_other_tables(shown, setting, tmp_path, table, models, there, pair, prin
             if x.startswith(f"| {pair[0]} ") and "warm N" in x and f"| {pair[1]} " in x
         )
         assert line.split("|")[4].strip() == f"{means[0] / means[1]:.3f}"
-    assert ("## As published" in text) == bool(printed)
-    assert not printed or printed in text.split("## As published")[1]
+    assert ("## As published" in text) == bool(published)
+    assert not published or published in text.split("## As published")[1]
 
 
-def test_every_row_against_one(shown, values, setting, tmp_path):
+def test_every_row_against_one(output, values, setting, tmp_path):
     shutil.copytree(setting / "out", tmp_path / "out")
-    chosen = ("--models", "popularity,sasrec,default", "--against", "sasrec")
-    text = _quality(setting, "--out", str(tmp_path / "out"), *chosen)
+    arguments = ("--models", "popularity,sasrec,default", "--against", "sasrec")
+    text = _table(setting, "--out", str(tmp_path / "out"), *arguments)
     lines = text.split("## Row against row")[1].split("##")[0].splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "@20" in line]
     assert {line[0] for line in cells} == {"popularity", "default"}
@@ -265,7 +267,7 @@ def test_every_row_against_one(shown, values, setting, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("--against", "nobody", "it must be a row"),
         ("--models", "random,nobody", "model 'nobody'"),
@@ -274,6 +276,6 @@ def test_every_row_against_one(shown, values, setting, tmp_path):
         ("--prepared", "folder", "must hold {run}"),
     ],
 )
-def test_bad_input(setting, option, value, said):
-    with pytest.raises(InputError, match=said):
-        _quality(setting, option, value)
+def test_bad_input(setting, option, value, message):
+    with pytest.raises(InputError, match=message):
+        _table(setting, option, value)
