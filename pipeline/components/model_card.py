@@ -96,6 +96,6 @@ def _fields(features, counts, tokens):
     """
     train = max(users_by_split(counts)[schema.TRAIN], 1)
     for feature in features:
-        known = counts.get(counters.users_with(feature.name), 0) / train
+        share = counts.get(counters.users_with(feature.name), 0) / train
         values = None if feature.is_numeric else len(tokens(feature.name))
-        yield card_text.Field(feature.name, feature.kind, known, values)
+        yield card_text.Field(feature.name, feature.kind, share, values)

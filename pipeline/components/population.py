@@ -104,9 +104,9 @@ def check_population(counts: Mapping[str, int], spec: "DatasetSpec", data: DataC
         InputError: no user is left, a split or a segment is empty, or a user feature has no value
             in the train split.
     """
-    kept = sum(users_by_split(counts).values())
+    total = sum(users_by_split(counts).values())
     few = counts.get(counters.FEW_EVENTS, 0)
-    if not kept:
+    if not total:
         raise InputError(
             f"{few} users with {counts.get(counters.EVENTS, 0)} events in "
             f"{spec.interactions.file}{_dropped_rows(counts)}",
@@ -119,7 +119,7 @@ def check_population(counts: Mapping[str, int], spec: "DatasetSpec", data: DataC
             continue
         if not counts.get(counters.users_in(split, segment)):
             raise InputError(
-                f"{kept} users ({few} more have fewer than {data.min_events} events)",
+                f"{total} users ({few} more have fewer than {data.min_events} events)",
                 f"the split {split!r} needs at least one {segment} user, and has none",
                 "Give more users, or change data.salt, data.test_share or data.val_share.",
             )

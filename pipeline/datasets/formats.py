@@ -88,10 +88,11 @@ def column_names(file: BinaryIO, delimiter: str, path: AnyPath) -> list[str]:
 def columns_of(table: Table) -> list[str]:
     """Returns the names of the columns that a table of a dataset spec needs."""
     keys = ("user", "item", "time", "id", "title")
-    named = [getattr(table, key) for key in keys if hasattr(table, key)]
+    columns = [getattr(table, key) for key in keys if hasattr(table, key)]
     keep = getattr(table, "keep", None)
-    filtered = [keep.column] if keep else []
-    return [*named, *filtered, *(column.column for column in getattr(table, "features", ()))]
+    if keep:
+        columns.append(keep.column)
+    return [*columns, *(column.column for column in getattr(table, "features", ()))]
 
 
 def inspect(table: Table, folder: AnyPath) -> list[TableFile]:

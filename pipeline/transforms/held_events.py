@@ -54,12 +54,12 @@ class HeldEvents:
         self._hold(user=users, item=items, **place, events=np.ones_like(times))
         if self._bytes <= self._max_bytes:
             return []
-        newest, kept, counts = self._newest()
+        newest, sizes, counts = self._newest()
         # The oldest row that is kept also stands for the rows that are dropped.
-        events = np.ones(kept.sum(), np.int64)
-        events[np.cumsum(kept) - kept] += counts - kept
+        events = np.ones(sizes.sum(), np.int64)
+        events[np.cumsum(sizes) - sizes] += counts - sizes
         if sum(column.nbytes for column in (*newest.values(), events)) > self._max_bytes // 2:
-            return _parts(newest, kept, counts)
+            return _parts(newest, sizes, counts)
         self._hold(**newest, events=events)
         return []
 
@@ -96,18 +96,18 @@ class HeldEvents:
         rows = np.bincount(codes)
         ends = np.cumsum(rows)
         counts = np.add.reduceat(events[order], ends - rows)
-        kept = np.minimum(rows, self._keep)
-        order = order[np.arange(len(order)) >= np.repeat(ends - kept, rows)]
-        return {name: array.take(pa.array(order)) for name, array in arrays.items()}, kept, counts
+        sizes = np.minimum(rows, self._keep)
+        order = order[np.arange(len(order)) >= np.repeat(ends - sizes, rows)]
+        return {name: array.take(pa.array(order)) for name, array in arrays.items()}, sizes, counts
 
 
 def _parts(
-    newest: "dict[str, pa.Array]", kept: np.ndarray, counts: np.ndarray
+    newest: "dict[str, pa.Array]", sizes: np.ndarray, counts: np.ndarray
 ) -> Iterator[tuple[bytes, NewestOfPart]]:
     """Splits the columns of `_newest` by user."""
     times, numbers, offsets = (np.asarray(newest[name]).tolist() for name in _ORDER)
     items = newest["item"].to_pylist()
-    ends = np.cumsum(kept)
+    ends = np.cumsum(sizes)
     users = newest["user"].take(ends - 1).to_pylist()
     start = 0
     for user, count, end in zip(users, counts.tolist(), ends.tolist(), strict=True):

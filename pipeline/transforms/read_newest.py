@@ -110,22 +110,22 @@ class _NewestOfSpan(ParseInteraction):
         if any(pc.any(pc.equal(column, b"")).as_py() for column in keys):
             return None
         try:
-            kept = self._event_mask(columns)
-            timed = self._time_mask(columns[table.time])
-            times = self._times(columns[table.time].filter(pa.array(kept & timed)))
+            is_event = self._event_mask(columns)
+            has_time = self._time_mask(columns[table.time])
+            times = self._times(columns[table.time].filter(pa.array(is_event & has_time)))
         except row_values.MalformedError:
             return None
         masks = {
-            self._not_kept: ~kept,
-            self._without_time: kept & ~timed,
-            self._events: kept & timed,
+            self._not_kept: ~is_event,
+            self._without_time: is_event & ~has_time,
+            self._events: is_event & has_time,
         }
         for counter, mask in masks.items():
             # A counter that is never incremented does not appear among the counters.
             if mask.any():
                 counter.inc(int(mask.sum()))
-        users, items = (column.filter(pa.array(kept & timed)) for column in keys)
-        return users, items, times, first + offsets[kept & timed]
+        users, items = (column.filter(pa.array(is_event & has_time)) for column in keys)
+        return users, items, times, first + offsets[is_event & has_time]
 
     def _event_mask(self, columns):
         keep = self._table.keep

@@ -37,7 +37,7 @@ def _summary(record):
     return record["user_id"][0], (segment[0], history, times, target[0])
 
 
-def _run(name, folder, expected, known):
+def _run(name, folder, expected, profiles_of_some):
     """Checks all records, and the user features of some users; returns the counters."""
     spec = load_spec(name)
     check(spec, folder)
@@ -48,11 +48,11 @@ def _run(name, folder, expected, known):
         profiles = records | "Profiles" >> beam.FlatMap(
             lambda record: [
                 (user, {name: record[name] for name in of_user})
-                for user, of_user in known.items()
+                for user, of_user in profiles_of_some.items()
                 if record["user_id"] == [user]
             ]
         )
-        assert_that(profiles, equal_to(list(known.items())), label="profiles")
+        assert_that(profiles, equal_to(list(profiles_of_some.items())), label="profiles")
     return counters.read(pipeline.result)
 
 
@@ -61,7 +61,7 @@ def test_kuairec(tmp_path):
     watched = [row for row in rows if row[3] >= 2]
     timed = [(user, video, at) for user, video, at, _ in watched if at]
     expected = _histories((user, video, round(at * 1000)) for user, video, at in timed)
-    known = {
+    profiles_of_some = {
         b"3": {"user_active_degree": [], "is_video_author": [b"1"]},
         b"4": {
             "follow_user_num_range": [b"(0,10]"],
@@ -69,7 +69,7 @@ def test_kuairec(tmp_path):
             "register_days": [111.0],
         },
     }
-    counts = _run("kuairec", tmp_path, expected, known)
+    counts = _run("kuairec", tmp_path, expected, profiles_of_some)
     assert {segment for segment, *_ in expected.values()} == {b"warm", b"cold"}
     assert counts[counters.NOT_KEPT] == len(rows) - len(watched) > 100
     assert counts[counters.WITHOUT_TIME] == len(watched) - len(timed) > 20
@@ -81,11 +81,11 @@ def test_kuairec(tmp_path):
 def test_xing(tmp_path, prefixed):
     rows = write_xing(tmp_path, prefixed)
     positive = [(user, item, at) for user, item, kind, at in rows if kind in (1, 2, 3)]
-    known = {
+    profiles_of_some = {
         b"5": {"jobroles": []},
         b"6": {"jobroles": [b"7", b"22"], "edu_fieldofstudies": [b"3", b"5"], "wtcj": [b"0"]},
         b"7": {"career_level": [], "edu_fieldofstudies": []},
     }
-    counts = _run("xing", tmp_path, _histories(positive), known)
+    counts = _run("xing", tmp_path, _histories(positive), profiles_of_some)
     assert counts[counters.NOT_KEPT] == len(rows) - len(positive) > 100
     assert counts[counters.DUPLICATES] == len(positive) - len(set(positive)) > 20

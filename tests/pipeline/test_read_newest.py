@@ -150,7 +150,7 @@ def test_blocks_of_a_compressed_file_and_counters(tmp_path, monkeypatch):
     dataset = DatasetSpec.from_dict({**dataset.to_dict(), "interactions": log})
     pipeline = beam.Pipeline("FnApiRunner")
     newest, rejects = pipeline | ReadNewest(dataset, tmp_path, KEEP)
-    kept = newest | beam.Map(
+    summaries = newest | beam.Map(
         lambda element: (element[0], element[1][0], [item for _, item in element[1][1]])
     )
     expected = [
@@ -161,13 +161,11 @@ def test_blocks_of_a_compressed_file_and_counters(tmp_path, monkeypatch):
         )
         for u in range(5)
     ]
-    assert_that(kept, equal_to(expected))
+    assert_that(summaries, equal_to(expected))
     assert_that(rejects | beam.combiners.Count.Globally(), equal_to([1]), "One")
     result = pipeline.run()
     result.wait_until_finish()
-    counted = {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
+    counts = {c.key.metric.name: c.committed for c in result.metrics().query()["counters"]}
     assert (
-        counted["events"] == 500
-        and counted["rows_not_kept"] == 500
-        and counted["rows_rejected"] == 1
+        counts["events"] == 500 and counts["rows_not_kept"] == 500 and counts["rows_rejected"] == 1
     )

@@ -123,18 +123,18 @@ def test_a_served_vector_decides_which_items_come_first(trained, tmp_path):
     dataset, model = trained
     export(model, dataset, tmp_path, Config.from_dict(TINY))
     with SavedModelSession(tmp_path) as session:
-        known = feature_kinds(session.signatures["cold"])
-        assert known == {"taste": 4, "zip": "categorical"}
+        kinds = feature_kinds(session.signatures["cold"])
+        assert kinds == {"taste": 4, "zip": "categorical"}
         tastes = ([0.0] * 4, [3.0] * 4, None, [3.0, 3.0, None, 3.0])
         users = [{"taste": taste, "zip": "z1"} for taste in tastes]
         nothing = np.empty((len(users), 0), object)
-        answer = session.run("cold", {**cold_inputs(users, known), "exclude": nothing})
+        answer = session.run("cold", {**cold_inputs(users, kinds), "exclude": nothing})
     lists = [[item.decode() for item in row[:5]] for row in np.asarray(answer["item_ids"])]
     teams = [{int(item[1:]) // 10 for item in items} for items in lists]
     assert teams[0] == {0} and teams[1] == {1}
     # A vector with a missing number is a missing vector.
     assert lists[2] == lists[3]
     with pytest.raises(InputError, match="'taste' of user 0 .* a list of 4 numbers"):
-        cold_inputs([{"taste": [1.0]}], known)
+        cold_inputs([{"taste": [1.0]}], kinds)
     with pytest.raises(InputError, match="'taste' of user 0 .* a list of 4 numbers"):
-        cold_inputs([{"taste": 1.0}], known)
+        cold_inputs([{"taste": 1.0}], kinds)
