@@ -5,8 +5,8 @@ The letters are the same in every signature, comment and shape:
     B batch    L history length    M user-feature fields    D width    Z latent width
     V items (PAD and OOV included)    K list length    N any number of positions or rows
 
-`FloatBLD` is thus a float tensor [B, L, D]. TensorFlow and Keras ship no types, so a type checker
-reads every alias as any value; the names are for people.
+`FloatBLD` is a float tensor [B, L, D]. TensorFlow and Keras ship no types, so a type checker
+reads every alias as any value; the names are for readers.
 
 Example:
     >>> from cmclrec_tf.types import Batch, FloatBD
