@@ -1,0 +1,1 @@
+"""Exports, serves and queries models."""

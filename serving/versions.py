@@ -1,4 +1,4 @@
-"""The versions of a model: which there are, and how one comes, steps back and goes."""
+"""Manages the versions of a model on disk: lists, publishes, rolls back, restores and prunes."""
 
 import os
 import pathlib
@@ -6,82 +6,83 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Collection
+from typing import TypeAlias
 
 from cmclrec_tf.errors import InputError
 
-_NEWEST = 2**63 - 1
-# Names that no server takes for a version.
-_COMING, _GOING, ROLLED_BACK = ".publishing-", ".removing-", ".rolled-back"
+_Path: TypeAlias = str | os.PathLike[str]
+
+_MAX_VERSION = 2**63 - 1
+# Servers ignore folders with these names, since they are not numbers.
+_PUBLISHING, _REMOVING, ROLLED_BACK = ".publishing-", ".removing-", ".rolled-back"
 _STALE_SECONDS = 3600
 
 
-def available(model_base_path):
-    """The versions that can be loaded: those that are complete.
+def available(model_base_path: _Path) -> dict[int, pathlib.Path]:
+    """Returns the complete versions, which can be loaded.
 
-    A version is complete once its `saved_model.pb` is there, which is written last.
+    A version is complete once it has its `saved_model.pb`, which is written last.
 
     Args:
-        model_base_path: folder with one integer-named folder a version, each a SavedModel.
+        model_base_path: folder of the versions: SavedModels in folders named by integers.
 
     Returns:
         `{version: folder}`.
 
     Raises:
-        InputError: no such folder.
+        InputError: there is no such folder.
     """
-    return {v: f for v, f in _versions(model_base_path).items() if _is_complete(f)}
+    return {v: folder for v, folder in _versions(model_base_path).items() if _is_complete(folder)}
 
 
-def latest(model_base_path):
-    """The highest complete version under a model base path.
+def latest(model_base_path: _Path) -> tuple[int, pathlib.Path]:
+    """Returns the newest complete version and its folder.
 
     Args:
         model_base_path: as in `available`.
 
-    Returns:
-        The version and its folder.
-
     Raises:
-        InputError: no such folder, none of its folders is a version, or none holds a SavedModel.
+        InputError: there is no such folder, it holds no version, or no version is complete.
     """
-    found = _versions(model_base_path)
-    if not found:
+    versions = _versions(model_base_path)
+    if not versions:
         raise InputError(
             model_base_path,
             "it must hold a version: a folder with an integer for a name",
             "Push a model there; the path is the folder above the versions.",
         )
-    complete = {version: folder for version, folder in found.items() if _is_complete(folder)}
+    complete = {version: folder for version, folder in versions.items() if _is_complete(folder)}
     if not complete:
         raise InputError(
-            found[max(found)],
+            versions[max(versions)],
             "a version must hold saved_model.pb",
             "Push the model again or remove the folder.",
         )
     return max(complete), complete[max(complete)]
 
 
-def rolled_back(model_base_path):
-    """{version: folder} of the versions that were moved aside."""
+def rolled_back(model_base_path: _Path) -> dict[int, pathlib.Path]:
+    """Returns `{version: folder}` of the versions that were rolled back."""
     base = pathlib.Path(model_base_path)
     names = [path.name for path in base.iterdir()] if base.is_dir() else []
-    found = [name[: -len(ROLLED_BACK)] for name in names if name.endswith(ROLLED_BACK)]
-    return {int(v): base / f"{v}{ROLLED_BACK}" for v in sorted(found) if v.isdigit()}
+    numbers = [name[: -len(ROLLED_BACK)] for name in names if name.endswith(ROLLED_BACK)]
+    return {int(v): base / f"{v}{ROLLED_BACK}" for v in sorted(numbers) if v.isdigit()}
 
 
-def publish(source, model_base_path):
-    """Makes a SavedModel the newest version, all at once.
+def publish(source: _Path, model_base_path: _Path) -> tuple[int, pathlib.Path]:
+    """Copies a SavedModel to the base path as the newest version.
 
-    It is copied aside, `saved_model.pb` last, written through to the disk and then renamed: whoever
-    watches the folder sees a whole version or none. What earlier calls left that were interrupted
-    is removed after an hour.
+    The copy is written to a temporary folder, synced to disk and then renamed, so a server that
+    watches the base path never sees a part of a version. Temporary folders of interrupted calls
+    are removed after an hour.
 
     Args:
         source: folder of the SavedModel.
-        model_base_path: folder of the versions, on a local file system; made when missing.
+        model_base_path: folder of the versions, on a local file system; created if missing.
 
     Returns:
-        The version, the time in seconds or one more than the newest, and its folder.
+        The version and its folder. The version is the time in seconds, or one more than the newest.
 
     Raises:
         InputError: the source holds no SavedModel.
@@ -90,17 +91,17 @@ def publish(source, model_base_path):
     if not _is_complete(source):
         raise InputError(source, "it must hold saved_model.pb", "Export the model again.")
     base.mkdir(parents=True, exist_ok=True)
-    _sweep(base)
-    aside = pathlib.Path(tempfile.mkdtemp(dir=base, prefix=_COMING))
-    # A folder within: the copy takes over the age of the source, by which leftovers are told.
-    copy = aside / "copy"
+    _remove_stale(base)
+    temporary = pathlib.Path(tempfile.mkdtemp(dir=base, prefix=_PUBLISHING))
+    # The copy has the source's age, but the folder around it is new, and so is not stale.
+    copy = temporary / "copy"
     try:
         last = lambda folder, names: ["saved_model.pb"] if pathlib.Path(folder) == source else []
         shutil.copytree(source, copy, ignore=last)
         shutil.copy2(source / "saved_model.pb", copy)
         copy.chmod(0o755)  # the source may be private; servers run as another user
         for path in [*copy.rglob("*"), copy]:
-            _write_through(path)
+            _sync(path)
         while True:
             newest = max([*_versions(base), *rolled_back(base)], default=0)
             version = max(int(time.time()), newest + 1)
@@ -108,51 +109,51 @@ def publish(source, model_base_path):
                 copy.rename(base / str(version))
                 break
             except OSError:
-                # Another one was published under that number meanwhile.
+                # Another process published this number in the meantime.
                 if not (base / str(version)).exists():
                     raise
-        _write_through(base)
+        _sync(base)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return version, base / str(version)
 
 
-def roll_back(model_base_path, to=None):
-    """Moves the versions above one aside, so that it is the newest.
+def roll_back(model_base_path: _Path, to: int | None = None) -> tuple[int, list[int]]:
+    """Makes an earlier version the newest: moves all versions above it aside.
 
-    The newest goes last: a server that watches goes straight from it to the wanted one.
+    The newest version moves last, so a server that watches goes straight from it to `to`.
 
     Args:
         model_base_path: folder of the versions.
-        to: the version wanted; the one before the newest when None.
+        to: version to go back to; the one before the newest if None.
 
     Returns:
-        The version wanted, and those that were moved, oldest first.
+        The version that is the newest now, and those that were moved, oldest first.
 
     Raises:
         InputError: there is no such complete version, or none before the newest.
     """
     base = pathlib.Path(model_base_path)
-    complete, every = available(base), sorted(_versions(base))
+    complete, versions = available(base), sorted(_versions(base))
     earlier = sorted(complete)[:-1]
     if to is None and not earlier:
         raise InputError(base, "there must be a version before the newest", "Push one first.")
     to = earlier[-1] if to is None else to
-    _find(base, complete, to, "complete version")
-    moved = [version for version in every if version > to]
+    _check_among(base, complete, to, "complete version")
+    moved = [version for version in versions if version > to]
     for version in moved:
         (base / str(version)).rename(base / f"{version}{ROLLED_BACK}")
     return to, moved
 
 
-def restore(model_base_path, version) -> None:
-    """Takes a version back that was moved aside.
+def restore(model_base_path: _Path, version: int) -> None:
+    """Brings back a version that was rolled back.
 
     Raises:
-        InputError: there is no such version, or its place is taken.
+        InputError: there is no such version, or its folder exists already.
     """
     base = pathlib.Path(model_base_path)
-    _find(base, rolled_back(base), version, "version that was rolled back")
+    _check_among(base, rolled_back(base), version, "version that was rolled back")
     if (base / str(version)).exists():
         raise InputError(
             base / str(version), "there must be none yet", "Remove or rename that folder first."
@@ -160,53 +161,54 @@ def restore(model_base_path, version) -> None:
     (base / f"{version}{ROLLED_BACK}").rename(base / str(version))
 
 
-def prune(model_base_path, keep, protected=()):
+def prune(model_base_path: _Path, keep: int, protected: Collection[int] = ()) -> list[int]:
     """Removes old versions.
 
     Args:
         model_base_path: folder of the versions.
-        keep: how many of the newest complete ones stay.
-        protected: versions that stay whatever their age.
+        keep: number of newest complete versions to keep.
+        protected: versions to keep regardless of their age.
 
     Returns:
-        The versions removed, oldest first.
+        The removed versions, oldest first.
 
     Raises:
-        InputError: no such folder, or fewer than one to keep.
+        InputError: there is no such folder, or `keep` is below 1.
     """
     if keep < 1:
-        raise InputError(f"keep={keep}", "at least one version stays", "Give a positive number.")
+        raise InputError(f"keep={keep}", "at least one version stays", "Pass a positive number.")
     base = pathlib.Path(model_base_path)
-    kept = sorted(available(base), reverse=True)[:keep]
-    if not kept:
+    newest = sorted(available(base), reverse=True)[:keep]
+    if not newest:
         return []
-    oldest = min(kept)
+    oldest = min(newest)
     removed = [v for v in sorted(_versions(base)) if v < oldest and v not in protected]
     for version in removed:
-        # A server must not find half a version.
-        aside = base / f"{_GOING}{version}"
-        (base / str(version)).rename(aside)
-        shutil.rmtree(aside)
+        # Rename first: a server must not find half a version.
+        doomed = base / f"{_REMOVING}{version}"
+        (base / str(version)).rename(doomed)
+        shutil.rmtree(doomed)
     return removed
 
 
-def _find(base, among, version, what):
+def _check_among(base: pathlib.Path, among: Collection[int], version: int, kind: str) -> None:
     if version not in among:
         raise InputError(
             f"version {version} of {base}",
-            f"it must be a {what}; there are {sorted(among) or 'none'}",
+            f"it must be a {kind}; there are {sorted(among) or 'none'}",
             "Choose one of them.",
         )
 
 
-def _sweep(base):
+def _remove_stale(base: pathlib.Path) -> None:
+    """Removes temporary folders that interrupted calls left over an hour ago."""
     for path in base.iterdir():
-        left = path.name.startswith((_COMING, _GOING))
-        if left and path.stat().st_mtime < time.time() - _STALE_SECONDS:
+        is_temporary = path.name.startswith((_PUBLISHING, _REMOVING))
+        if is_temporary and path.stat().st_mtime < time.time() - _STALE_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _write_through(path):
+def _sync(path: pathlib.Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -214,11 +216,12 @@ def _write_through(path):
         os.close(descriptor)
 
 
-def _is_complete(folder):
+def _is_complete(folder: pathlib.Path) -> bool:
     return (folder / "saved_model.pb").is_file()
 
 
-def _versions(model_base_path):
+def _versions(model_base_path: _Path) -> dict[int, pathlib.Path]:
+    """Returns the folders named by integers, complete or not, as TensorFlow Serving sees them."""
     base = pathlib.Path(model_base_path)
     if not base.is_dir():
         raise InputError(
@@ -227,5 +230,7 @@ def _versions(model_base_path):
     return {
         int(folder.name): folder
         for folder in sorted(base.iterdir())
-        if re.fullmatch("[0-9]+", folder.name) and folder.is_dir() and int(folder.name) <= _NEWEST
+        if re.fullmatch("[0-9]+", folder.name)
+        and folder.is_dir()
+        and int(folder.name) <= _MAX_VERSION
     }

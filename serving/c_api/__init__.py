@@ -1,0 +1,1 @@
+"""Runs SavedModels with TensorFlow's C API."""

@@ -1,9 +1,10 @@
-"""TensorFlow's C library as it lies in the wheel, declared for ctypes."""
+"""Loads TensorFlow's C library from the installed wheel and declares its functions for ctypes."""
 
 import ctypes
 import functools
 import importlib.util
 import pathlib
+from typing import Any
 
 from cmclrec_tf.errors import InputError
 
@@ -11,13 +12,13 @@ _POINTER = ctypes.c_void_p
 
 
 class Buffer(ctypes.Structure):
-    """TF_Buffer."""
+    """The struct TF_Buffer."""
 
     _fields_ = [("data", _POINTER), ("length", ctypes.c_size_t), ("deallocator", _POINTER)]
 
 
 class Output(ctypes.Structure):
-    """TF_Output: one output of one operation of a graph."""
+    """The struct TF_Output: one output of one operation in a graph."""
 
     _fields_ = [("operation", _POINTER), ("index", ctypes.c_int)]
 
@@ -27,8 +28,8 @@ _OUTPUTS = ctypes.POINTER(Output)
 _TENSORS = ctypes.POINTER(_POINTER)
 _DIMS = ctypes.POINTER(ctypes.c_int64)
 
-# name: (result, arguments)
-_FUNCTIONS = {
+# name: (result type, argument types)
+_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "TF_Version": (ctypes.c_char_p, []),
     "TF_NewStatus": (_POINTER, []),
     "TF_DeleteStatus": (None, [_POINTER]),
@@ -70,8 +71,8 @@ _FUNCTIONS = {
 
 
 @functools.cache
-def load():
-    """The loaded library, its functions declared. Calls release the GIL.
+def load() -> ctypes.CDLL:
+    """Loads the library once and returns it. Its calls release the GIL.
 
     Raises:
         InputError: TensorFlow is not installed, or its wheel holds no C library.
@@ -82,12 +83,12 @@ def load():
             "tensorflow", "it must be installed", "Install the package's requirements."
         )
     folder = pathlib.Path(spec.origin).parent
-    found = sorted(folder.glob("libtensorflow_cc.*"))
-    if not found:
+    paths = sorted(folder.glob("libtensorflow_cc.*"))
+    if not paths:
         raise InputError(
             folder, "the wheel must hold libtensorflow_cc", "Install tensorflow 2.16 or newer."
         )
-    library = ctypes.CDLL(str(found[0]))
+    library = ctypes.CDLL(str(paths[0]))
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

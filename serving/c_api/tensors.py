@@ -1,45 +1,47 @@
-"""NumPy arrays to TF_Tensors and back."""
+"""Converts NumPy arrays to TF_Tensors and back."""
 
 import contextlib
 import ctypes
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from serving.c_api import library
-
-# TF_DataType to NumPy; the numbers are those of DataType in types.proto.
-STRING = 7
-DTYPES = {
-    1: np.dtype(np.float32),
-    2: np.dtype(np.float64),
-    3: np.dtype(np.int32),
-    9: np.dtype(np.int64),
-    10: np.dtype(np.bool_),
-    STRING: np.dtype(object),
-}
+from serving.tensor_protos import KINDS, STRING
 
 _STRING_BYTES = 24  # sizeof(TF_TString)
-_MOST_BYTES = 2**40
+_MAX_BYTES = 2**40
 
 
-def as_array(value, code):
-    """An array of TensorFlow type `code`; strings become an object array of bytes.
+def as_array(value: ArrayLike, code: int) -> NDArray[Any]:
+    """Converts a value to an array of a TensorFlow type; strings become an object array of bytes.
+
+    Args:
+        value: an array, or anything that NumPy converts to one.
+        code: the TF_DataType; its numbers are those of DataType in types.proto.
 
     Raises:
-        TypeError: a type without a counterpart here, or values of another kind.
+        TypeError: the type is not supported, or the values are of another type.
     """
-    if code not in DTYPES:
-        raise TypeError(f"DataType {code}, supported are {sorted(DTYPES)}")
+    dtype = _dtype(code)
     array = np.asarray(value)
     if code == STRING:
         return _as_bytes(array)
-    if array.size and not np.can_cast(array.dtype, DTYPES[code], "same_kind"):
-        raise TypeError(f"{array.dtype}, expected {DTYPES[code]}")
-    return np.ascontiguousarray(array, DTYPES[code]).reshape(array.shape)
+    if array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"{array.dtype}, expected {dtype}")
+    return np.ascontiguousarray(array, dtype).reshape(array.shape)
 
 
-def _as_bytes(array):
+def _dtype(code: int) -> np.dtype[Any]:
+    if code not in KINDS:
+        raise TypeError(f"DataType {code}, supported are {sorted(KINDS)}")
+    return KINDS[code].dtype
+
+
+def _as_bytes(array: NDArray[Any]) -> NDArray[np.object_]:
     if array.size and array.dtype.kind not in "OUS":
         raise TypeError(f"{array.dtype}, expected strings")
     encoded = np.empty(array.size, object)
@@ -53,55 +55,57 @@ def _as_bytes(array):
 
 
 @contextlib.contextmanager
-def tensor(array, code):
-    """A TF_Tensor of TensorFlow type `code` with a copy of `array`, freed at the end.
+def tensor(array: NDArray[Any], code: int) -> Iterator[int]:
+    """Yields a TF_Tensor with a copy of an array, and frees it at the end.
 
     Args:
-        array: as `as_array` gives it.
-        code: the TF_DataType.
+        array: an array that `as_array` returned.
+        code: its TF_DataType.
+
+    Raises:
+        MemoryError: the tensor cannot be allocated.
     """
-    tensorflow = library.load()
+    c_library = library.load()
     dims = (ctypes.c_int64 * array.ndim)(*array.shape)
     width = _STRING_BYTES if code == STRING else array.dtype.itemsize
     size = math.prod(array.shape) * width
-    if size > _MOST_BYTES or not (
-        pointer := tensorflow.TF_AllocateTensor(code, dims, array.ndim, size)
+    if size > _MAX_BYTES or not (
+        pointer := c_library.TF_AllocateTensor(code, dims, array.ndim, size)
     ):
         raise MemoryError(f"a tensor of {size} bytes")
-    data = tensorflow.TF_TensorData(pointer)
+    data = c_library.TF_TensorData(pointer)
     try:
         if code == STRING:
-            # All zeros is the empty string, as TF_StringInit leaves it.
+            # All zeros is the empty string, as TF_StringInit writes it.
             ctypes.memset(data, 0, size)
             for i, value in enumerate(array.ravel().tolist()):
                 if value:
-                    tensorflow.TF_StringCopy(data + i * width, value, len(value))
+                    c_library.TF_StringCopy(data + i * width, value, len(value))
         elif size:
             ctypes.memmove(data, array.ctypes.data, size)
         yield pointer
     finally:
-        tensorflow.TF_DeleteTensor(pointer)
+        c_library.TF_DeleteTensor(pointer)
 
 
-def read(pointer):
-    """A copy of a TF_Tensor as an array; strings as an object array of bytes.
+def read(pointer: int | None) -> NDArray[Any]:
+    """Returns a copy of a TF_Tensor; strings as an object array of bytes.
 
     Raises:
-        TypeError: a type without a counterpart here.
+        TypeError: the type is not supported.
     """
-    tensorflow = library.load()
-    code = tensorflow.TF_TensorType(pointer)
-    if code not in DTYPES:
-        raise TypeError(f"DataType {code}, supported are {sorted(DTYPES)}")
-    shape = tuple(tensorflow.TF_Dim(pointer, i) for i in range(tensorflow.TF_NumDims(pointer)))
-    data = tensorflow.TF_TensorData(pointer)
+    c_library = library.load()
+    code = c_library.TF_TensorType(pointer)
+    dtype = _dtype(code)
+    shape = tuple(c_library.TF_Dim(pointer, i) for i in range(c_library.TF_NumDims(pointer)))
+    data = c_library.TF_TensorData(pointer)
     if code != STRING:
-        raw = ctypes.string_at(data, tensorflow.TF_TensorByteSize(pointer)) if data else b""
-        return np.frombuffer(bytearray(raw), DTYPES[code]).reshape(shape)
+        raw = ctypes.string_at(data, c_library.TF_TensorByteSize(pointer)) if data else b""
+        return np.frombuffer(bytearray(raw), dtype).reshape(shape)
     strings = np.empty(math.prod(shape), object)
     for i in range(len(strings)):
         string = data + i * _STRING_BYTES
         strings[i] = ctypes.string_at(
-            tensorflow.TF_StringGetDataPointer(string), tensorflow.TF_StringGetSize(string)
+            c_library.TF_StringGetDataPointer(string), c_library.TF_StringGetSize(string)
         )
     return strings.reshape(shape)

@@ -56,12 +56,11 @@ class Signatures(tf.Module):
 
     def endpoints(self) -> dict[str, tuple[Callable[..., dict[str, Tensor]], list[Any]]]:
         """Returns `{name: (function, input signature)}` for an export archive."""
-        strings = lambda name: tf.TensorSpec([None, None], tf.string, name=name)
         examples = [tf.TensorSpec([None], tf.string, name=EXAMPLES)]
         features = {f.name: _input_spec(f) for f in self.schema.features}
         return {
-            WARM: (self.warm, [strings(HISTORY), strings(EXCLUDE)]),
-            COLD: (self.cold, [{**features, EXCLUDE: strings(EXCLUDE)}]),
+            WARM: (self.warm, [_strings_spec(HISTORY), _strings_spec(EXCLUDE)]),
+            COLD: (self.cold, [{**features, EXCLUDE: _strings_spec(EXCLUDE)}]),
             SERVING_DEFAULT: (self.serving_default, examples),
             USER_EMBEDDING: (self.user_embedding, examples),
         }
@@ -156,6 +155,10 @@ class Signatures(tf.Module):
             ITEM_IDS: self.item_names(ids),
             SCORES: ops.where(ids == PAD, LOWEST_SCORE, scores),
         }
+
+
+def _strings_spec(name: str) -> tf.TensorSpec:
+    return tf.TensorSpec([None, None], tf.string, name=name)
 
 
 def _input_spec(feature: Feature) -> tf.TensorSpec:

@@ -70,7 +70,7 @@ def test_a_push_that_fails_leaves_no_version(push, tmp_path, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(versions, "_write_through", full)
+    monkeypatch.setattr(versions, "_sync", full)
     with pytest.raises(OSError, match="No space"):
         push(tmp_path / "cmclrec")
     assert not list((tmp_path / "cmclrec").iterdir())

@@ -1,8 +1,8 @@
-"""A small real SavedModel whose answers can be worked out by hand, a server and a client over it.
+"""Fixtures: a tiny SavedModel with answers that a person can compute, a server and a client.
 
 Items a, b, c, d, e have the base scores 5, 4, 3, 2, 1; lists hold three.
-- warm: the item after the last one of the history gains 10.
-- cold: the item named by `gender` gains 20, every item named in `genres` 10, and e gains `age`.
+- warm: the item that follows the last item of the history gains 10.
+- cold: the item that `gender` names gains 20, items in `genres` gain 10, and e gains `age`.
 - user_embedding: [length of the history, age].
 """
 
@@ -112,7 +112,7 @@ def write_saved_model(folder, assets, base=(5.0, 4.0, 3.0, 2.0, 1.0)):
 
 @pytest.fixture(scope="session")
 def base_path(tmp_path_factory):
-    """A model base path: version 12 works, 3 is empty, and there is a folder that is no version."""
+    """A model base path: version 12 works, 3 is empty, and 99-aside is not a version."""
     base = tmp_path_factory.mktemp("models") / "cmclrec"
     write_saved_model(base / str(VERSION), tmp_path_factory.mktemp("assets"))
     (base / "3").mkdir()
@@ -127,7 +127,7 @@ def saved_model(base_path):
 
 @pytest.fixture(scope="session")
 def other_model(tmp_path_factory):
-    """Another model of the same items, whose base scores are 1 to 5: e comes first."""
+    """Another model of the same items with base scores 1 to 5: e comes first."""
     folder = tmp_path_factory.mktemp("other") / "saved_model"
     write_saved_model(folder, tmp_path_factory.mktemp("assets"), (1.0, 2.0, 3.0, 4.0, 5.0))
     return folder
@@ -135,15 +135,15 @@ def other_model(tmp_path_factory):
 
 @pytest.fixture
 def push(saved_model, other_model, tmp_path):
-    """Pushes a model as a version of a base path, all at once: push(base, 2, other=True)."""
+    """Pushes a model to a base path by one rename: push(base, 2, other=True)."""
 
     def pushed(base, version, other=False, damage=None):
-        aside = tmp_path / f"aside-{version}"
-        shutil.copytree(other_model if other else saved_model, aside)
+        copy = tmp_path / f"aside-{version}"
+        shutil.copytree(other_model if other else saved_model, copy)
         if damage:
-            damage(aside)
+            damage(copy)
         base.mkdir(exist_ok=True)
-        return aside.rename(base / str(version))
+        return copy.rename(base / str(version))
 
     return pushed
 
@@ -165,13 +165,13 @@ def target(server):
 def client(target):
     from serving.client import Client
 
-    with Client(target, timeout=30.0) as asking:
-        yield asking
+    with Client(target, timeout=30.0) as running:
+        yield running
 
 
 @pytest.fixture
 def copied_model(saved_model, tmp_path):
-    """A base path with a copy of the model as version 1, to be damaged."""
+    """A base path with a copy of the model as version 1, which a test may damage."""
     base = tmp_path / "cmclrec"
     shutil.copytree(saved_model, base / "1")
     return pathlib.Path(base)
@@ -179,7 +179,7 @@ def copied_model(saved_model, tmp_path):
 
 @pytest.fixture(scope="session")
 def example():
-    """Makes a serialized user record; floats and strings by their first value."""
+    """A function that makes a serialized user record; a list's first value decides its type."""
 
     def make(**features):
         from tensorflow.core.example import example_pb2

@@ -1,4 +1,4 @@
-"""The client for asyncio gives what the other one gives, several requests at a time."""
+"""Tests `AsyncClient`: the answers and errors of `Client`, with several requests at once."""
 
 import asyncio
 import socket
@@ -12,8 +12,8 @@ from serving.client import ROWS, AsyncClient, ServingError
 from tests.serving.scripted import Script, playing
 
 
-def asked(target, ask, **options):
-    """What a coroutine function of a client returns."""
+def result_of(target, ask, **options):
+    """Returns what a coroutine function of a client returns."""
 
     async def main():
         async with AsyncClient(target, **options) as client:
@@ -44,11 +44,11 @@ USERS = [
     ],
 )
 def test_same_answers(client, target, ask):
-    found = asked(target, ask, timeout=30.0)
-    wanted = ask(client)
-    assert found == wanted
-    if not isinstance(wanted, dict):
-        assert repr(found) == repr(wanted)  # also what equality leaves out
+    result = result_of(target, ask, timeout=30.0)
+    expected = ask(client)
+    assert result == expected
+    if not isinstance(expected, dict):
+        assert repr(result) == repr(expected)  # compares the fields that equality ignores too
 
 
 @pytest.mark.parametrize(
@@ -61,28 +61,28 @@ def test_same_answers(client, target, ask):
     ],
 )
 def test_same_errors(client, target, ask):
-    with pytest.raises(InputError) as wanted:
+    with pytest.raises(InputError) as expected:
         ask(client)
-    with pytest.raises(InputError) as found:
-        asked(target, ask)
-    assert str(found.value) == str(wanted.value)
-    assert "secret" not in str(found.value)
+    with pytest.raises(InputError) as caught:
+        result_of(target, ask)
+    assert str(caught.value) == str(expected.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_answers_in_the_order_of_the_users(target):
     users = [{"history": ["abcd"[i % 4]] * (1 + i % 50)} for i in range(3 * ROWS + 5)]
     users[7] = {"gender": "c"}
-    answers = asked(target, lambda client: client.recommend_many(users, k=1), timeout=30.0)
-    wanted = ["bcde"[i % 4] for i in range(len(users))]
-    wanted[7] = "c"
-    assert [answer.item_ids[0] for answer in answers] == wanted
+    answers = result_of(target, lambda client: client.recommend_many(users, k=1), timeout=30.0)
+    expected = ["bcde"[i % 4] for i in range(len(users))]
+    expected[7] = "c"
+    assert [answer.item_ids[0] for answer in answers] == expected
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_requests_at_once(concurrency):
     script = Script(seconds=0.05)
     with playing(script) as target:
-        answers = asked(
+        answers = result_of(
             target,
             lambda client: client.warm([["a"]] * (5 * ROWS + 1)),
             concurrency=concurrency,
@@ -94,7 +94,7 @@ def test_requests_at_once(concurrency):
 def test_one_request_that_fails_ends_the_call():
     script = Script(failures=1, code=grpc.StatusCode.INTERNAL, seconds=0.05)
     with playing(script) as target, pytest.raises(ServingError) as caught:
-        asked(target, lambda client: client.warm([["a"]] * (20 * ROWS)), concurrency=2)
+        result_of(target, lambda client: client.warm([["a"]] * (20 * ROWS)), concurrency=2)
     assert caught.value.code == grpc.StatusCode.INTERNAL
     assert script.seen < 10
 
@@ -103,11 +103,11 @@ def test_tasks_share_a_client(target):
     async def ask(client):
         return await asyncio.gather(*(client.warm([[item]], k=1) for item in "abcd" * 10))
 
-    found = asked(target, ask, timeout=30.0)
-    assert [answer.item_ids[0] for (answer,) in found] == list("bcde" * 10)
+    result = result_of(target, ask, timeout=30.0)
+    assert [answer.item_ids[0] for (answer,) in result] == list("bcde" * 10)
 
 
-def test_a_call_that_is_given_up():
+def test_a_cancelled_call():
     script = Script(seconds=0.5)
 
     async def ask(client):
@@ -116,22 +116,22 @@ def test_a_call_that_is_given_up():
     with playing(script) as target, pytest.raises(asyncio.TimeoutError):
         started = time.monotonic()
         try:
-            asked(target, ask)
+            result_of(target, ask)
         finally:
             assert time.monotonic() - started < 0.4
     assert script.seen == 1
 
 
-def test_nobody_listens():
+def test_nothing_listens():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(ServingError) as caught:
-        asked(f"127.0.0.1:{port}", lambda client: client.warm([["a"]]), timeout=0.5)
+        result_of(f"127.0.0.1:{port}", lambda client: client.warm([["a"]]), timeout=0.5)
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE
     assert f"127.0.0.1:{port}: warm failed, UNAVAILABLE" in str(caught.value)
 
 
-def test_unused_and_wrong():
+def test_an_unused_client_and_a_wrong_option():
     asyncio.run(AsyncClient().close())
     with pytest.raises(InputError, match="concurrency=0"):
         AsyncClient(concurrency=0)

@@ -1,4 +1,4 @@
-"""The C path: answers worked out by hand, and the same as TensorFlow's own loader gives."""
+"""Tests `SavedModelSession`: answers computed by hand, and those of TensorFlow's own loader."""
 
 import pathlib
 import resource
@@ -66,7 +66,7 @@ def test_bool_output_and_one_output(session, example):
     assert answer["is_cold"].tolist() == [False, True]
 
 
-def test_nothing_in_a_dimension(session):
+def test_empty_dimensions(session):
     answer = session.run("warm", {"history": np.empty((2, 0), object), "exclude": [[], []]})
     assert answer["item_ids"].tolist() == [[b"a", b"b", b"c"]] * 2
     answer = session.run(
@@ -77,7 +77,7 @@ def test_nothing_in_a_dimension(session):
 
 
 def test_long_strings_survive(session, example):
-    """Strings beyond 22 bytes lie on the heap; records are such strings."""
+    """TensorFlow stores strings over 22 bytes on the heap; records are such strings."""
     padding = ["x" * size for size in (21, 22, 23, 24, 4000)]
     answer = session.run("serving_default", {"examples": [example(history=[*padding, "a", "b"])]})
     assert answer["item_ids"][0, 0] == b"c"
@@ -93,7 +93,7 @@ def test_same_as_the_v1_loader(session, saved_model, example):
         example(gender=["b"], genres=["c", "a"]),
         example(),
     ]
-    asked = {
+    requests = {
         "warm": {"history": [["e", "a"], ["", "q"]], "exclude": [["b"], [""]]},
         "cold": {
             "gender": ["a", "d"],
@@ -106,7 +106,7 @@ def test_same_as_the_v1_loader(session, saved_model, example):
     }
     with tf.Graph().as_default(), tf.compat.v1.Session() as v1:
         loaded = tf.compat.v1.saved_model.loader.load(v1, ["serve"], str(saved_model))
-        for name, inputs in asked.items():
+        for name, inputs in requests.items():
             signature = loaded.signature_def[name]
             expected = v1.run(
                 {key: info.name for key, info in signature.outputs.items()},
@@ -129,7 +129,7 @@ def test_same_as_the_v1_loader(session, saved_model, example):
         ("serving_default", {"examples": [b"\xff\xff"]}, None, 3, "parse"),
     ],
 )
-def test_refusals(session, signature, inputs, outputs, code, text):
+def test_bad_requests(session, signature, inputs, outputs, code, text):
     with pytest.raises(SavedModelError) as caught:
         session.run(signature, inputs, outputs)
     assert caught.value.code == code
@@ -182,7 +182,7 @@ def test_closed_session(saved_model):
 
 
 def test_memory_stays_level(session):
-    """Long strings go in and lists come out; neither may stay behind."""
+    """Neither the inputs nor the outputs of a request leak."""
     resident = lambda: int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     inputs = {"history": [["x" * 100_000] * 20], "exclude": NONE}
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""The client against a real server, and against targets that fail in every way."""
+"""Tests `Client` with a real server, and with targets that fail in different ways."""
 
 import socket
 import threading
@@ -60,7 +60,7 @@ def test_cold(client):
     ]
 
 
-def test_nobody(client):
+def test_no_users(client):
     assert client.warm([]) == []
     assert client.cold([]) == []
 
@@ -113,12 +113,12 @@ def test_wrong_lists(client):
         Client(timeout=0)
 
 
-@pytest.mark.parametrize(("version", "found"), [(12, True), (13, False)])
-def test_version(target, version, found):
+@pytest.mark.parametrize(("version", "exists"), [(12, True), (13, False)])
+def test_version(target, version, exists):
     with Client(target, timeout=30.0, version=version) as client:
         asks = (client.status, client.metadata, lambda: client.warm([["a"]]))
         for ask in asks:
-            if found:
+            if exists:
                 assert ask()
                 continue
             with pytest.raises(ServingError) as caught:
@@ -171,7 +171,7 @@ def test_unknown_model(target):
             assert isinstance(caught.value, ReadableError)
 
 
-def test_nobody_listens():
+def test_nothing_listens():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     started = time.monotonic()
@@ -184,7 +184,7 @@ def test_nobody_listens():
 
 
 def test_deadline():
-    """A server that takes longer than it may."""
+    """A server that takes longer than the timeout."""
     release = threading.Event()
 
     class Slow(model_service_pb2_grpc.ModelServiceServicer):
@@ -206,13 +206,13 @@ def test_deadline():
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
-def test_timeouts_that_are_none(timeout):
+def test_bad_timeouts(timeout):
     with pytest.raises(InputError, match="timeout="):
         Client(timeout=timeout)
 
 
 def test_another_service():
-    """A gRPC server without the services answers UNIMPLEMENTED."""
+    """A gRPC server without TensorFlow Serving's services answers UNIMPLEMENTED."""
     server = grpc.server(futures.ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -253,7 +253,7 @@ def test_threads_share_a_client(client):
 
 
 def test_real_export(exported, records):
-    """The same client and server over a trained model's export."""
+    """The same client and server with the export of a trained model."""
     with (
         LocalServer(exported.parent, port=0) as server,
         Client(f"{server.host}:{server.port}", timeout=60.0) as client,

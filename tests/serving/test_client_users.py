@@ -1,4 +1,4 @@
-"""Users of whom a history, user features or both are known, asked for in one call."""
+"""Tests `recommend_many`: users with a history, user features, both or nothing in one call."""
 
 import grpc
 import numpy as np
@@ -20,7 +20,7 @@ USERS = [
     {"history": None, "exclude": ["a"]},
     {"history": np.array(["c"], object), "exclude": {"d"}},
 ]
-# Signature and whether it is cold, then the items, worked out from tests/serving/conftest.py.
+# Signature, is_cold, items and scores, computed by hand from tests/serving/conftest.py.
 EXPECTED = [
     ("warm", False, "cde", (13.0, 2.0, 1.0)),
     ("cold", True, "dce", (22.0, 13.0, 11.5)),
@@ -36,8 +36,8 @@ EXPECTED = [
 
 def test_recommend_many(client):
     answers = client.recommend_many(USERS)
-    found = [(a.signature, a.is_cold, "".join(a.item_ids), a.scores) for a in answers]
-    assert found == EXPECTED
+    lists = [(a.signature, a.is_cold, "".join(a.item_ids), a.scores) for a in answers]
+    assert lists == EXPECTED
     assert {answer.version for answer in answers} == {12}
     assert [client.recommend(user) for user in USERS] == answers
     assert [a.item_ids for a in client.recommend_many(USERS, k=1)] == [
@@ -47,7 +47,7 @@ def test_recommend_many(client):
 
 
 def test_the_model_decides_about_a_record(client):
-    """The toy model finds no history in "" alone; the client sends what it was told."""
+    """The client sends the history as it is; the model decides whether it counts as one."""
     (answer,) = client.recommend_many([{"history": ["", "zzz"], "gender": "b"}])
     assert (answer.signature, answer.is_cold, answer.version) == ("serving_default", False, 12)
 
@@ -77,7 +77,7 @@ def test_wrong_users(client, user, texts):
 
 
 def test_similar_histories_go_together():
-    """Requests as they would be sent: few columns of padding, every user once."""
+    """Batches have little padding, and every user is in one of them."""
     from serving.client import users
 
     lengths = [1 + (i * 37) % 300 for i in range(700)]

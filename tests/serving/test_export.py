@@ -1,4 +1,4 @@
-"""The exported model: its contract, and the same answers by every loader that matters."""
+"""Tests the exported model: its signatures, and equal answers from all loaders."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ from tests.serving.inputs import cold_inputs, record, warm_inputs
 
 GOLDEN = pathlib.Path(__file__).with_name("golden_signatures.json")
 
-# Runs where nothing of this project is imported: only what a server has.
+# Runs in a process that imports nothing of this project.
 V1_LOADER = """
 import json, sys
 import numpy as np
@@ -55,7 +55,7 @@ def users(records):
 
 
 def expected(model, dataset, segment):
-    """The Keras model's own scores of every item, for the test users of a segment."""
+    """The Keras model's scores of every item, for the test users of a segment."""
     batch = next(iter(dataset.batches("test", 64)))
     rows = batch["is_cold"].numpy() == (segment == "cold")
     scores = np.asarray(model.score(model(batch)))[rows]
@@ -64,20 +64,19 @@ def expected(model, dataset, segment):
 
 
 def check_against_keras(answer, scores, names, histories):
-    for ids, got, own, history in zip(
-        answer["item_ids"], answer["scores"], scores, histories, strict=True
-    ):
+    rows = zip(answer["item_ids"], answer["scores"], scores, histories, strict=True)
+    for ids, served_scores, all_scores, history in rows:
         ids = [i.decode() if isinstance(i, bytes) else i for i in ids]
         allowed = [i for i in range(2, len(names)) if names[i] not in history]
-        best = sorted(allowed, key=lambda i: -own[i])[: len(ids)]
-        np.testing.assert_allclose(got, own[best], atol=1e-5)
+        best = sorted(allowed, key=lambda i: -all_scores[i])[: len(ids)]
+        np.testing.assert_allclose(served_scores, all_scores[best], atol=1e-5)
         place = {name: i for i, name in enumerate(names)}
-        np.testing.assert_allclose(got, [own[place[i]] for i in ids], atol=1e-5)
+        np.testing.assert_allclose(served_scores, [all_scores[place[i]] for i in ids], atol=1e-5)
 
 
 def test_signatures_are_the_contract(session):
-    """Names, dtypes and shapes, held by a file."""
-    found = {
+    """Names, dtypes and shapes are those in a golden file."""
+    signatures = {
         name: {
             side: {
                 key: [tf.dtypes.as_dtype(info.dtype).name, [d.size for d in info.tensor_shape.dim]]
@@ -87,7 +86,7 @@ def test_signatures_are_the_contract(session):
         }
         for name, signature in sorted(session.signatures.items())
     }
-    assert found == json.loads(GOLDEN.read_text())
+    assert signatures == json.loads(GOLDEN.read_text())
 
 
 def test_warm_equals_keras(session, model, dataset, users):
@@ -102,7 +101,7 @@ def test_cold_equals_keras(session, model, dataset, users):
     check_against_keras(answer, *expected(model, dataset, "cold"), [[]] * 16)
 
 
-def test_serving_default_sends_each_record_its_way(session, users):
+def test_serving_default_chooses_the_path_of_each_record(session, users):
     mixed = [user for pair in zip(users["warm"], users["cold"], strict=True) for user in pair]
     examples = {"examples": np.array([record(user) for user in mixed], object)}
     answer = session.run("serving_default", examples)
@@ -115,15 +114,15 @@ def test_serving_default_sends_each_record_its_way(session, users):
     np.testing.assert_allclose(answer["scores"][1::2], cold["scores"], atol=1e-5)
 
 
-def test_simulated_events_blend_the_two_ways_by_the_number_of_known_items(
+def test_simulated_events_blend_the_two_paths_by_the_number_of_known_items(
     model, dataset, users, config, tmp_path
 ):
-    """n / (n + 4) warm: the score of every item is blended as the states are."""
+    """The states are n / (n + 4) warm, and so are the scores of all items."""
     blending = config.changed({"serve.simulated_events": 4.0})
     folder = export(model, dataset, tmp_path / "export", blending)
     cut = [{**user, "history": user["history"][-2:]} for user in users["warm"]]
-    asked = [*cut, *users["cold"]]
-    examples = {"examples": np.array([record(user) for user in asked], object)}
+    mixed = [*cut, *users["cold"]]
+    examples = {"examples": np.array([record(user) for user in mixed], object)}
     with SavedModelSession(folder) as blended:
         answer = blended.run("serving_default", examples)
         states = blended.run("user_embedding", examples)["embedding"]
@@ -186,15 +185,15 @@ def test_history_and_exclude_never_come_back(session, users):
     for ids, history in zip(
         session.run("warm", warm_inputs(histories, exclude))["item_ids"], histories, strict=True
     ):
-        shown = {item.decode() for item in ids}
-        assert len(shown) == 10 and not shown & {*history, "i3", "i17", ""}
+        listed = {item.decode() for item in ids}
+        assert len(listed) == 10 and not listed & {*history, "i3", "i17", ""}
     cold = session.run("cold", cold_inputs(users["cold"], exclude))["item_ids"]
     assert not {b"i3", b"i17", b""} & set(cold.ravel())
 
 
 def test_fewer_than_k_items_left_end_in_empty_strings(session, users):
-    gone = [f"i{n}" for n in range(18)]
-    answer = session.run("cold", cold_inputs(users["cold"][:1], [gone]))
+    excluded = [f"i{n}" for n in range(18)]
+    answer = session.run("cold", cold_inputs(users["cold"][:1], [excluded]))
     assert set(answer["item_ids"][0, :2]) == {b"i18", b"i19"}
     assert set(answer["item_ids"][0, 2:]) == {b""}
     np.testing.assert_array_equal(answer["scores"][0, 2:], np.finfo(np.float32).min)
@@ -207,7 +206,7 @@ def test_padding_and_unknown_items_make_no_difference(session):
     np.testing.assert_allclose(plain["scores"], noisy["scores"], atol=1e-5)
 
 
-def test_only_the_newest_items_count_and_all_are_left_out(session):
+def test_only_the_newest_items_count_and_all_are_excluded(session):
     tail = [f"i{n}" for n in range(11, 19)]
     long = session.run("warm", warm_inputs([[*[f"i{n}" for n in range(8)], *tail]]))
     short = session.run("warm", warm_inputs([tail], [[f"i{n}" for n in range(8)]]))
@@ -216,7 +215,7 @@ def test_only_the_newest_items_count_and_all_are_left_out(session):
 
 @pytest.mark.parametrize("history", [[""], ["nothing", "known"], []])
 def test_a_history_without_a_known_item_still_gets_a_list(session, dataset, history):
-    """`warm` falls back to the most popular items; a record goes the cold way."""
+    """`warm` falls back to the most popular items; a record takes the cold path."""
     answer = session.run("warm", warm_inputs([history]))
     popular = read(dataset.vocabularies["items"])[:10]
     assert [item.decode() for item in answer["item_ids"][0]] == popular

@@ -1,4 +1,4 @@
-"""What an export leaves on disk, and that it leaves all of it or nothing."""
+"""Tests the files of an export, and that an export is complete or absent."""
 
 import shutil
 
@@ -24,7 +24,7 @@ def test_no_custom_op_no_python_no_absolute_path(exported):
     graph = saved_model_pb2.SavedModel.FromString(serialized).meta_graphs[0].graph_def
     nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
     assert not {node.op for node in nodes} & {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
-    # The op list of the wheel's own runtime: an op outside it is a custom one.
+    # The ops of the installed runtime; any other op is a custom op.
     known = tf.raw_ops.__dict__
     functions = {function.signature.name for function in graph.library.function}
     assert {node.op for node in nodes} - functions <= set(known)
@@ -47,15 +47,15 @@ def test_it_can_be_moved(exported, session, tmp_path):
 def test_warmup_requests_cover_every_signature_and_run(exported, session):
     from tensorflow_serving.apis import prediction_log_pb2
 
-    seen = []
+    batches = []
     for serialized in tf.data.TFRecordDataset(str(exported / WARMUP_FILE)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(serialized).predict_log.request
         name = request.model_spec.signature_name
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
         rows = {len(value) for value in inputs.values()}
         assert all(len(v) in rows for v in session.run(name, inputs).values())
-        seen.append((name, *rows))
-    assert sorted(seen) == sorted((n, b) for n in session.signatures for b in warmup.BATCH_SIZES)
+        batches.append((name, *rows))
+    assert sorted(batches) == sorted((n, b) for n in session.signatures for b in warmup.BATCH_SIZES)
 
 
 def test_an_export_never_overwrites_and_leaves_nothing_half_written(
@@ -75,7 +75,7 @@ def test_an_export_never_overwrites_and_leaves_nothing_half_written(
 
 @pytest.mark.parametrize("renamed", [{}, {"i3": "i3b"}])
 def test_another_datasets_vocabularies_are_refused(model, records, tmp_path, renamed):
-    """Fewer items; or as many, of which one has another name."""
+    """Another dataset has fewer items, or as many of which one has another name."""
     train = records["train"] if renamed else records["train"][:3]
     train = [
         {**user, **{f: [renamed.get(i, i) for i in user[f]] for f in ("history", "target")}}
@@ -86,7 +86,7 @@ def test_another_datasets_vocabularies_are_refused(model, records, tmp_path, ren
         export(model, other, tmp_path / "model")
 
 
-def test_ids_that_are_no_utf8_are_served_as_they_are(records, config, tmp_path):
+def test_ids_that_are_not_utf8_are_served_unchanged(records, config, tmp_path):
     odd = b"caf\xe9".decode("utf-8", "surrogateescape")
     users = [{**user, "target": [odd], "zip": "Éa"} for user in records["train"]]
     data = prepare_tables({"train": users}, FEATURES, tmp_path / "data", max_history=8)

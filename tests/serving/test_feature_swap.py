@@ -1,4 +1,4 @@
-"""A client that lives on while the served model comes to have other user features."""
+"""Tests clients that stay open while a model with other user features is loaded."""
 
 import pytest
 
@@ -6,11 +6,11 @@ from cmclrec_tf.errors import InputError
 from serving.client import Client
 from serving.server.local_server import LocalServer
 from tests.serving.eventually import eventually
-from tests.serving.scripted import by_tasks
+from tests.serving.scripted import call_with_tasks
 
 
 def write_taller(folder):
-    """A model that knows the height alone: "high" comes first from 2 on, else "low"."""
+    """A model with the feature height: "high" comes first from 2 on, otherwise "low"."""
     import tensorflow as tf
 
     class Taller(tf.Module):
@@ -30,7 +30,7 @@ def write_taller(folder):
 
 @pytest.fixture
 def swapped(saved_model, push, tmp_path):
-    """A running server of version 1, and a function that makes it serve the other model."""
+    """The target of a server of version 1, and a function that makes it serve another model."""
     base = tmp_path / "cmclrec"
     push(base, 1)
     write_taller(tmp_path / "taller")
@@ -44,12 +44,12 @@ def swapped(saved_model, push, tmp_path):
         yield f"{server.host}:{server.port}", swap
 
 
-def test_features_are_asked_for_again(swapped):
+def test_features_are_requested_again(swapped):
     target, swap = swapped
     with Client(target, timeout=30.0) as client:
         assert client.cold([{"gender": "d"}])[0].item_ids[0] == "d"
         swap()
-        # The old model's features, as the client knows them: the server refuses, once.
+        # The client sends the old model's features, and the server refuses them once.
         (answer,) = client.cold([{}])
         assert (answer.item_ids, answer.version) == (("low", "high"), 2)
         assert client.features() == {"height": "numeric"}
@@ -63,7 +63,7 @@ def test_a_new_feature_is_found(swapped):
         assert client.recommend({"height": 2.5}).item_ids == ("high", "low")
 
 
-def test_a_feature_that_is_gone(swapped):
+def test_a_removed_feature(swapped):
     target, swap = swapped
     with Client(target, timeout=30.0) as client:
         client.cold([{"gender": "d"}])
@@ -80,17 +80,17 @@ def test_for_asyncio(swapped):
         swap()
         return await client.recommend({"height": 2.5})
 
-    (answer,) = by_tasks(target, [ask], timeout=30.0)
+    (answer,) = call_with_tasks(target, [ask], timeout=30.0)
     assert answer.item_ids == ("high", "low")
 
 
-def test_a_wrong_feature_is_asked_for_once_more_only(client, monkeypatch):
+def test_an_unknown_feature_causes_one_more_request(client, monkeypatch):
     client.features()
-    asked = []
+    calls = []
     make = type(client._model).metadata
     monkeypatch.setattr(
-        type(client._model), "metadata", lambda model: asked.append(1) or make(model)
+        type(client._model), "metadata", lambda model: calls.append(1) or make(model)
     )
     with pytest.raises(InputError, match="height"):
         client.cold([{"height": 1}])
-    assert len(asked) == 1
+    assert len(calls) == 1

@@ -71,7 +71,7 @@ def test_nothing_left(target):
         (["warm", "--item", "a", "--model-name", "other"], "NOT_FOUND"),
     ],
 )
-def test_wrong_questions(target, arguments, text):
+def test_wrong_arguments(target, arguments, text):
     done = recommend(*arguments, "--target", target)
     assert done.exit_code != 0
     assert text in done.output
@@ -95,14 +95,15 @@ def test_no_server():
 
 
 def test_user(target):
-    asked = ["user", "--item", "d", "--feature", "gender=a", "--exclude", "e", "--target", target]
-    done = recommend(*asked)
+    options = ["--item", "d", "--feature", "gender=a", "--exclude", "e"]
+    arguments = ["user", *options, "--target", target]
+    done = recommend(*arguments)
     assert done.exit_code == 0, done.output
     assert [line.split()[1:] for line in done.output.splitlines()] == [
         ["a", "5.0000"],
         ["b", "4.0000"],
     ]
-    (line,) = recommend(*asked, "--json", "-k", "1").output.splitlines()
+    (line,) = recommend(*arguments, "--json", "-k", "1").output.splitlines()
     assert json.loads(line) == {
         "item_ids": ["a"],
         "scores": [5.0],
@@ -138,8 +139,8 @@ def test_many(target, tmp_path, monkeypatch, by):
     assert done.exit_code == 0, done.output
     answers = [json.loads(line) for line in done.output.splitlines()]
     assert [answer.get("user_id") for answer in answers] == ["u1", None, 3, None]
-    found = [(answer["signature"], "".join(answer["item_ids"])) for answer in answers]
-    assert found == [("warm", "cd"), ("cold", "dc"), ("serving_default", "ab"), ("cold", "ab")]
+    lists = [(answer["signature"], "".join(answer["item_ids"])) for answer in answers]
+    assert lists == [("warm", "cd"), ("cold", "dc"), ("serving_default", "ab"), ("cold", "ab")]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_many(target, tmp_path, monkeypatch, by):
         ('{"height": "secret"}', "user feature 'height' of user 4"),
     ],
 )
-def test_lines_that_are_none(target, monkeypatch, line, text):
+def test_bad_lines(target, monkeypatch, line, text):
     monkeypatch.setattr(command, "_CHUNK", 2)
     done = CliRunner().invoke(
         Root(name="cmclrec"),
@@ -164,10 +165,10 @@ def test_lines_that_are_none(target, monkeypatch, line, text):
     assert done.exit_code == 2
     (error,) = done.stderr.splitlines()
     assert text in error and "secret" not in error
-    assert len(done.stdout.splitlines()) == 2  # what was asked before stands
+    assert len(done.stdout.splitlines()) == 2  # the answers before it remain
 
 
-def test_files_that_are_none(target, tmp_path):
+def test_missing_files(target, tmp_path):
     for options in (["--input", "gone.jsonl"], ["--root-certificates", str(tmp_path)]):
         done = recommend("many", *options, "--target", target)
         assert done.exit_code == 2 and "Traceback" not in done.output

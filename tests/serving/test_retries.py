@@ -1,4 +1,4 @@
-"""What both clients try again, what they do not, and for how long."""
+"""Tests which requests both clients retry, and for how long."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ def free_port():
 
 
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.CANCELLED])
-def test_failures_are_ridden_out(call, code):
+def test_failures_are_retried(call, code):
     script = Script(failures=2, code=code)
     with playing(script) as target:
         assert call(target, [status], timeout=10.0) == [{7: "AVAILABLE"}]
@@ -38,14 +38,14 @@ def test_failures_are_ridden_out(call, code):
 @pytest.mark.parametrize(
     "code", [Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.INVALID_ARGUMENT]
 )
-def test_other_codes_are_not_tried_again(call, code):
+def test_other_codes_are_not_retried(call, code):
     script = Script(failures=1, code=code)
     with playing(script) as target:
         (error,) = call(target, [status])
     assert (script.seen, error.code) == (1, code)
 
 
-def test_the_deadline_holds_over_all_tries(call):
+def test_the_deadline_covers_all_retries(call):
     script = Script(failures=100)
     with playing(script) as target:
         started = time.monotonic()
@@ -56,7 +56,7 @@ def test_the_deadline_holds_over_all_tries(call):
 
 
 def test_the_budget_stops_a_storm(call):
-    """Of 600 requests to a server that is down, 3,000 would arrive without a budget."""
+    """Without a budget, 600 requests to a server that is down would become 3,000."""
     script = Script(failures=10**6)
     with playing(script) as target:
         errors = call(target, [status] * 600, at_once=60, timeout=20.0)
@@ -65,8 +65,8 @@ def test_the_budget_stops_a_storm(call):
     assert 600 < script.seen <= 800
 
 
-def test_a_large_request_is_tried_again(call):
-    """gRPC by itself keeps 256 KiB of a request."""
+def test_a_large_request_is_retried(call):
+    """By default gRPC retries only requests of up to 256 KiB."""
     script = Script(failures=1)
     histories = [["item" * 64] * 20] * 200
     with playing(script) as target:
@@ -74,7 +74,7 @@ def test_a_large_request_is_tried_again(call):
     assert len(answer) == 200 and script.seen == 2
 
 
-def test_a_server_that_comes_later_is_waited_for(call):
+def test_clients_wait_for_a_server_that_starts_later(call):
     port, script = free_port(), Script()
     with contextlib.ExitStack() as stack:
         timer = threading.Timer(0.4, lambda: stack.enter_context(playing(script, port)))
@@ -84,7 +84,7 @@ def test_a_server_that_comes_later_is_waited_for(call):
     assert answers == [{7: "AVAILABLE"}]
 
 
-def test_no_waiting_when_told_so(call):
+def test_wait_for_ready_off(call):
     started = time.monotonic()
     (error,) = call(f"127.0.0.1:{free_port()}", [status], timeout=30.0, wait_for_ready=False)
     assert time.monotonic() - started < 5
@@ -92,7 +92,7 @@ def test_no_waiting_when_told_so(call):
 
 
 def test_a_server_that_stops_and_starts_again(call, base_path):
-    """The local server, away for a while under eight callers, none of whom notices."""
+    """Eight callers see no error while the local server restarts."""
     servers = [LocalServer(base_path, port=0).start()]
 
     def restart():
@@ -104,15 +104,15 @@ def test_a_server_that_stops_and_starts_again(call, base_path):
     thread = threading.Thread(target=restart)
     thread.start()
     try:
-        answers = asked_while(thread, call, f"127.0.0.1:{servers[0].port}", 800, at_once=8)
+        answers = answers_while(thread, call, f"127.0.0.1:{servers[0].port}", 800, at_once=8)
     finally:
         thread.join()
         servers[-1].stop()
     assert {answer[0].item_ids[0] for answer in answers} == {"b"}
 
 
-def asked_while(thread, call, target, requests, at_once):
-    """Answers, or the first error, of requests that go on as long as a thread does."""
+def answers_while(thread, call, target, requests, at_once):
+    """Sends requests as long as a thread runs; returns the answers or raises the first error."""
     answers = []
     while thread.is_alive():
         answers += call(target, [warm] * requests, at_once=at_once, timeout=120.0)
@@ -124,7 +124,7 @@ def asked_while(thread, call, target, requests, at_once):
 
 @pytest.mark.slow
 def test_a_server_that_is_killed(call, base_path):
-    """`cmclrec serve` in a process of its own, under 32 callers, killed and started again."""
+    """32 callers see no error while a process of `cmclrec serve` is killed and restarted."""
     port = free_port()
 
     def start():
@@ -150,7 +150,7 @@ def test_a_server_that_is_killed(call, base_path):
     thread = threading.Thread(target=restart)
     thread.start()
     try:
-        answers = asked_while(thread, call, f"127.0.0.1:{port}", 3200, at_once=32)
+        answers = answers_while(thread, call, f"127.0.0.1:{port}", 3200, at_once=32)
     finally:
         thread.join()
         for process in processes:

@@ -1,4 +1,4 @@
-"""Indexes beside the served model; TFRS needs a process that began with Keras 2 as `tf.keras`."""
+"""Tests retrieval indexes, in processes that start with Keras 2 as `tf.keras`."""
 
 import importlib.util
 import json
@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf  # noqa: F401  the refusal below is about it being there
+import tensorflow as tf  # noqa: F401  a test below needs it to be imported
 
 from cmclrec_tf.errors import InputError
 from serving import retrieval
@@ -32,7 +32,7 @@ def _start(*arguments):
 
 @pytest.fixture(scope="module")
 def lists(exported, session, records):
-    """The users of the fixture that the served graph is asked about, and its answers."""
+    """The served graph's lists and embeddings of some users, and the users' histories."""
     users = records["train"][:12]
     examples = {"examples": np.array([record(user) for user in users], object)}
     served = session.run("serving_default", examples)
@@ -41,52 +41,52 @@ def lists(exported, session, records):
 
 
 @pytest.fixture(scope="module")
-def found(exported, lists, tmp_path_factory):
+def results(exported, lists, tmp_path_factory):
     served, embeddings, histories = lists
-    given = tmp_path_factory.mktemp("index") / "given.json"
+    path = tmp_path_factory.mktemp("index") / "queries.json"
     k = served["item_ids"].shape[1]
-    about = {"embeddings": embeddings.tolist(), "histories": histories, "k": k}
-    given.write_text(json.dumps(about))
-    done = _start("-m", "tests.serving.retrieval_process", exported, given)
+    queries = {"embeddings": embeddings.tolist(), "histories": histories, "k": k}
+    path.write_text(json.dumps(queries))
+    done = _start("-m", "tests.serving.retrieval_process", exported, path)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("kind", ["brute_force", "streaming"])
-def test_exact_kinds_find_what_the_served_graph_lists(found, lists, kind):
+def test_exact_kinds_find_what_the_served_graph_lists(results, lists, kind):
     served, _, _ = lists
     names = [[item.decode() for item in row] for row in served["item_ids"]]
-    assert found["served"][kind]["ids"] == names
-    np.testing.assert_allclose(found["served"][kind]["scores"], served["scores"], rtol=1e-4)
+    assert results["served"][kind]["ids"] == names
+    np.testing.assert_allclose(results["served"][kind]["scores"], served["scores"], rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["brute_force", "streaming"])
-def test_exact_kinds_find_the_best_of_many(found, kind):
-    random = found["random"]
-    assert random["found"][kind] == random["exact"]
+def test_exact_kinds_find_the_best_of_many(results, kind):
+    random = results["random"]
+    assert random["lists"][kind] == random["exact"]
     assert random["excluded"][kind] == random["rest"]
 
 
-def test_scann_finds_most_of_them(found):
-    random = found["random"]
-    pairs = zip(random["found"]["scann"], random["exact"], strict=True)
+def test_scann_finds_most_of_them(results):
+    random = results["random"]
+    pairs = zip(random["lists"]["scann"], random["exact"], strict=True)
     mean = np.mean([len(set(a) & set(b)) / len(b) for a, b in pairs])
     assert mean >= 0.5
     assert random["recall"] == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("kind", retrieval.KINDS)
-def test_excluded_items_never_come_back(found, lists, kind):
-    random = found["random"]
+def test_excluded_items_never_come_back(results, lists, kind):
+    random = results["random"]
     for row, best in zip(random["excluded"][kind], random["exact"], strict=True):
         assert not set(row) & set(best[:7])
-    for row, history in zip(found["served"][kind]["ids"], lists[2], strict=True):
+    for row, history in zip(results["served"][kind]["ids"], lists[2], strict=True):
         assert not set(row) & set(history)
-    assert found["served"][kind]["nothing left"] == [["", "", ""]]
+    assert results["served"][kind]["nothing left"] == [["", "", ""]]
 
 
 @pytest.mark.parametrize(
-    ("case", "says"),
+    ("case", "text"),
     [
         ("width", "model's are"),
         ("lists", "64 users"),
@@ -95,11 +95,11 @@ def test_excluded_items_never_come_back(found, lists, kind):
         ("folder", "exported version"),
     ],
 )
-def test_errors_say_what_is_wrong(found, case, says):
-    assert says in found["errors"][case]
+def test_errors_say_what_is_wrong(results, case, text):
+    assert text in results["errors"][case]
 
 
-def test_a_process_with_tensorflow_in_it_is_refused(monkeypatch, exported):
+def test_tensorflow_must_not_be_imported_before(monkeypatch, exported):
     monkeypatch.delenv(retrieval.LEGACY, raising=False)
     with pytest.raises(InputError, match="before TensorFlow is imported"):
         retrieval.Index.build(exported)

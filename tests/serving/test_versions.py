@@ -1,4 +1,4 @@
-"""Versions that are published, rolled back, restored, labelled and removed."""
+"""Tests that versions are published, rolled back, restored, labelled and removed."""
 
 import os
 import threading
@@ -16,7 +16,7 @@ from serving.server import model_config
 
 @pytest.fixture
 def source(tmp_path):
-    """A SavedModel of many files, as far as folders go."""
+    """A folder with many files that looks like a SavedModel."""
     folder = tmp_path / "source"
     for number in range(40):
         path = folder / "variables" / f"part-{number}"
@@ -28,7 +28,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def base(tmp_path):
-    """A base path with versions 1 to 4, 3 of which is incomplete, and a folder that is none."""
+    """A base path with versions 1 to 4, of which 3 is incomplete, and another folder."""
     base = tmp_path / "cmclrec"
     for version in (1, 2, 3, 4):
         (base / str(version)).mkdir(parents=True)
@@ -61,22 +61,22 @@ def test_publish(source, tmp_path):
     assert folder == base / str(first) and files(folder) == files(source)
     assert folder.stat().st_mode & 0o777 == 0o755
     assert len(names(base)) == 3
-    # A number that was rolled back is not given again.
+    # The number of a version that was rolled back is not used again.
     versions.roll_back(base)
     assert versions.publish(source, base)[0] > third
 
 
-def test_a_version_is_whole_whenever_it_is_seen(source, tmp_path):
-    """Somebody who looks at the folder all the while never finds a part of a version."""
-    base, seen, done = tmp_path / "cmclrec", [], threading.Event()
+def test_a_version_is_always_complete(source, tmp_path):
+    """A thread that watches the folder never sees a part of a version."""
+    base, events, done = tmp_path / "cmclrec", [], threading.Event()
     base.mkdir()
 
     def watch():
         while not done.is_set():
             for path in base.iterdir():
                 if path.name.isdigit():
-                    seen.append((path.name, len(list((path / "variables").iterdir()))))
-                    seen.append((path.name, 40 if (path / "saved_model.pb").is_file() else 0))
+                    events.append((path.name, len(list((path / "variables").iterdir()))))
+                    events.append((path.name, 40 if (path / "saved_model.pb").is_file() else 0))
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -84,17 +84,17 @@ def test_a_version_is_whole_whenever_it_is_seen(source, tmp_path):
         versions.publish(source, base)
     done.set()
     watching.join()
-    assert seen and {count for _, count in seen} == {40}
+    assert events and {count for _, count in events} == {40}
 
 
 def test_an_interrupted_publish(source, base, monkeypatch):
-    """It leaves no version, and what it leaves is removed by a later one."""
+    """It leaves no version, and a later call removes its temporary folder."""
 
     def interrupted(path):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(versions, "_write_through", interrupted)
+        broken.setattr(versions, "_sync", interrupted)
         with pytest.raises(KeyboardInterrupt):
             versions.publish(source, base)
     assert names(base) == ["1", "2", "3", "4", "5-aside"]
@@ -127,16 +127,16 @@ def test_roll_back_and_restore(base):
 
 
 def test_the_newest_is_moved_last(base, monkeypatch):
-    """A server that watches must not stop at a version in between."""
-    seen, rename = [], type(base).rename
+    """A server that watches must not load a version in between."""
+    events, rename = [], type(base).rename
     monkeypatch.setattr(
-        type(base), "rename", lambda path, to: (seen.append(path.name), rename(path, to))[1]
+        type(base), "rename", lambda path, to: (events.append(path.name), rename(path, to))[1]
     )
     versions.roll_back(base, to=1)
-    assert seen == ["2", "3", "4"]
+    assert events == ["2", "3", "4"]
 
 
-def test_restore_takes_no_place_of_another(base):
+def test_restore_never_replaces_a_version(base):
     versions.roll_back(base)
     (base / "4").mkdir()
     with pytest.raises(InputError, match="there must be none yet"):
@@ -144,16 +144,16 @@ def test_restore_takes_no_place_of_another(base):
     assert 4 in versions.rolled_back(base)
 
 
-def test_a_copy_of_something_old_is_no_leftover(source, base, monkeypatch):
-    """Another publish at the same time leaves it alone."""
+def test_a_copy_of_an_old_model_is_not_stale(source, base, monkeypatch):
+    """Another publish at the same time does not remove it."""
     os.utime(source, (0, 0))
-    through = versions._write_through
+    through = versions._sync
 
     def meanwhile(path):
-        versions._sweep(base)
+        versions._remove_stale(base)
         through(path)
 
-    monkeypatch.setattr(versions, "_write_through", meanwhile)
+    monkeypatch.setattr(versions, "_sync", meanwhile)
     _, folder = versions.publish(source, base)
     assert files(folder) == files(source)
 
@@ -188,13 +188,13 @@ def test_commands(base):
     assert run(base, "list").output == "2  newest\n1\n4  rolled back\n3  rolled back\n"
     assert "Version 4 is back; the newest is 4." in run(base, "restore", 4).output
     assert run(base, "prune", "--keep", 1).output == "Removed: 1, 2.\n"
-    for arguments, said in (
+    for arguments, text in (
         (["rollback"], "before the newest"),
         (["restore", 9], "version 9"),
         (["prune", "--keep", 0], "--keep"),
     ):
         done = run(base, *arguments)
-        assert done.exit_code == 2 and said in done.output, done.output
+        assert done.exit_code == 2 and text in done.output, done.output
 
 
 def test_labels(base, tmp_path):
