@@ -1,4 +1,4 @@
-"""Reads a prepared dataset as batches; training, evaluation and experiments all read this way."""
+"""Reads a prepared dataset as batches, for training, evaluation, export and experiments."""
 
 import dataclasses
 import os

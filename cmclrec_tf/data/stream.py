@@ -38,7 +38,7 @@ def in_memory(
         seed: seeds the order.
         first_epoch: epoch of the first batch; the order of an epoch depends on its number.
     """
-    # In an accelerator's memory the columns would crowd out the model, and the host gathers anyway.
+    # Kept on the host: an accelerator's memory is for the model.
     with tf.device("CPU"):
         columns = _columns(records.batch(READ_BATCH).map(parse, tf.data.AUTOTUNE))
         lengths = tf.math.count_nonzero(columns["history"] != PAD, axis=1)
