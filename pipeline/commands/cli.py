@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline import configs
-from pipeline.commands.jobs import clean, compile_, lineage, lists, status, submit
+from pipeline.commands.after_run import clean, lineage, lists, status
+from pipeline.commands.jobs import compile_, submit
 from pipeline.commands.options import (
     dataset_option,
     load_config,
@@ -17,7 +18,7 @@ from pipeline.commands.options import (
 from pipeline.storage.folders import make_folder
 
 if TYPE_CHECKING:
-    from pipeline.commands.run import Run
+    from pipeline.commands.run_results import Run
 
 
 @click.command()

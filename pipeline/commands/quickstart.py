@@ -7,8 +7,8 @@ import click
 
 from cmclrec_tf import schema
 from cmclrec_tf.errors import InputError
-from pipeline.commands.run import Run
 from pipeline.commands.run_report import printable, texts
+from pipeline.commands.run_results import Run
 from pipeline.datasets import titles
 from pipeline.storage.records import ParsedRecord, Profile, parse, profile, read
 from serving.client.sync import Client

@@ -16,7 +16,7 @@ from pipeline.evaluation.slices import SEGMENTS, largest_slices, mean_with_inter
 from pipeline.storage.folders import AnyPath
 
 if TYPE_CHECKING:
-    from pipeline.commands.run import Run
+    from pipeline.commands.run_results import Run
 
 
 def segments(run: "Run") -> str:

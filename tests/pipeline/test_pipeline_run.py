@@ -160,7 +160,7 @@ def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
         },
     )
     assert (tmp_path / "blessing" / "INFRA_NOT_BLESSED").is_file()
-    assert "cannot be asked" in (tmp_path / "blessing" / "REASONS.txt").read_text()
+    assert "cannot be called" in (tmp_path / "blessing" / "REASONS.txt").read_text()
     assert not Pusher().CheckBlessing({"infra_blessing": [blessing]})
 
 
@@ -199,7 +199,7 @@ def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting):
 def test_anomalies_are_counted_by_feature(first_run, tmp_path):
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-    from pipeline.commands.run import Run
+    from pipeline.commands.run_results import Run
 
     for split, names in {"train": [], "val": ["job", "zip"]}.items():
         anomalies = anomalies_pb2.Anomalies()
