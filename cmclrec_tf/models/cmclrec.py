@@ -11,6 +11,7 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models import ablations
+from cmclrec_tf.models.cold_rows import choose, keyed_uniform, without_history
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
 from cmclrec_tf.models.recommender import Recommender
@@ -23,7 +24,6 @@ from cmclrec_tf.types import (
     FloatB,
     FloatBD,
     FloatBLD,
-    FloatBMD,
     FloatBN,
     FloatBND,
     FloatBV,
@@ -31,7 +31,6 @@ from cmclrec_tf.types import (
     IdsBN,
     KeysB,
     Losses,
-    Tensor,
     Users,
 )
 
@@ -47,7 +46,8 @@ class CMCLRec(Recommender):
     the item embeddings. The loss is L_fine = eta L_pre + L_rec (Eq. 16), with L_rec from Eq. (14).
 
     `compile` takes an optimizer; the loss is built in. `fit` takes batches of
-    `PreparedDataset.batches`: `history` ids [B, L], `features`, `is_cold` [B] and `target`.
+    `PreparedDataset.batches` (`types.Batch`): `history` ids [B, L], `features`, `is_cold` [B],
+    `target` [B, N] with the next item first, and `user_key` [B].
     `evaluate` reports `ndcg_warm`, `ndcg_cold` and `ndcg`, their geometric mean. `call` returns
     the user states [B, D]; `recommend` returns the ids of the best items [B, K].
 
@@ -90,28 +90,30 @@ class CMCLRec(Recommender):
     def call(self, batch: Users, training: bool | None = None) -> FloatBD:
         """Returns the user states g_{L-1} [B, D]: from T_s, or from T_s' where `is_cold`."""
         t_s, _, simulated = self.mapper(batch, training=training)
-        x, mask = self._choose(batch["is_cold"], simulated, t_s, batch["history"])
+        x, mask = self._backbone_input(batch["is_cold"], simulated, t_s, batch["history"])
         return self.backbone.state(x, mask, training=training)
 
-    def _choose(
+    def _backbone_input(
         self, is_cold: BoolB, simulated: FloatBLD, t_s: FloatBND, history: IdsBN
     ) -> tuple[FloatBLD, BoolBL]:
         """Eq. (13): returns the input of the backbone, x [B, L, D] and mask [B, L].
 
-        t_s and history may be cut to N <= L positions.
+        A batch may hold histories of N <= L positions; they are padded on the left to L. Of the
+        simulated positions the mask keeps the newest `model.simulated`.
         """
         length = simulated.shape[1]
         missing = length - ops.shape(t_s)[1]
         t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
         real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
-        used = ops.arange(length) >= length - self.config.model.simulated_positions(length)
-        mask = choose(is_cold, ops.broadcast_to(used[None], ops.shape(real)), real)
+        newest = ops.arange(length) >= length - self.config.model.simulated_positions(length)
+        mask = choose(is_cold, ops.broadcast_to(newest[None], ops.shape(real)), real)
         return choose(is_cold, simulated, t_s), mask
 
     def simulated_states(self, simulated: FloatBLD, training: bool | None = None) -> FloatBD:
-        """Returns user states [B, D] from the newest positions of T_s' [B, L, D].
+        """Returns user states [B, D] from the newest `model.simulated` positions of T_s' [B, L, D].
 
-        `model.simulated` sets their number. None of them is padding.
+        The states equal those of `call`, which masks the older positions: a shorter sequence costs
+        less.
         """
         count = self.config.model.simulated_positions(simulated.shape[1])
         simulated = newest_positions(simulated, count)
@@ -121,7 +123,7 @@ class CMCLRec(Recommender):
     def embed(
         self, history: IdsBL, hidden: BoolBL | None = None, training: bool | None = None
     ) -> FloatBLD:
-        """Returns T_s [B, L, D] of histories [B, L], without the items that are hidden."""
+        """Returns T_s [B, L, D] of histories [B, L]; a mask vector stands for hidden items."""
         vector = self.backbone.mask_vector
         return self.mapper.history_side(history, hidden, vector, training=training)
 
@@ -136,21 +138,28 @@ class CMCLRec(Recommender):
         return self.simulated_states(simulated, training=False)
 
     def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
-        """Eq. (16): eta L_pre + L_rec, and its parts."""
+        """Eq. (16): eta L_pre + L_rec and the backbone's auxiliary loss, and these parts."""
         settings = self.config.finetune
         is_cold = ops.logical_or(self._cold_flags(batch["user_key"]), batch["is_cold"])
-        cold_targets = self._cold_targets(batch)
+        cold_targets = self._cold_targets(batch)  # from the whole history, before it is removed
         batch = without_history(batch, is_cold)
         warm = ops.cast(ops.logical_not(is_cold), "float32")
-        mapped = self.mapper(batch, training=training)
+        t_s, t_f, simulated = self.mapper(batch, training=training)
         pre: Losses = {"loss/pretrain": 0.0}
         if settings.eta:
             pre = pretrain_losses(
-                self.mapper, batch, mapped, self.config.pretrain, self.seed, warm, training
+                self.mapper,
+                batch,
+                (t_s, t_f, simulated),
+                self.config.pretrain,
+                self.seed,
+                warm,
+                training,
             )
         if training and settings.feature_dropout:
-            mapped = (*mapped[:2], self._simulate_with_dropout(batch["features"]))
-        rec = self._recommendation_losses(batch, mapped, cold_targets, warm, training)
+            # L_pre reads all fields; the cold path learns to do without some of them.
+            simulated = self._simulate_with_dropout(batch["features"])
+        rec = self._recommendation_losses(batch, t_s, simulated, cold_targets, warm, training)
         total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
         return {**pre, **rec, "loss": total}  # Eq. (16)
 
@@ -165,42 +174,54 @@ class CMCLRec(Recommender):
         return keyed_uniform(user_key, self.epoch, self.config.seed) < settings.cold_share
 
     def _cold_targets(self, batch: Batch) -> FloatBV:
-        """Returns the target of a cold row: shares of the user's items, the newest weighs most."""
-        items = ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)  # [B, L+1]
+        """Returns the target of a cold row: a distribution over items, [B, V].
+
+        An item that is k events older than the next item weighs cold_decay^k. With a decay of 0
+        the next item alone counts, as 0^0 = 1.
+        """
+        next_item = batch["target"][:, :1]
+        items = ops.concatenate([batch["history"], next_item], axis=1)  # [B, L+1]
         age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
         weights = ops.broadcast_to(self.config.finetune.cold_decay**age, ops.shape(items))
         return _shares(items, weights, self.schema.items)
 
     def _simulate_with_dropout(self, features: Features) -> FloatBLD:
-        """Returns T_s' from features with some fields masked: a cold row must not rely on one."""
-        rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
-        dropped = augment.drop_fields(rows, fields, self.config.finetune.feature_dropout, self.seed)
+        """Returns T_s' from features, some fields masked: it must not rely on a single field."""
+        n_rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
+        rate = self.config.finetune.feature_dropout
+        dropped = augment.drop_fields(n_rows, fields, rate, self.seed)
         return self.mapper.simulate(self.mapper.feature_side(features, dropped))
 
     def _recommendation_losses(
         self,
         batch: Batch,
-        mapped: tuple[FloatBND, FloatBMD, FloatBLD],
+        t_s: FloatBND,
+        simulated: FloatBLD,
         cold_targets: FloatBV,
         warm: FloatB,
         training: bool | None,
     ) -> Losses:
-        """Eq. (14) over warm and cold rows; mean over the users of the batch."""
+        """Eq. (14) over warm and cold rows; mean over the users of the batch.
+
+        `g_warm` are states at the positions that are learned, [B, n, D], and `g_cold` the states
+        that follow the simulated histories, [B, D].
+        """
         settings, history = self.config.finetune, batch["history"]
-        t_s, _, simulated = mapped
         if settings.cold_rows == "both":
-            # Every user twice: once on the warm path, once on the cold path.
+            # Every user takes both paths.
             g_warm = self.learned_states(t_s, history != PAD, training)
             g_cold = self.simulated_states(simulated, training)
             cold = ops.ones_like(warm)
         else:
-            x, mask = self._choose(warm == 0, simulated, t_s, history)
+            # Every user takes one path; `warm` and `cold` select the loss that counts.
+            x, mask = self._backbone_input(warm == 0, simulated, t_s, history)
             g_warm = self.learned_states(x, mask, training)
             g_cold = g_warm[:, -1]
             cold = 1.0 - warm
         loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
         if settings.distill and training:
-            # The warm path's prediction for the same user; a row without a history has none.
+            # The warm path's prediction for the same user. The weight is 0 where there is no
+            # history, so flagged rows learn from their items alone.
             prediction = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
             weight = settings.distill * warm[:, None]
             cold_targets = (1.0 - weight) * cold_targets + weight * prediction
@@ -222,68 +243,12 @@ class CMCLRec(Recommender):
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
 
-def choose(is_cold: BoolB, simulated: Tensor, real: Tensor) -> Tensor:
-    """Eq. (13): X = flag T_s' + (1 - flag) T_s, for each row.
-
-    It is a select, so that no gradient reaches the side that a row does not use.
-
-    Args:
-        is_cold: bool [B], the flag of Eq. (12).
-        simulated, real: [B, L, ...].
-
-    Returns:
-        [B, L, ...].
-
-    Example:
-        >>> choose(ops.array([True, False]), ops.ones((2, 1)), ops.zeros((2, 1))).numpy().tolist()
-        [[1.0], [0.0]]
-    """
-    flag = ops.reshape(is_cold, (-1,) + (1,) * (len(real.shape) - 1))
-    return ops.where(flag, simulated, real)
-
-
-def without_history(batch: Batch, rows: BoolB) -> Batch:
-    """Returns the batch with the histories of some rows removed; their targets remain.
-
-    Args:
-        batch: from `PreparedDataset.batches`.
-        rows: bool [B], True where the history is removed.
-
-    Example:
-        >>> batch = {"history": ops.array([[4, 5], [4, 5]])}
-        >>> without_history(batch, ops.array([True, False]))["history"].numpy().tolist()
-        [[0, 0], [4, 5]]
-    """
-    return {**batch, "history": ops.where(rows[:, None], PAD, batch["history"])}
-
-
-def keyed_uniform(keys: KeysB, epoch: Tensor, seed: int) -> FloatB:
-    """Returns a number in [0, 1) for each key, determined by key, epoch and seed: float32 [B].
-
-    The keys are mixed by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), in
-    integers, because string hashes do not compile for accelerators.
-
-    Example:
-        >>> keys = ops.array([1, 2], "int64")
-        >>> first, again, later = (keyed_uniform(keys, epoch, seed=0) for epoch in (0, 0, 1))
-        >>> bool(ops.all(first == again)), bool(ops.all(first == later))
-        (True, False)
-    """
-    golden = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
-    state = tf.cast(keys, tf.uint64)
-    for part in (epoch, seed):
-        state = state + golden * (tf.cast(part, tf.uint64) + 1)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-            shifted = tf.bitwise.right_shift(state, tf.constant(shift, tf.uint64))
-            state = tf.bitwise.bitwise_xor(state, shifted) * tf.constant(factor, tf.uint64)
-    return tf.cast(tf.bitwise.right_shift(state, tf.constant(40, tf.uint64)), tf.float32) / 2**24
-
-
 def _shares(ids: IdsBN, weights: FloatBN, size: int) -> FloatBV:
     """Spreads each row's weights over its known items, scaled to a sum of 1: float32 [B, size]."""
     weights = ops.where(ids >= FIRST_ID, weights, 0.0)
-    rows = ops.shape(ids)[0]
-    place = ids + size * ops.arange(rows, dtype=ids.dtype)[:, None]
-    total = tf.math.unsorted_segment_sum(weights, place, rows * size)
+    n_rows = ops.shape(ids)[0]
+    # The place of (row, item) in the flat [B * V].
+    place = ids + size * ops.arange(n_rows, dtype=ids.dtype)[:, None]
+    total = tf.math.unsorted_segment_sum(weights, place, n_rows * size)
     total = ops.reshape(total, (-1, size))
     return total / ops.maximum(ops.sum(total, axis=1, keepdims=True), 1e-9)

@@ -20,25 +20,27 @@ def eval_config(
 
     The metrics are Recall@K and NDCG@K with their standard errors, and coverage@K. Each is computed
     for the warm, cold and all users, and for the users of each value of a feature in
-    `evaluate.slices`. NDCG of warm users, and NDCG and coverage of cold users, have a lower bound.
-    With a baseline model, NDCG of either segment must not drop by more than `evaluate.max_drop`.
+    `evaluate.slices`. At K = `evaluate.k`, NDCG of warm users, and NDCG and coverage of cold users,
+    have a lower bound. If a model was blessed before, NDCG of either segment must not be below its
+    NDCG by more than the share `evaluate.max_drop`.
 
     Args:
-        config: the config of the run; `evaluate` holds the cuts K, the slices and the bounds.
+        config: the config of the run; `evaluate` holds each K, the slices and the bounds.
         features: the dataset's user features.
-        sources: digest of the code that computes the metrics. It is only part of the cache key.
+        sources: digest of the code that computes the metrics, used for nothing but the cache key.
 
     Raises:
-        InputError: a cut is longer than the exported lists, or a feature cannot be sliced.
+        InputError: a K is above the length of the exported lists, or a feature cannot be sliced.
     """
     evaluate = config.evaluate
     _check_slices(evaluate.slices, features)
     if max(evaluate.ks) > config.serve.list_length:
         raise InputError(
             f"evaluate.ks={list(evaluate.ks)}",
-            f"no cut can exceed serve.list_length={config.serve.list_length}",
-            "Lower the cuts or export longer lists.",
+            f"no K can exceed serve.list_length={config.serve.list_length}",
+            "Lower evaluate.ks or export longer lists.",
         )
+    # One example is one user.
     metrics = [tfma.MetricConfig(class_name="ExampleCount", config=json.dumps({"name": USERS}))]
     for k in evaluate.ks:
         is_gated = k == evaluate.k
@@ -67,9 +69,10 @@ def eval_config(
             )
         ],
         slicing_specs=[
-            tfma.SlicingSpec(feature_keys=[*feature, *segment])
-            for feature in [(), *((name,) for name in evaluate.slices)]
-            for segment in [(), (SEGMENT,)]
+            # No key stands for all users.
+            tfma.SlicingSpec(feature_keys=[*feature_keys, *segment_keys])
+            for feature_keys in [(), *((name,) for name in evaluate.slices)]
+            for segment_keys in [(), (SEGMENT,)]
         ],
         metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
     )
@@ -82,8 +85,8 @@ def _check_slices(names: Sequence[str], features: Sequence[Feature]) -> None:
         if feature is None:
             rule = f"slices are user features of the dataset: {sorted(by_name)}"
         elif feature.is_numeric or feature.prefix:
-            # Records hold the number, or the string without a cut, which few users share.
-            rule = "a slice is a value, and a numeric feature or one with a prefix has too many"
+            # A record holds the raw number, or the whole string: a slice would have few users.
+            rule = "a numeric feature, or one with a prefix, has too many values to slice"
         else:
             continue
         raise InputError(f"evaluate.slices={list(names)}, {name!r}", rule, "Correct the config.")
@@ -97,6 +100,11 @@ def _metric(
     max_drop: float = 1.0,
     sources: str = "",
 ) -> tfma.MetricConfig:
+    """Returns a metric with a lower bound for each segment in `bounds`.
+
+    A segment with a bound is also compared with the model that was blessed before, unless
+    `max_drop` is 1.
+    """
     return tfma.MetricConfig(
         class_name=metric.__name__,
         module=metric.__module__,

@@ -1,4 +1,4 @@
-"""Turns the raw tables into user records: split for training, or current for recommendations."""
+"""Turns the raw tables into user records, split for training or one up-to-date record per user."""
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -25,7 +25,8 @@ class UserRecords(beam.PTransform):
     records `{field: values}`, see `record.build_records`.
 
     Users with too few events, and users without any event, are dropped. Users with events who are
-    not in the users' table are kept without user features. All of them are counted, see `counters`.
+    not in the users' table are kept without user features. Each of these groups is counted, see
+    `counters`.
 
     Args:
         spec: the dataset spec.
@@ -36,7 +37,8 @@ class UserRecords(beam.PTransform):
             it they are only counted.
 
     Raises:
-        InputError: see `formats.inspect`; while running, a malformed row where none is allowed.
+        InputError: the files do not fit the spec, see `datasets.formats.inspect`; or, while
+            running, a row is malformed and `spec.max_rejects` is 0.
     """
 
     def __init__(
@@ -67,8 +69,8 @@ class CurrentUsers(beam.PTransform):
 
     Input: the beginning of a pipeline. Output elements: user records `{field: values}`, whose
     history is the newest `data.max_history` items and whose target is empty. Every user of either
-    table has one; a user without events is cold. Users are counted as in `UserRecords`, in the
-    split `ALL_USERS`.
+    table has a record, also with fewer events than `data.min_events`; a user without events is
+    cold. Users are counted as in `UserRecords`, in the split `ALL_USERS`.
 
     Args:
         spec: see `UserRecords`.
@@ -101,8 +103,8 @@ class CurrentUsers(beam.PTransform):
 class _Joined(beam.PTransform):
     """Joins events and user features by user.
 
-    Output elements: (user id, {"events": [(number of events, newest events)], "users": [(place,
-    {feature: values})]}).
+    Output elements: (user id, {"events": [(number of events, newest events [(time, item)], oldest
+    first)], "users": [(place, {feature: values})]}), where place is (file, position) of a row.
     """
 
     def __init__(self, spec, folder, keep, span, rejects):
@@ -123,15 +125,17 @@ class _Joined(beam.PTransform):
 
     def _read_newest(self):
         log = self._spec.interactions
-        whole_blocks = is_text(log) and not log.drop_duplicates
-        read = ReadNewest if whole_blocks else _ReadEachEvent
-        return read(self._spec, self._folder, self._keep, self._span)
+        # Only text is read by whole blocks, and duplicates are found among single rows.
+        reads_blocks = is_text(log) and not log.drop_duplicates
+        reader = ReadNewest if reads_blocks else _ReadEachEvent
+        return reader(self._spec, self._folder, self._keep, self._span)
 
 
 class _ReadEachEvent(beam.PTransform):
-    """Reads the newest events of any table, and drops duplicates if the spec says so.
+    """Reads the events of any table one by one, and keeps the newest ones of each user.
 
-    The output is that of `ReadNewest`; each row becomes an element on the way.
+    Duplicates are dropped if the spec says so. The output is that of `ReadNewest`, which is faster
+    because it does not make a Beam element of each row.
     """
 
     def __init__(self, spec, folder, keep, span):
@@ -153,6 +157,7 @@ class _FromJoined(beam.DoFn):
 
     def _unpack(self, joined):
         """Returns the user's rows of the users' table, number of events and newest events."""
+        # Of several rows of a user the first one counts.
         users = sorted(joined["users"], key=lambda user: user[0])
         ((count, events),) = list(joined["events"]) or [(0, [])]
         if len(users) > 1:
@@ -160,8 +165,10 @@ class _FromJoined(beam.DoFn):
         return users, count, events
 
     def _features(self, users):
+        """Returns `{feature: values}` of the user's first row, or empty values without a row."""
         if users:
-            return users[0][1]
+            _, features = users[0]
+            return features
         _count(counters.WITHOUT_FEATURES)
         return {name: [] for name in self._names}
 

@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Manager:
-    """Loads new versions before it retires old ones; a version that does not load changes nothing.
+    """Loads new versions before it retires old ones; if that fails, the old ones stay in service.
 
     Args:
         catalog: receives the loaded versions.
@@ -51,7 +51,7 @@ class Manager:
             InputError: no version of a model can be served.
         """
         for model in self._models.values():
-            error = self._refresh(model)
+            error = self._refresh_model(model)
             if not self._catalog.versions(model.name):
                 raise error or _no_version(model)
         if self._poll_seconds:
@@ -65,14 +65,15 @@ class Manager:
 
     def refresh(self) -> None:
         """Checks the configuration file and the folders once."""
-        for name in set(self._models) - set(self._read_models()):
+        models = self._read_models()
+        for name in set(self._models) - set(models):
             for version in self._catalog.versions(name):
                 self._catalog.retire(name, version)
                 event(_LOG, logging.INFO, "version retired", model=name, version=version)
             self._catalog.forget(name)
-        self._models = self._read_models()
+        self._models = models
         for model in self._models.values():
-            self._refresh(model)
+            self._refresh_model(model)
 
     def _watch(self) -> None:
         while not self._stop.wait(self._poll_seconds):
@@ -80,7 +81,7 @@ class Manager:
                 self.refresh()
             except Exception as error:
                 # The loaded versions keep answering, whatever is wrong with the folders.
-                event(_LOG, logging.ERROR, "watching failed", reason=type(error).__name__)
+                event(_LOG, logging.ERROR, "check failed", reason=type(error).__name__)
 
     def _read_models(self) -> Mapping[str, ModelConfig]:
         if not self._config_file:
@@ -91,21 +92,23 @@ class Manager:
             event(_LOG, logging.ERROR, "configuration refused", reason=str(error))
             return self._models
 
-    def _refresh(self, model: ModelConfig) -> Exception | None:
-        """Loads and retires versions of one model; returns the first load error, if any."""
+    def _refresh_model(self, model: ModelConfig) -> Exception | None:
+        """Loads and retires versions of one model; returns the first new load error, if any."""
         available = self._available(model)
         targets = model.policy.select(available)
         first_error = None
         for version in targets:
             first_error = first_error or self._try(model, version, available[version])
         if not self._catalog.versions(model.name) and not model.policy.specific:
-            # An older version is better than none.
+            # An older version is better than none, unless the policy names its versions.
             for version in sorted(set(available) - set(targets), reverse=True):
-                if self._try(model, version, available[version]) is None:
+                self._try(model, version, available[version])
+                if version in self._catalog.versions(model.name):
                     break
-        # Labels are moved here, while both the old and the new version are loaded.
+        # Labels move before the old version is retired, so that a label always leads to a version.
         self._catalog.label(model.name, model.labels)
         loaded = self._catalog.versions(model.name)
+        # Old versions are retired only once every new one is loaded.
         if targets and set(targets) <= set(loaded):
             for version in set(loaded) - set(targets):
                 self._catalog.retire(model.name, version)
@@ -121,9 +124,10 @@ class Manager:
             return {}
 
     def _try(self, model: ModelConfig, version: int, folder: pathlib.Path) -> Exception | None:
-        """Loads a version and returns the error, if any.
+        """Loads a version; returns the error if that fails.
 
-        It does nothing if the version is loaded, or if its files are those that failed before.
+        It does nothing, and returns None, if the version is loaded already, or if it failed before
+        and its files have not changed since.
         """
         key = (model.name, version)
         if version in self._catalog.versions(model.name):
@@ -149,7 +153,7 @@ class Manager:
 def _no_version(model: ModelConfig) -> InputError:
     return InputError(
         model.base_path,
-        f"it must hold a version of model {model.name!r} that its policy asks for",
+        f"no version of model {model.name!r} that the version policy asks for can be loaded",
         "Push one there; the path is the folder above the versions.",
     )
 

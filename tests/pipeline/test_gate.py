@@ -170,8 +170,8 @@ def test_an_interval_stays_within_0_and_1():
     ("name", "rule"),
     [
         ("town", "slices are user features of the dataset: .*'job'"),
-        ("age", "a slice is a value, and a numeric feature"),
-        ("zip", "a slice is a value, and a numeric feature or one with a prefix"),
+        ("age", "a numeric feature, or one with a prefix"),
+        ("zip", "a numeric feature, or one with a prefix, has too many values"),
     ],
 )
 def test_a_slice_that_cannot_be_made_is_refused(name, rule):

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from cmclrec_tf.errors import InputError
 from serving import tensor_protos
 from serving.c_api.tensors import as_array
-from serving.client import Client
+from serving.client import Client, ServingError
 from serving.server.local_server import LocalServer
 from tests.serving.eventually import eventually
 
@@ -123,6 +123,28 @@ def test_server_starts_with_an_older_version_if_the_newest_is_damaged(push, tmp_
     push(base, 2, other=True, damage=truncated)
     with serving(base) as server:
         assert first(server) == (1, "a")
+
+
+def test_added_model_falls_back_past_versions_that_failed_before(push, tmp_path):
+    good, other = tmp_path / "cmclrec", tmp_path / "other"
+    push(good, 1)
+    for version in (2, 3):
+        push(other, version, damage=truncated)
+    path = config_file(tmp_path, good)
+    with serving(model_config_file=path) as server:
+        more = f'}} config {{ name: "other" base_path: "{other}" model_platform: "tensorflow"'
+        config_file(tmp_path, good, more)
+        with Client(f"{server.host}:{server.port}", "other", timeout=30.0) as client:
+
+            def states():
+                try:
+                    return client.status()
+                except ServingError:  # the configuration has not been read again yet
+                    return {}
+
+            eventually(lambda: states() == {3: "END", 2: "END"})
+            push(other, 1)
+            eventually(lambda: states().get(1) == "AVAILABLE")
 
 
 def test_version_without_its_folder_stays_loaded(push, tmp_path):

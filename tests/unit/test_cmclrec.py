@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cmclrec_tf import backbones
 from cmclrec_tf.models import CMCLRec
-from cmclrec_tf.models.cmclrec import choose, without_history
+from cmclrec_tf.models.cold_rows import choose, without_history
 from cmclrec_tf.models.recommender import next_labels
 
 RNG = np.random.default_rng(0)

@@ -1,0 +1,65 @@
+"""Eqs. (12) and (13): flags rows as cold, and replaces the history of a flagged row."""
+
+import tensorflow as tf
+from keras import ops
+
+from cmclrec_tf.schema import PAD
+from cmclrec_tf.types import Batch, BoolB, FloatB, KeysB, Tensor
+
+
+def choose(is_cold: BoolB, simulated: Tensor, real: Tensor) -> Tensor:
+    """Eq. (13): X = flag T_s' + (1 - flag) T_s, for each row.
+
+    It is a select, so that no gradient reaches the side that a row does not use.
+
+    Args:
+        is_cold: bool [B], the flag of Eq. (12).
+        simulated, real: [B, L, ...].
+
+    Returns:
+        [B, L, ...].
+
+    Example:
+        >>> choose(ops.array([True, False]), ops.ones((2, 1)), ops.zeros((2, 1))).numpy().tolist()
+        [[1.0], [0.0]]
+    """
+    flag = ops.reshape(is_cold, (-1,) + (1,) * (len(real.shape) - 1))
+    return ops.where(flag, simulated, real)
+
+
+def without_history(batch: Batch, removed: BoolB) -> Batch:
+    """Returns the batch with the histories of some rows removed; their targets remain.
+
+    Args:
+        batch: from `PreparedDataset.batches`.
+        removed: bool [B], True where the history is removed.
+
+    Example:
+        >>> batch = {"history": ops.array([[4, 5], [4, 5]])}
+        >>> without_history(batch, ops.array([True, False]))["history"].numpy().tolist()
+        [[0, 0], [4, 5]]
+    """
+    return {**batch, "history": ops.where(removed[:, None], PAD, batch["history"])}
+
+
+def keyed_uniform(keys: KeysB, epoch: Tensor, seed: int) -> FloatB:
+    """Returns a number in [0, 1) for each key, determined by key, epoch and seed: float32 [B].
+
+    The keys are mixed by the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    TensorFlow's own hashes work on strings, which XLA does not compile. The upper 24 bits are
+    returned, as many as a float32 holds exactly.
+
+    Example:
+        >>> keys = ops.array([1, 2], "int64")
+        >>> first, again, later = (keyed_uniform(keys, epoch, seed=0) for epoch in (0, 0, 1))
+        >>> bool(ops.all(first == again)), bool(ops.all(first == later))
+        (True, False)
+    """
+    golden = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    state = tf.cast(keys, tf.uint64)
+    for part in (epoch, seed):
+        state = state + golden * (tf.cast(part, tf.uint64) + 1)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+            shifted = tf.bitwise.right_shift(state, tf.constant(shift, tf.uint64))
+            state = tf.bitwise.bitwise_xor(state, shifted) * tf.constant(factor, tf.uint64)
+    return tf.cast(tf.bitwise.right_shift(state, tf.constant(40, tf.uint64)), tf.float32) / 2**24
