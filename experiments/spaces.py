@@ -1,28 +1,32 @@
 """Search spaces: the settings that are tuned for each row, and their values."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from cmclrec_tf.search import BACKBONE, FEATURES, LEARNING, SPACE
 
 if TYPE_CHECKING:
     from experiments.table_rows import Row
 
-_MLP = {
+Space: TypeAlias = Mapping[str, tuple[float, ...]]
+"""{path of a setting: its values}."""
+
+_MLP: Space = {
     "learning_rate": (3e-4, 1e-3, 3e-3),
     "field_dropout": (0.1, 0.3, 0.5),
     "dropout": (0.1, 0.3, 0.5),
     "weight_decay": (0.02, 0.1, 0.5),
 }
-_BASELINE = {**LEARNING, **FEATURES}
-_FACTORS = {
+_BASELINE: Space = {**LEARNING, **FEATURES}
+_FACTORS: Space = {
     "baseline.regularisation": (0.3, 1.0, 10.0),
     "baseline.confidence": (2.0, 10.0, 40.0),
 }
-_WITHHELD = {"baseline.withheld": (0.25, 0.5, 0.75)}
-_STEPS = {"baseline.inner_rate": (0.02, 0.1, 0.5), "baseline.inner_steps": (1, 3)}
-_CONTRAST = {"baseline.contrast": (0.1, 0.5, 0.9), "baseline.temperature": (0.1, 0.2, 0.5)}
+_WITHHELD: Space = {"baseline.withheld": (0.25, 0.5, 0.75)}
+_STEPS: Space = {"baseline.inner_rate": (0.02, 0.1, 0.5), "baseline.inner_steps": (1, 3)}
+_CONTRAST: Space = {"baseline.contrast": (0.1, 0.5, 0.9), "baseline.temperature": (0.1, 0.2, 0.5)}
 
-_BASELINES = {
+_BASELINES: dict[str, Space] = {
     "clcrec": {**_FACTORS, **_CONTRAST, **_WITHHELD},
     "deep-music": _FACTORS,
     "dropout-net": {**_FACTORS, **_WITHHELD},
@@ -40,8 +44,8 @@ _BASELINES = {
 }
 
 
-def space(row: "Row") -> dict[str, tuple[float, ...]]:
-    """Returns {path of a setting: its values} for a row; empty if the row trains nothing."""
+def space(row: "Row") -> Space:
+    """Returns the search space of a row; empty if the row trains nothing."""
     if row.kind == "floor":
         return _MLP if row.has_mlp else {}
     if row.kind == "baseline":

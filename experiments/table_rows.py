@@ -1,4 +1,4 @@
-"""The rows of a table: parses their names, and trains the model of each."""
+"""Defines the rows of an experiment table: one row is one model, named and trained here."""
 
 import dataclasses
 import functools
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from cmclrec_tf.types import ItemRecommender
 
 _MLP, _KNN = "features-mlp", "features-knn"
+# Floors: simple recommenders that every model must beat. `-last` learns or counts last items only.
 _FLOORS = ("random", "popularity", "popularity-last", _MLP, f"{_MLP}-last")
+# The nearest neighbours are rows of `table1` only.
 FLOORS = (*_FLOORS, _KNN, f"{_KNN}-last")
 DEFAULT_ROWS = (*_FLOORS, "sasrec", "paper", "default")
 
@@ -35,9 +37,11 @@ class Row:
         name: name of the row, with the changes of its config behind a colon.
         kind: `floor`, `baseline` (of another paper), `backbone` (alone, without the mapper) or
             `cmclrec`.
-        config: `Config` of the training; a floor reads only `data` and `seed`.
+        config: `Config` of the training; a floor reads only `data` and `seed`, and `mlp` if it is
+            a feature MLP.
         mlp: changed settings of a feature MLP, {field of `FeatureMLPConfig`: value}.
-        tuning: the result of `tuning.tune`; None for a row that was not tuned.
+        tuning: the result of `tuning.tune`, whose best values are in `config` or `mlp`; None for a
+            row that was not tuned.
     """
 
     name: str
@@ -68,7 +72,10 @@ class Row:
         return {"row": self.name, "seed": self.config.seed, **mlp}
 
     def for_run(self, run: int) -> "Row":
-        """Returns the row of run number `run`: its salt and its seed are the number."""
+        """Returns the row of run number `run`: salt and seed become `run`.
+
+        All withheld items are kept as targets, for the column "cold, all".
+        """
         data = dataclasses.replace(self.config.data, salt=str(run), target="all")
         return dataclasses.replace(
             self, config=dataclasses.replace(self.config, data=data, seed=run)
@@ -109,6 +116,7 @@ class Row:
             data = read_split(dataset, VAL, self._mlp().events)
             return float(model.evaluate(*data, return_dict=True, verbose=0)["ndcg"])
         metrics = validate(model, dataset, self.config)
+        # A backbone alone gives all cold users one list, so only warm users can choose.
         return metrics["ndcg_warm" if self.kind == "backbone" else "ndcg"]
 
     def train(
@@ -129,10 +137,9 @@ class Row:
         from cmclrec_tf.baselines.training import train_baseline
 
         if self.kind == "baseline":
-            fit = functools.partial(train_baseline, self.base)
-        else:
-            fit = training.train if self.is_cmclrec else training.train_plain
-        return fit(dataset, self.config, log_dir=log_dir, checkpoint_dir=checkpoint_dir)
+            return train_baseline(self.base, dataset, self.config, log_dir, checkpoint_dir)
+        train = training.train if self.is_cmclrec else training.train_plain
+        return train(dataset, self.config, log_dir, checkpoint_dir)
 
     def _floor(self, dataset: "PreparedDataset") -> "ItemRecommender":
         from cmclrec_tf.baselines.feature_knn import FeatureKNN
@@ -140,7 +147,7 @@ class Row:
         from cmclrec_tf.baselines.popularity import Popularity
         from cmclrec_tf.baselines.random import Random
 
-        if self.name == "random":
+        if self.base == "random":
             return Random(dataset, self.config.seed)
         if self.base.startswith("popularity"):
             return Popularity(dataset, self._events())
@@ -179,7 +186,7 @@ def parse_rows(names: Iterable[str], dataset: str, config: Config | None = None)
     return rows
 
 
-# Settings that only CMCLRec reads, and settings that backbones or baselines do not read.
+# Settings that only CMCLRec reads.
 _CMCLREC_ONLY = {
     "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
     "finetune": (
@@ -192,6 +199,7 @@ _CMCLREC_ONLY = {
         "weight_decay",
     ),
 }
+# Further settings that backbones, or baselines, do not read.
 _UNREAD: dict[str, dict[str, tuple[str, ...]]] = {
     "backbone": {"finetune": ("feature_dropout",)},
     "baseline": {
@@ -202,14 +210,14 @@ _UNREAD: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def _settings_read(config: Config, kind: str) -> dict[str, Any]:
-    """Returns the settings that a kind of row reads; if others change, nothing is trained again."""
+    """Returns the settings that a kind of row reads; changes of others keep its stored results."""
     values = config.to_dict()
     del values["serve"]
-    # Early stopping reads this K; the other settings are those of the gate.
+    # Early stopping reads this K; no other setting of the evaluation changes a training.
     values["evaluate"] = {"k": config.evaluate.k}
     if kind != "baseline":
         del values["baseline"]
-    if kind in _UNREAD:
+    if kind != "cmclrec":
         del values["pretrain"]
         for part, fields in (*_CMCLREC_ONLY.items(), *_UNREAD[kind].items()):
             values[part] = {name: v for name, v in values[part].items() if name not in fields}
@@ -239,12 +247,12 @@ def _value(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        return text  # only a text field accepts it
+        return text  # not YAML: kept as text, which only a text setting accepts
 
 
 def _row(name: str, dataset: str, config: Config | None) -> Row:
     """Returns the row for a name without changes."""
-    from cmclrec_tf.backbones import base
+    from cmclrec_tf import backbones
 
     presets = _presets()
     preset = next((p for p in (f"{name}-{dataset}", name) if p in presets), None)
@@ -253,7 +261,7 @@ def _row(name: str, dataset: str, config: Config | None) -> Row:
         return Row(name, "floor", config or Config.preset(default))
     if name in baselines.names():
         return Row(name, "baseline", config or Config.preset(preset or default))
-    if name in base.names():
+    if name in backbones.names():
         config = config or Config.preset(preset or default)
         model = dataclasses.replace(config.model, backbone=name)
         return Row(name, "backbone", dataclasses.replace(config, model=model))
@@ -265,7 +273,7 @@ def _row(name: str, dataset: str, config: Config | None) -> Row:
         raise InputError(
             f"model {name!r}",
             f"it must be one of {list(FLOORS)}, a baseline of {baselines.names()}, a backbone of "
-            f"{base.names()} or a preset of {presets}",
+            f"{backbones.names()} or a preset of {presets}",
             "Correct the model's name.",
         )
     return Row(name, "cmclrec", config or Config.preset(preset))
