@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from experiments.store import Folder
+from experiments.run_folders import Folder
 from pipeline.evaluation.plots import figure
 
 if TYPE_CHECKING:
-    from experiments.results import Results
+    from experiments.table_results import Results
 
 
 def bars(path: Folder, results: "Results", dataset: str) -> None:

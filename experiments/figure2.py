@@ -11,11 +11,11 @@ import numpy as np
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import PAD, TEST
-from experiments import store
+from experiments import run_folders
 from experiments.figure2_report import STATES, Vectors, write
-from experiments.prepared import datasets_of_runs
+from experiments.run_datasets import datasets_of_runs
+from experiments.run_folders import Folder
 from experiments.run_table import Outcome, config_from_options, load_run
-from experiments.store import Folder
 from experiments.table_rows import Row, parse_rows
 from pipeline.storage.folders import make_folder
 
@@ -59,12 +59,12 @@ def run(
     datasets, name = datasets_of_runs(dataset, data_dir, root, prepared, runs)
     (row,) = parse_rows([model], name, config_from_options(preset, config_path))
     _check(row)
-    out = store.results_folder(out, root, name)
+    out = run_folders.results_folder(out, root, name)
     make_folder(out, "Give another folder by --out.")
     vectors, versions, trained = [], [], 0
     for number in range(runs):
         run_dataset, (run_row,) = load_run(datasets, number, [_stage_1(row)])
-        folder = store.run_folder(out, number, f"figure2-{model}")
+        folder = run_folders.run_folder(out, number, f"figure2-{model}")
         all_vectors, run_versions, is_new = _vectors_of_run(run_row, run_dataset, folder)
         vectors.append(_first_users(all_vectors, users, run_dataset.name))
         versions.append(run_versions)
@@ -97,9 +97,9 @@ def _stage_1(row: Row) -> Row:
 
 def _vectors_of_run(
     row: Row, dataset: "PreparedDataset", folder: "pathlib.Path"
-) -> tuple[Vectors, store.Versions, bool]:
+) -> tuple[Vectors, run_folders.Versions, bool]:
     """Returns the vectors of a run, the library versions, and whether the run was trained now."""
-    digest = store.digest(row.settings(), dataset)
+    digest = run_folders.digest(row.settings(), dataset)
     path = folder / VECTORS
     if path.is_file():
         with np.load(path) as stored:
@@ -109,7 +109,7 @@ def _vectors_of_run(
                 return vectors, facts["versions"], False
     checkpoints = folder / "checkpoints"
     vectors = _train(row, dataset, folder / "logs", checkpoints / digest)
-    facts = {"digest": digest, "versions": store.library_versions()}
+    facts = {"digest": digest, "versions": run_folders.library_versions()}
     temporary = path.with_name(f".{VECTORS}")
     np.savez(temporary, about=np.array(json.dumps(facts)), **vectors)
     temporary.rename(path)

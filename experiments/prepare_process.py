@@ -1,4 +1,4 @@
-"""Process that prepares one dataset, as described by JSON on standard input; see `prepared`."""
+"""Process that prepares one dataset, as described by JSON on standard input; see `run_datasets`."""
 
 import json
 import sys

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TEST
-from experiments import store, write_tables
-from experiments.prepared import Datasets, datasets_of_runs, label
-from experiments.store import Folder
+from experiments import run_folders, write_tables
+from experiments.run_datasets import Datasets, datasets_of_runs, label
+from experiments.run_folders import Folder
 from experiments.table_kinds import QUALITY, Table
 from experiments.table_rows import Row, parse_rows
 from pipeline.storage.folders import make_folder
@@ -72,7 +72,7 @@ def run(
     datasets, name = datasets_of_runs(dataset, data_dir, root, prepared, runs)
     rows = parse_rows(kind.rows, name, config_from_options(preset, config_path))
     name = label(name, rows[0].config.data)
-    out = store.results_folder(out, root, name)
+    out = run_folders.results_folder(out, root, name)
     # Tuned rows keep their names, so they need a folder of their own.
     out = out / f"tuned-{trials}" if trials else out
     make_folder(out, "Give another folder by --out.")
@@ -141,19 +141,19 @@ def _run(
     """Trains and evaluates every row of one run that has no result yet."""
     dataset, run_rows = load_run(datasets, number, rows)
     for row in run_rows:
-        folder = store.run_folder(out, number, row.name)
-        digest = store.digest(row.settings(), dataset)
-        result = store.read(folder)
+        folder = run_folders.run_folder(out, number, row.name)
+        digest = run_folders.digest(row.settings(), dataset)
+        result = run_folders.read(folder)
         if result and result["digest"] == digest:
             progress.skip(number, row, result["seconds"])
             continue
         progress.start(number, row)
         # A killed training resumes from here, if its whole config and dataset are the same.
         checkpoints = folder / "checkpoints"
-        own_checkpoints = checkpoints / store.digest(row.config.to_dict(), dataset)
+        own_checkpoints = checkpoints / run_folders.digest(row.config.to_dict(), dataset)
         resumed = own_checkpoints.is_dir()
         report, seconds = _train(row, dataset, folder / "logs", own_checkpoints)
-        store.write(
+        run_folders.write(
             folder,
             report,
             digest=digest,

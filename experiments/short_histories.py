@@ -10,8 +10,9 @@ import numpy as np
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, PAD, TEST, VAL
-from experiments import store
-from experiments.prepared import datasets_of_runs, label
+from experiments import run_folders
+from experiments.run_datasets import datasets_of_runs, label
+from experiments.run_folders import Folder
 from experiments.run_table import Outcome, config_from_options, load_run
 from experiments.short_histories_report import (
     COLD,
@@ -28,7 +29,6 @@ from experiments.short_histories_report import (
     share_rule,
     write,
 )
-from experiments.store import Folder
 from experiments.table_rows import Row, parse_rows
 from pipeline.storage.folders import make_folder
 
@@ -76,12 +76,12 @@ def run(
             "Give a preset, such as default, by --model.",
         )
     name = label(name, row.config.data)
-    out = store.results_folder(out, root, name)
+    out = run_folders.results_folder(out, root, name)
     make_folder(out, "Give another folder by --out.")
     ranks, versions, trained = [], [], 0
     for number in range(runs):
         run_dataset, (run_row,) = load_run(datasets, number, [row])
-        folder = store.run_folder(out, number, f"short-{row.name}")
+        folder = run_folders.run_folder(out, number, f"short-{row.name}")
         run_ranks, facts, is_new = _ranks_of_run(run_row, run_dataset, folder)
         ranks.append(run_ranks)
         versions.append(facts["versions"])
@@ -94,7 +94,11 @@ def _ranks_of_run(
     row: Row, dataset: "PreparedDataset", folder: "pathlib.Path"
 ) -> tuple[RunRanks, dict[str, Any], bool]:
     """Returns the ranks of a run, facts about it, and whether the model was trained now."""
-    facts = {"digest": store.digest(row.settings(), dataset), "rules": RULES, "events": EVENTS}
+    facts = {
+        "digest": run_folders.digest(row.settings(), dataset),
+        "rules": RULES,
+        "events": EVENTS,
+    }
     facts = json.loads(json.dumps(facts))
     path = folder / RANKS
     if path.is_file():
@@ -110,7 +114,7 @@ def _ranks_of_run(
         for split in (VAL, TEST)
         for n, ranks_of_n in ranks_of(model, dataset, split).items()
     }
-    facts["versions"] = store.library_versions()
+    facts["versions"] = run_folders.library_versions()
     temporary = path.with_name(f".{RANKS}")
     np.savez_compressed(temporary, about=np.array(json.dumps(facts)), **ranks)
     temporary.rename(path)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmclrec_tf.schema import TEST, VAL
-from experiments.results import deviation
+from experiments.run_folders import Folder, Versions
 from experiments.significance import paired_t, sign_flip
-from experiments.store import Folder, Versions
+from experiments.table_results import deviation
 from experiments.write_tables import Page, made_by, markdown_table, with_deviation
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from cmclrec_tf import baselines
 from cmclrec_tf.config import ABLATIONS, Config, checks
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import VAL
-from experiments.store import Folder
+from experiments.run_folders import Folder
 
 if TYPE_CHECKING:
     import keras

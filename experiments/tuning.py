@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cmclrec_tf.search import tuner
-from experiments import spaces, store
+from experiments import run_folders, spaces
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RESULT = "tuned.json"
 
 
-def tune(row: "Row", dataset: "PreparedDataset", out: store.Folder, trials: int) -> "Row":
+def tune(row: "Row", dataset: "PreparedDataset", out: run_folders.Folder, trials: int) -> "Row":
     """Returns the row with the settings that have the best validation NDCG.
 
     The first trial has the row's settings, the others have random values from `spaces.space`. Each
@@ -33,11 +33,11 @@ def tune(row: "Row", dataset: "PreparedDataset", out: store.Folder, trials: int)
         return row
     run_row = row.for_run(0)
     facts = {**run_row.settings(), "space": choices, "trials": trials}
-    folder = pathlib.Path(out) / "tuning" / f"{row.name}-{store.digest(facts, dataset)}"
+    folder = pathlib.Path(out) / "tuning" / f"{row.name}-{run_folders.digest(facts, dataset)}"
     path = folder / RESULT
     if not path.is_file():
         result = _search(run_row, choices, dataset, folder, trials)
-        store.replace_text(path, json.dumps(result, indent=1))
+        run_folders.replace_text(path, json.dumps(result, indent=1))
     return row.with_tuning(json.loads(path.read_text()))
 
 

@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import bar_plot, store
+from experiments import bar_plot, run_folders
 from experiments.paper_numbers import COLUMNS, NOTE, Published
-from experiments.results import LEAVE_ONE_OUT, LISTS, QUALITY, Column, Comparison, Results
+from experiments.table_results import LEAVE_ONE_OUT, LISTS, QUALITY, Column, Comparison, Results
 
 if TYPE_CHECKING:
     from experiments.table_kinds import Table
@@ -26,7 +26,7 @@ class Page:
 
 def write(
     kind: "Table",
-    out: store.Folder,
+    out: run_folders.Folder,
     dataset: str,
     rows: "Sequence[Row]",
     runs: int,
@@ -58,14 +58,14 @@ def write(
     return Page(text, files)
 
 
-def _metrics(out: store.Folder, run: int, name: str) -> dict[str, Any]:
-    metrics = store.read(store.run_folder(out, run, name))
+def _metrics(out: run_folders.Folder, run: int, name: str) -> dict[str, Any]:
+    metrics = run_folders.read(run_folders.run_folder(out, run, name))
     assert metrics, f"run {run} of {name} has not finished"
     return metrics
 
 
-def _users(out: store.Folder, run: int, name: str) -> store.UserValues:
-    return store.read_users(store.run_folder(out, run, name))
+def _users(out: run_folders.Folder, run: int, name: str) -> run_folders.UserValues:
+    return run_folders.read_users(run_folders.run_folder(out, run, name))
 
 
 _EVALUATION = (
@@ -201,7 +201,9 @@ def _published(table: Published | None) -> Iterator[str]:
         yield markdown_table(["method", *COLUMNS], lines)
 
 
-def made_by(command: str | None, runs: int, versions: Sequence[store.Versions]) -> Iterator[str]:
+def made_by(
+    command: str | None, runs: int, versions: Sequence[run_folders.Versions]
+) -> Iterator[str]:
     """Yields paragraphs that say how to reproduce a table.
 
     Args:

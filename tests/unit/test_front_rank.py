@@ -59,9 +59,7 @@ SHARED_NAMES = {
     "run.py",  # `cmclrec pipeline run`, and the one command of the benchmarks
     "training.py",  # the driver of the model, and that of the baselines
     "versions.py",  # model versions on disk, and `cmclrec versions`
-    "prepared.py",  # a prepared dataset, and those of an experiment's runs
-    "results.py",  # results of an evaluation, and those of an experiment
-    "store.py",  # what runs leave: the pipeline's in ML Metadata, an experiment's in folders
+    "run_folders.py",  # what runs leave: the pipeline's in ML Metadata, an experiment's in folders
 }
 
 

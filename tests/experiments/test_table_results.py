@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.results import LISTS, QUALITY, Results
+from experiments.table_results import LISTS, QUALITY, Results
 
 COLUMN = {(column.label, column.metric): column for column in (*QUALITY, *LISTS)}
 IS_COLD = np.arange(400) % 2 == 0

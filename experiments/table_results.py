@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cmclrec_tf.schema import COLD, OVERALL, WARM
+from experiments.run_folders import VALUES, UserValues
 from experiments.significance import paired_t, sign_flip
-from experiments.store import VALUES, UserValues
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Column:
     key: str
 
     def users(self, values: UserValues) -> NDArray[Any]:
-        """Returns the metric of the segment's users from the values of `store.read_users`."""
+        """Returns the metric of the segment's users from the values of `run_folders.read_users`."""
         if self.segment == OVERALL:
             return values[self.key]
         is_cold = values["is_cold"]
@@ -89,8 +89,8 @@ class Results:
     """The results of all runs of all rows of a table.
 
     Args:
-        metrics: {row: [result of `store.read` for each run]}.
-        users: {row: [result of `store.read_users` for each run]}.
+        metrics: {row: [result of `run_folders.read` for each run]}.
+        users: {row: [result of `run_folders.read_users` for each run]}.
         ours: names of the CMCLRec rows.
         columns: columns of the main table.
     """

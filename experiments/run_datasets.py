@@ -13,7 +13,7 @@ from typing import Any
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError, ReadableError
-from experiments.store import Folder
+from experiments.run_folders import Folder
 from pipeline.datasets import check, fetch, load_spec, states
 from pipeline.metadata import code_digests
 from pipeline.transforms.record import RECORD_VERSION

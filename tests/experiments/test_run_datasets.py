@@ -7,7 +7,7 @@ import pytest
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.data.prepared import PreparedDataset
-from experiments.prepared import PreparedOnDemand, PrepareError
+from experiments.run_datasets import PreparedOnDemand, PrepareError
 from tests.pipeline.toy_datasets import cold_users, write_clusters
 
 DATA = DataConfig(max_history=10, target="all", salt="1")
