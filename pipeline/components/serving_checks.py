@@ -240,5 +240,5 @@ def _same_lists(a: _Arrays, b: _Arrays) -> bool:
 
 
 def _cold_inputs(users: Sequence[ParsedRecord], features: Sequence[schema.Feature]) -> _Arrays:
-    kinds: Kinds = {feature.name: feature.kind for feature in features}
+    kinds: Kinds = {f.name: f.numbers if f.numbers > 1 else f.kind for f in features}
     return cold_inputs([profile(user, features) for user in users], kinds)

@@ -138,3 +138,24 @@ def test_a_served_vector_decides_which_items_come_first(trained, tmp_path):
         cold_inputs([{"taste": [1.0]}], kinds)
     with pytest.raises(InputError, match="'taste' of user 0 .* a list of 4 numbers"):
         cold_inputs([{"taste": 1.0}], kinds)
+
+
+def test_an_export_with_a_vector_is_fit_to_serve(trained, tmp_path):
+    from pipeline.components.serving_checks import ExportContract, check_export
+    from pipeline.transforms.encode import to_example
+    from serving.export.saved_model import export
+
+    dataset, model = trained
+    export(model, dataset, tmp_path, Config.from_dict(TINY))
+    records = []
+    for user in [*_users("w", 4, 5), *_users("c", 4, 6, "cold")]:
+        fields = {**user, "taste": user["taste"] or []}
+        text = {
+            name: [value.encode() for value in ([values] if isinstance(values, str) else values)]
+            for name, values in fields.items()
+            if name != "taste"
+        }
+        records.append(to_example({**text, "taste": fields["taste"]}, FEATURES))
+    items = frozenset(f"i{number}".encode() for number in range(20))
+    contract = ExportContract(FEATURES, items, list_length=TINY["serve"]["list_length"])
+    assert check_export(tmp_path, records, contract) == []
