@@ -83,7 +83,11 @@ _SHARED = (
 
 _OF_TABLES = (
     click.option("--models", help="Names of the rows to use instead, separated by commas."),
-    click.option("--against", metavar="ROW", help="Also compare every other row with this one."),
+    click.option(
+        "--against",
+        metavar="ROW",
+        help="Compare every other row with this one, instead of the pairs of the table.",
+    ),
     click.option(
         "--trials",
         default=0,

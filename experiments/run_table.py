@@ -1,4 +1,8 @@
-"""Trains and evaluates every row of a table on every run, skipping results that exist."""
+"""Trains and evaluates every row of a table on every run, and keeps the results.
+
+Run r splits the users with salt r and trains with seed r. A result that exists is kept if its
+settings and its dataset are the same; a change of the code is not noticed.
+"""
 
 import dataclasses
 import pathlib
@@ -61,12 +65,14 @@ def run(
             `cmclrec experiment`, see `experiments/cli.py`.
         kind: `table_kinds.Table`.
         models: names of the rows, instead of those of `kind`.
-        against: name of a row that every other row is compared with.
+        against: name of a row that every other row is compared with, instead of the pairs of
+            `kind`.
         trials: number of trials that tune each row first; 0 tunes nothing.
         command: the command line, printed below the tables.
 
     Raises:
         InputError: a wrong dataset, model, config or folder.
+        PrepareError: a dataset could not be prepared.
     """
     kind = _with_options(kind, models, against)
     datasets, name = datasets_of_runs(dataset, data_dir, root, prepared, runs)
@@ -112,7 +118,7 @@ def config_from_options(preset: str | None, path: Folder | None) -> Config | Non
 
 
 def _tune(datasets: Datasets, out: Folder, rows: Sequence[Row], trials: int) -> list[Row]:
-    """Returns the rows with their best settings out of `trials` each."""
+    """Returns the rows with their best settings out of `trials` each, tuned on run 0."""
     from experiments.tuning import tune
 
     dataset, _ = load_run(datasets, 0, rows)
@@ -130,6 +136,7 @@ def load_run(
     from cmclrec_tf.data.prepared import PreparedDataset
 
     run_rows = [row.for_run(number) for row in rows]
+    # One dataset serves all rows; each cuts the histories to its own length.
     longest = max(row.config.data.max_history for row in run_rows)
     data = dataclasses.replace(run_rows[0].config.data, max_history=longest)
     return PreparedDataset.load(datasets.folder(number, data)), run_rows
@@ -208,7 +215,7 @@ class _Progress:
         self._seconds[row.name].append(sum(seconds.values()))
 
     def _remaining(self) -> str:
-        """Estimates by the mean of each row's runs so far; rows without a run are not counted."""
+        """Estimates by the mean of each row's finished runs; rows without one are not counted."""
         seconds, unknown = 0.0, 0
         for taken in self._seconds.values():
             seconds += sum(taken) / max(len(taken), 1) * (self._runs - len(taken))

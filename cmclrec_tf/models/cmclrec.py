@@ -138,7 +138,10 @@ class CMCLRec(Recommender):
         return self.simulated_states(simulated, training=False)
 
     def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
-        """Eq. (16): eta L_pre + L_rec and the backbone's auxiliary loss, and these parts."""
+        """Returns `loss`, which is Eq. (16) plus the backbone's auxiliary loss, and its parts.
+
+        Training alone calls it; validation reports what `validation_of` returns.
+        """
         settings = self.config.finetune
         is_cold = ops.logical_or(self._cold_flags(batch["user_key"]), batch["is_cold"])
         cold_targets = self._cold_targets(batch)  # from the whole history, before it is removed
@@ -161,7 +164,7 @@ class CMCLRec(Recommender):
             simulated = self._simulate_with_dropout(batch["features"])
         rec = self._recommendation_losses(batch, t_s, simulated, cold_targets, warm, training)
         total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
-        return {**pre, **rec, "loss": total}  # Eq. (16)
+        return {**pre, **rec, "loss": total}
 
     def _cold_flags(self, user_key: KeysB) -> BoolB:
         """Eq. (12) in training: flags users as cold by a keyed hash of user and epoch, bool [B].
@@ -180,7 +183,7 @@ class CMCLRec(Recommender):
         the next item alone counts, as 0^0 = 1.
         """
         next_item = batch["target"][:, :1]
-        items = ops.concatenate([batch["history"], next_item], axis=1)  # [B, L+1]
+        items = ops.concatenate([batch["history"], next_item], axis=1)  # [B, N+1]
         age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
         weights = ops.broadcast_to(self.config.finetune.cold_decay**age, ops.shape(items))
         return _shares(items, weights, self.schema.items)
@@ -203,25 +206,27 @@ class CMCLRec(Recommender):
     ) -> Losses:
         """Eq. (14) over warm and cold rows; mean over the users of the batch.
 
-        `g_warm` are states at the positions that are learned, [B, n, D], and `g_cold` the states
-        that follow the simulated histories, [B, D].
+        `g_warm` [B, N, D] are the states at the positions that are learned, of all rows; `g_cold`
+        [B, D] the states after the simulated histories. `warm` and `cold` [B] are 1 where a row's
+        loss on that path counts.
         """
         settings, history = self.config.finetune, batch["history"]
         if settings.cold_rows == "both":
-            # Every user takes both paths.
+            # Every row is trained on the cold path, and on the warm one if it has a history.
             g_warm = self.learned_states(t_s, history != PAD, training)
             g_cold = self.simulated_states(simulated, training)
             cold = ops.ones_like(warm)
         else:
-            # Every user takes one path; `warm` and `cold` select the loss that counts.
+            # Every row is trained on one path.
             x, mask = self._backbone_input(warm == 0, simulated, t_s, history)
             g_warm = self.learned_states(x, mask, training)
             g_cold = g_warm[:, -1]
             cold = 1.0 - warm
         loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
         if settings.distill and training:
-            # The warm path's prediction for the same user. The weight is 0 where there is no
-            # history, so flagged rows learn from their items alone.
+            # The cold path also learns the warm path's prediction for the same user, if there is a
+            # history. A flagged row has none left, so with `cold_rows: flagged` nothing is learned
+            # this way.
             prediction = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
             weight = settings.distill * warm[:, None]
             cold_targets = (1.0 - weight) * cold_targets + weight * prediction
@@ -234,7 +239,7 @@ class CMCLRec(Recommender):
         }
 
     def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
-        """Fits as `keras.Model.fit` does, and keeps `epoch` equal to Keras's own count."""
+        """Fits as `keras.Model.fit` does, and sets `epoch` to Keras's count for Eq. (12)."""
         setter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, _: self.epoch.assign(e))
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(setter)

@@ -31,7 +31,10 @@ def DataGate(  # noqa: N802
     schema: Parameter[str] = "",
     before: InputArtifact[simple_artifacts.Statistics] = None,
 ) -> None:
-    """Stops the run, or writes `REPORT.txt` with one line per anomaly that does not stop it.
+    """Stops the run, or writes `REPORT.txt` and the statistics for the next run's comparison.
+
+    The report has one line for each kind of malformed row and for each anomaly that does not stop
+    the run.
 
     Args:
         examples: the user records; their folder also holds the malformed rows.
@@ -39,20 +42,23 @@ def DataGate(  # noqa: N802
         anomalies: anomalies that ExampleValidator found.
         report: the folder of the report, which is written.
         accepted: the folder of the statistics of the train split, which is written.
-        max_rejects: number of malformed rows that do not stop the run.
+        max_rejects: the largest number of malformed rows with which the run continues.
         sources: digest of the code of this component, used only in the cache key.
-        schema: text of a curated schema; without one the anomalies of ExampleValidator count.
-        before: the `accepted` output of the last run that passed, to detect drift.
+        schema: text of a curated schema, with which every anomaly stops the run. Without one the
+            anomalies of ExampleValidator count, and few of them stop it.
+        before: the `accepted` output of the last run that passed. With a curated schema, drift
+            against it is an anomaly.
 
     Raises:
-        InputError: too many malformed rows, or an anomaly that stops the run. The error names the
-            first one, the log all of them.
+        InputError: there are too many malformed rows, or an anomaly stops the run. The error names
+            the first anomaly, the log all of them.
     """
     folder = rejects.rejects_folder(examples)
     rows = rejects.read(folder)
     rejects.check(rows, max_rejects, folder)
-    lists = _by_split(statistics, "FeatureStats.pb", statistics_pb2.DatasetFeatureStatisticsList)
-    splits = {split: datasets.datasets[0] for split, datasets in lists if datasets.datasets}
+    protos = _by_split(statistics, "FeatureStats.pb", statistics_pb2.DatasetFeatureStatisticsList)
+    # TFDV writes one dataset per split.
+    splits = {split: proto.datasets[0] for split, proto in protos if proto.datasets}
     if schema:
         by_split = curated.anomalies(schema, splits, before and _read(before))
     else:

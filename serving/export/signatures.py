@@ -11,7 +11,7 @@ from cmclrec_tf.data import parsing
 from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup, clean
 from cmclrec_tf.models import hybrid, ranking
 from cmclrec_tf.models.cmclrec import CMCLRec
-from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI, PAD, Feature
+from cmclrec_tf.schema import EXAMPLES, EXCLUDE, FIRST_ID, HISTORY, ITEMS, MULTI, PAD, Feature
 from cmclrec_tf.types import FloatBD, IdsBL, IdsBN, Tensor, Users
 from serving.contract import (
     COLD,
@@ -30,8 +30,8 @@ class Signatures(tf.Module):
     """The signatures of a trained `CMCLRec`, each a function of tensors.
 
     Items of the history and of `exclude` never come back. Where fewer than K items are left, a
-    list ends in "" with the lowest float32 as score. A user feature that is missing or unknown
-    counts as missing; unknown items of a history are dropped.
+    list ends in "" with the lowest float32 as score. An unknown value of a user feature counts as
+    missing; unknown items of a history are dropped.
 
     Args:
         model: a trained model.
@@ -46,7 +46,7 @@ class Signatures(tf.Module):
         self.model = model
         self.schema = model.schema
         self.length = model.config.data.max_history
-        self.k = min(settings.list_length, model.schema.items - 2)
+        self.k = min(settings.list_length, model.schema.items - FIRST_ID)
         self.simulated_events = settings.simulated_events
         self.item_ids = Lookup(vocabularies[ITEMS])
         self.item_names = ReverseLookup(vocabularies[ITEMS])
@@ -68,7 +68,8 @@ class Signatures(tf.Module):
     def warm(self, history: Tensor, exclude: Tensor) -> dict[str, Tensor]:
         """Recommends items from histories.
 
-        A row without a known item has no state; it gets the most popular items, all with score 0.
+        A row without a known item has the state 0, so that all scores are 0. Among equal scores the
+        lowest ids come first, and ids count from the most frequent item: it gets popular items.
 
         Args:
             history: string [B, N], oldest first, padded with "".
@@ -85,7 +86,8 @@ class Signatures(tf.Module):
         """Recommends items from user features.
 
         Args:
-            inputs: user features by name, [B] or [B, N], and `exclude` string [B, N].
+            inputs: user features by name, [B] or [B, N], where "" or NaN stands for a missing
+                value, and `exclude` string [B, N].
 
         Returns:
             `item_ids` string [B, K] and `scores` float32 [B, K].
@@ -112,14 +114,20 @@ class Signatures(tf.Module):
         return {EMBEDDING: ops.cast(self._states(users), "float32")}
 
     def _states(self, users: Users) -> FloatBD:
-        """Returns states [B, D]: by Eq. (13), or blended by the number of known items."""
+        """Returns states [B, D]: by Eq. (13), or blended by the number of known items.
+
+        With `simulated_events` of 0 nothing is blended. `warm` and `cold` never blend.
+        """
         if not self.simulated_events:
             return self.model(users, training=False)
         share = hybrid.cold_share(users["history"], self.simulated_events)
         return hybrid.blend(*self.model.warm_and_cold_states(users), share)
 
     def _parse(self, examples: Tensor) -> tuple[Users, IdsBN]:
-        """Returns the users of serialized records, and all known items of their histories."""
+        """Returns the users of serialized records, and the ids of their whole histories.
+
+        The model reads the newest L items; the whole history is excluded from the lists.
+        """
         spec = {
             f.name: tf.io.RaggedFeature(tf.float32 if f.is_numeric else tf.string)
             for f in self.schema.features
