@@ -9,7 +9,7 @@ READY := .venv/.ready
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations 25
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 test: $(READY)  ## every test but the slow ones
 	$(PYTEST) -m "not slow"

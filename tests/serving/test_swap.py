@@ -223,7 +223,7 @@ def test_several_models(push, tmp_path):
         (
             'model_config_list { config { name: "a" base_path: "BASE" '
             "model_version_policy { specific { versions: 9 } } } }",
-            "its policy asks for",
+            "version policy asks for",
         ),
     ],
 )
