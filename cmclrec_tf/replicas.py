@@ -26,7 +26,6 @@ from cmclrec_tf.types import BoolNN, FloatN, Scalar, Seed, Tensor
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
-    from cmclrec_tf.models.staged import StagedModel
 
 # Each replica of a process is traced in a thread of its own.
 _thread = threading.local()
@@ -266,7 +265,7 @@ def check_same(name: str, value: int) -> None:
         )
 
 
-def plain_copy(model: "StagedModel", dataset: "PreparedDataset") -> "StagedModel":
+def plain_copy(model: keras.Model, dataset: "PreparedDataset") -> keras.Model:
     """Returns the model without its strategy, with the same weights: for saving and export.
 
     Call it outside of the strategy's scope.
