@@ -85,7 +85,9 @@ def test_a_row_that_trains_nothing_is_unchanged(scored, dataset, tmp_path):
     assert not scored and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["features-mlp-last", "heater", "sasrec"])
+@pytest.mark.parametrize(
+    "name", ["features-mlp-last", "sasrec", pytest.param("heater", marks=pytest.mark.slow)]
+)
 def test_the_score_is_that_of_early_stopping(dataset, tmp_path, eager, name):
     """With real trainings, a trial reports the validation NDCG of the best epoch."""
     short = {**TINY, "baseline": {"hidden": 8, "sweeps": 1}}

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from cmclrec_tf.errors import ReadableError
 
-pytestmark = pytest.mark.pipeline
+# In the worker that gets this file, a pipeline run of its own.
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 
 def test_the_suggested_command_works(first_run):

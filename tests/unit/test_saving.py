@@ -125,7 +125,13 @@ def test_from_preset(name, dataset):
         MODELS[name][0].from_preset("huge", dataset.schema)
 
 
-@pytest.mark.parametrize("imports", ["import cmclrec_tf, keras", "import keras, cmclrec_tf"])
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import cmclrec_tf, keras",
+        pytest.param("import keras, cmclrec_tf", marks=pytest.mark.slow),
+    ],
+)
 def test_a_new_process_loads_a_keras_file_after_the_import(
     imports, dataset, config, batch, tmp_path
 ):

@@ -99,6 +99,7 @@ def test_on_the_same_data_the_model_equals_the_earlier_one(start, model, dataset
     assert not np.allclose(before, model(batch), atol=0.1)
 
 
+@pytest.mark.slow
 def test_training_begins_at_a_lower_loss_than_from_scratch(start, later, config, monkeypatch):
     losses = {}
 
