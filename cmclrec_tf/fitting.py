@@ -80,6 +80,7 @@ def fit_stage(
     facts = checkpoint.facts if checkpoint else {"epoch": 0}
     if facts.get("complete"):
         return
+    # After an early stop no epoch is left: the fit only puts the best weights back.
     first_epoch = settings.epochs if facts.get("stopped") else facts["epoch"]
 
     callbacks = _callbacks(stage, config, dataset, uses_averages, log_dir, checkpoints, checkpoint)
@@ -111,10 +112,11 @@ def _build(
     model(next(iter(dataset.batches(TRAIN, settings.batch_size, shuffle=False))))
     if start:
         start.carry_to(model, dataset.vocabularies)
-    # Under mixed precision Keras wraps the optimizer, and the wrapper does not show `use_ema`.
+    # `model.optimizer` may be a wrapper for mixed precision, which does not show `use_ema`.
     optimizer = stage.make_optimizer(model, settings)
     model.compile(optimizer)
-    # Slots that exist now spare a second trace of the train step, and can be restored.
+    # Without the optimizer's variables the train step would be traced twice, and a checkpoint
+    # could not be restored into them.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return bool(optimizer.use_ema)
@@ -166,6 +168,7 @@ def _callbacks(
         callbacks.append(keras.callbacks.TensorBoard(str(folder), write_graph=False))
         callbacks.append(Projector(folder, dataset.vocabularies))
     if checkpoints:
+        # Last, because it saves and restores the state of early stopping.
         callbacks.append(SaveEpochs(checkpoints, stopping, checkpoint, writes=chief))
     return callbacks
 
@@ -175,6 +178,7 @@ def _data(
 ) -> dict[str, Any]:
     """Returns the arguments of `fit` that name data and count steps."""
     steps = dataset.steps(TRAIN, settings.batch_size)
+    # One epoch of the fit reads the split several times if it has fewer than `epoch_steps` batches.
     passes = -(-settings.epoch_steps // steps)
     stream = dataset.stream(TRAIN, settings.batch_size, seed, first_epoch=first_epoch * passes)
     data = {"x": replicas.split_batches(stream), "steps_per_epoch": steps * passes}

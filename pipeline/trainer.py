@@ -54,8 +54,8 @@ def custom_config(
 def run_fn(fn_args: "FnArgs") -> None:
     """Trains both stages, exports the model with its four signatures and saves its weights.
 
-    Stage 2 starts from the weights of the base model, if there is one and its settings fit. Else
-    training starts from scratch, and the reason is printed.
+    With a base model whose settings fit, stage 1 is left out and stage 2 starts from its weights.
+    Else training starts from scratch, and the reason is printed.
 
     The process is one of the workers in TF_CONFIG, or uses all local GPUs, see
     `replicas.find_strategy`. Of several workers only the chief writes.
@@ -67,12 +67,14 @@ def run_fn(fn_args: "FnArgs") -> None:
             `model_run_dir` (TensorBoard logs).
 
     Raises:
-        InputError: the folder for checkpoints is not a local one, or see `train`.
+        InputError: the folder for checkpoints is not a local one, or as `train` raises it.
+        TrainingError: the loss became NaN or infinite.
     """
     strategy = replicas.find_strategy()  # comes first, as the workers wait for each other here
     config, dataset = inputs(fn_args)
-    more = fn_args.base_model, fn_args.hyperparameters
-    checkpoints = checkpoint_folder(fn_args.custom_config, dataset, more)
+    # What the training reads besides the dataset: its checkpoints have a folder of their own.
+    inputs_read = fn_args.base_model, fn_args.hyperparameters
+    checkpoints = checkpoint_folder(fn_args.custom_config, dataset, inputs_read)
     start = _warm_start(fn_args.base_model, dataset, config)
     with strategy.scope():
         is_chief = replicas.is_chief()
@@ -87,6 +89,7 @@ def run_fn(fn_args: "FnArgs") -> None:
     with staging.local_output(_weights_folder(fn_args.serving_model_dir)) as folder:
         warm_start.save(model, dataset, folder)
     if checkpoints:
+        # The export is written, so there is nothing left to resume.
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ from cmclrec_tf.errors import InputError
 _Path: TypeAlias = str | os.PathLike[str]
 
 _MAX_VERSION = 2**63 - 1
-# Servers ignore folders with these names, since they are not numbers.
+# Two prefixes and a suffix of folder names; servers ignore such folders, which are not numbers.
 _PUBLISHING, _REMOVING, ROLLED_BACK = ".publishing-", ".removing-", ".rolled-back"
 _STALE_SECONDS = 3600
 
@@ -82,7 +82,8 @@ def publish(source: _Path, model_base_path: _Path) -> tuple[int, pathlib.Path]:
         model_base_path: folder of the versions, on a local file system; created if missing.
 
     Returns:
-        The version and its folder. The version is the time in seconds, or one more than the newest.
+        The version and its folder. The version is the Unix time in seconds, or one more than the
+        newest version, whichever is larger.
 
     Raises:
         InputError: the source holds no SavedModel.
@@ -96,8 +97,9 @@ def publish(source: _Path, model_base_path: _Path) -> tuple[int, pathlib.Path]:
     # The copy has the source's age, but the folder around it is new, and so is not stale.
     copy = temporary / "copy"
     try:
-        last = lambda folder, names: ["saved_model.pb"] if pathlib.Path(folder) == source else []
-        shutil.copytree(source, copy, ignore=last)
+        # A version counts as complete once it has this file, so the file is copied last.
+        skip = lambda folder, names: ["saved_model.pb"] if pathlib.Path(folder) == source else []
+        shutil.copytree(source, copy, ignore=skip)
         shutil.copy2(source / "saved_model.pb", copy)
         copy.chmod(0o755)  # the source may be private; servers run as another user
         for path in [*copy.rglob("*"), copy]:
