@@ -73,8 +73,8 @@ def run_fn(fn_args: "FnArgs") -> None:
     strategy = replicas.find_strategy()  # comes first, as the workers wait for each other here
     config, dataset = inputs(fn_args)
     # What the training reads besides the dataset: its checkpoints have a folder of their own.
-    inputs_read = fn_args.base_model, fn_args.hyperparameters
-    checkpoints = checkpoint_folder(fn_args.custom_config, dataset, inputs_read)
+    other_inputs = fn_args.base_model, fn_args.hyperparameters
+    checkpoints = checkpoint_folder(fn_args.custom_config, dataset, other_inputs)
     start = _warm_start(fn_args.base_model, dataset, config)
     with strategy.scope():
         is_chief = replicas.is_chief()
