@@ -1,8 +1,8 @@
 """Measures the transform of a raw log into user records, against a naive Beam job and pandas.
 
-Three logs have as many rows as KuaiRec, and 4 and 16 times as many, of the same users and items. The
-naive job and pandas are not run on the largest one, which would need more memory than the machine
-has.
+Three logs have as many rows as KuaiRec, and 4 and 16 times as many, of the same users and items.
+The naive job and pandas are not run on the largest one, which would need more memory than the
+machine has.
 
     python -m benchmarks.beam
 """
