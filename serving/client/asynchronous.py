@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
 
 from cmclrec_tf.errors import InputError
 from serving.client import channels
@@ -14,9 +13,7 @@ from serving.client.answers import Recommendations, ServingError
 from serving.client.base import BaseClient, Conversation
 from serving.client.inputs import ItemLists, Kinds
 from serving.client.messages import Call
-
-if TYPE_CHECKING:
-    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from serving.client.protos import AnyMessage
 
 _T = TypeVar("_T")
 
@@ -86,7 +83,7 @@ class AsyncClient(BaseClient):
         """Returns the state of each version of the model; see `Client.status`."""
         return await self._run(self._status())
 
-    async def metadata(self) -> dict[str, "SignatureDef"]:
+    async def metadata(self) -> dict[str, AnyMessage]:
         """Returns the `SignatureDef` of each signature of the model."""
         return await self._run(self._metadata())
 
@@ -120,10 +117,10 @@ class AsyncClient(BaseClient):
             result: _T = stop.value
             return result
 
-    async def _send_all(self, calls: list[Call]) -> list[Message]:
+    async def _send_all(self, calls: list[Call]) -> list[AnyMessage]:
         slots = asyncio.Semaphore(self.concurrency)
 
-        async def send(call: Call) -> Message:
+        async def send(call: Call) -> AnyMessage:
             async with slots:
                 return await self._send(call)
 
@@ -136,7 +133,7 @@ class AsyncClient(BaseClient):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send(self, call: Call) -> Message:
+    async def _send(self, call: Call) -> AnyMessage:
         seconds = channels.request_seconds(self.timeout)
         try:
             return await self._methods[call.method](

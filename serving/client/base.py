@@ -8,23 +8,20 @@ the generator.
 import functools
 import pathlib
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from google.protobuf.message import Message
 
 from cmclrec_tf.errors import InputError
 from serving.client import channels, inputs, messages, users
 from serving.client.answers import Recommendations, ServingError
 from serving.client.inputs import ItemLists, Kinds
 from serving.client.messages import Call
+from serving.client.protos import AnyMessage
 from serving.contract import COLD, HOST, MODEL_NAME, PORT
 
-if TYPE_CHECKING:
-    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
-
 _T = TypeVar("_T")
-Conversation: TypeAlias = Generator[list[Call], list[Message], _T]
+Conversation: TypeAlias = Generator[list[Call], list[AnyMessage], _T]
 DEFAULT_TARGET = f"{HOST}:{PORT}"
 
 
@@ -97,7 +94,7 @@ class BaseClient:
     def _status(self) -> Conversation[dict[int, str]]:
         return (yield from self._request(self._model.status(), messages.states))
 
-    def _metadata(self) -> Conversation[dict[str, "SignatureDef"]]:
+    def _metadata(self) -> Conversation[dict[str, AnyMessage]]:
         return (yield from self._request(self._model.metadata(), messages.signatures))
 
     def _lists(
@@ -142,12 +139,12 @@ class BaseClient:
             lists.update(zip(batch.places, answers, strict=True))
         return [lists[place] for place in range(len(people))]
 
-    def _request(self, call: Call, read: Callable[[Message], _T]) -> Conversation[_T]:
+    def _request(self, call: Call, read: Callable[[AnyMessage], _T]) -> Conversation[_T]:
         """Sends one call and reads its response."""
         (response,) = yield [call]
         return self._read(call.name, read, response)
 
-    def _read(self, name: str, read: Callable[[Message], _T], response: Message) -> _T:
+    def _read(self, name: str, read: Callable[[AnyMessage], _T], response: AnyMessage) -> _T:
         try:
             return read(response)
         except ValueError as error:

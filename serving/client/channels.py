@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from cmclrec_tf.errors import InputError
+from serving.client import protos
 from serving.client.answers import ServingError
 from serving.contract import MESSAGE_BYTES
 
@@ -41,7 +41,7 @@ _RETRY = {
     # the caller cancels never reach the retry policy.
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
-_SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+_SERVICES = sorted({service for service, _ in protos.METHODS.values()})
 _FIXES = {
     grpc.StatusCode.UNAVAILABLE: "Start the server, or correct the target",
     grpc.StatusCode.DEADLINE_EXCEEDED: "Set a longer timeout, or send fewer users at once",
@@ -93,11 +93,13 @@ def open_channel(
 
 def methods(channel: Channel) -> dict[str, Callable[..., Any]]:
     """Returns `{name: callable}` of the methods that clients use."""
-    predictions = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     return {
-        "Predict": predictions.Predict,
-        "GetModelMetadata": predictions.GetModelMetadata,
-        "GetModelStatus": model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus,
+        name: channel.unary_unary(
+            f"/{service}/{name}",
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=response.FromString,
+        )
+        for name, (service, response) in protos.METHODS.items()
     }
 
 

@@ -1,28 +1,29 @@
 """Converts histories and user features to the input arrays of a signature."""
 
 import math
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cmclrec_tf.data import text_forms
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, EXCLUDE, MULTI, NUMERIC
+from serving.client.protos import AnyMessage
 from serving.tensor_protos import FLOAT, STRING
 
-if TYPE_CHECKING:
-    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
-
-ItemLists: TypeAlias = Iterable[Iterable[str | bytes]]
+ItemId: TypeAlias = str | bytes | float
+"""An item id; numbers become text as `cmclrec_tf.data.text_forms` says."""
+ItemLists: TypeAlias = Iterable[Iterable[ItemId]]
 Kinds: TypeAlias = dict[str, str | int]
 """`{user feature: kind}`; a vector's kind is its length."""
 FeatureValue: TypeAlias = bytes | float | list[bytes] | list[float]
 InputArray: TypeAlias = NDArray[np.object_] | NDArray[np.float32]
+_LISTS = (list, tuple, set, frozenset, np.ndarray)
 
 
-def feature_kinds(signature: "SignatureDef") -> Kinds:
+def feature_kinds(signature: AnyMessage) -> Kinds:
     """Returns the kinds of a model's user features, from the inputs of its `cold` signature.
 
     Args:
@@ -53,12 +54,12 @@ def padded(lists: ItemLists | None, name: str, count: int | None = None) -> NDAr
     """Returns lists of item ids as an array of bytes [B, N], padded with "" on the right.
 
     Args:
-        lists: one list of strings per user; None stands for `count` empty lists.
+        lists: one list of item ids per user; None stands for `count` empty lists.
         name: name of the lists in error messages.
         count: number of lists that there must be, if known.
 
     Raises:
-        InputError: the number of lists is another one, or ids are not strings.
+        InputError: the number of lists is another one, or an id has no text.
     """
     return rectangle(item_lists(lists, name, count))
 
@@ -73,7 +74,7 @@ def item_lists(lists: ItemLists | None, name: str, count: int | None = None) -> 
     return [item_list(items, name, number) for number, items in enumerate(rows)]
 
 
-def item_list(items: Iterable[str | bytes], name: str, number: int) -> list[bytes]:
+def item_list(items: Iterable[ItemId], name: str, number: int) -> list[bytes]:
     """Returns a list of item ids as bytes.
 
     Args:
@@ -82,22 +83,21 @@ def item_list(items: Iterable[str | bytes], name: str, number: int) -> list[byte
         number: number of the user in error messages.
 
     Raises:
-        InputError: `items` is not a list of strings.
+        InputError: `items` is not a list, or an id has no text.
     """
+    where = f"{name} of user {number}"
     is_list = isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping))
-    ids = list(items) if is_list else []
-    if not is_list or not all(isinstance(item, (str, bytes)) for item in ids):
-        raise InputError(
-            f"{name} of user {number}", "it must be a list of strings", "Pass item ids as strings."
-        )
-    return [_encoded(item) for item in ids]
+    if not is_list or (isinstance(items, np.ndarray) and items.ndim == 0):
+        raise _wrong_kind(items, where, "it must be a list of item ids")
+    return [text_forms.to_bytes(item, where) for item in items]
 
 
 def cold_inputs(users: Iterable[Mapping[str, Any]], kinds: Kinds) -> dict[str, InputArray]:
     """Returns user features as the input arrays of the `cold` signature, `exclude` left out.
 
     Args:
-        users: `{feature: value}` for each user. A value that is absent, None or empty is missing.
+        users: `{feature: value}` for each user. A value that is absent, empty, None or NaN is
+            missing.
         kinds: kinds of the model's user features, as `feature_kinds` returns them.
 
     Returns:
@@ -136,15 +136,11 @@ def feature_values(
         )
     values = {}
     for name, kind in kinds.items():
+        where = f"user feature {name!r} of user {number}"
         value = features.get(name)
-        try:
-            values[name] = _converted(value, kind)
-        except _WrongKindError as error:
-            raise InputError(
-                f"user feature {name!r} of user {number} (a {type(value).__name__})",
-                str(error),
-                "Correct the value.",
-            ) from None
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            value = value.item()
+        values[name] = _converted(value, kind, where)
     return values
 
 
@@ -174,58 +170,42 @@ def rectangle(rows: Sequence[Sequence[bytes]]) -> NDArray[np.object_]:
     return array
 
 
-class _WrongKindError(Exception):
-    """A value is of another kind; the message is the rule that it breaks."""
-
-
-def _converted(value: Any, kind: str | int) -> FeatureValue:
+def _converted(value: Any, kind: str | int, where: str) -> FeatureValue:
     if isinstance(kind, int):
-        return _vector(value, kind)
+        return _vector(value, kind, where)
     if kind == NUMERIC:
-        return _number(value)
-    return _categories(value) if kind == MULTI else _category(value)
+        return _number(value, where)
+    return _categories(value, where) if kind == MULTI else text_forms.to_bytes(value, where)
 
 
-def _category(value: Any) -> bytes:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return b""
-    if isinstance(value, (str, bytes)):
-        return _encoded(value)
-    # Ids are often integers in the caller's tables; the vocabulary holds strings.
-    if not isinstance(value, bool) and isinstance(value, numbers.Integral):
-        return str(int(value)).encode()
-    raise _WrongKindError("it must be one string")
+def _categories(value: Any, where: str) -> list[bytes]:
+    values = value if isinstance(value, _LISTS) else [value]
+    return [token for token in (text_forms.to_bytes(v, where) for v in values) if token]
 
 
-def _categories(value: Any) -> list[bytes]:
-    if value is None:
-        return []
-    if isinstance(value, (str, bytes, numbers.Real)):
-        value = [value]
-    if not isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        raise _WrongKindError("it must be a list of strings")
-    return [token for token in map(_category, value) if token]
-
-
-def _number(value: Any) -> float:
-    if value is None or (isinstance(value, str) and not value.strip()):
+def _number(value: Any, where: str) -> float:
+    if _is_missing(value):
         return math.nan
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise _WrongKindError("it must be a number") from None
+        raise _wrong_kind(value, where, "it must be a number") from None
     if abs(number) > float(np.finfo(np.float32).max):
-        raise _WrongKindError("it must be a number that a float32 can hold")
+        raise _wrong_kind(value, where, "it must be a number that a float32 can hold")
     return number
 
 
-def _vector(value: Any, length: int) -> list[float]:
-    if value is None or (isinstance(value, str) and not value.strip()):
+def _vector(value: Any, length: int, where: str) -> list[float]:
+    if _is_missing(value):
         return [math.nan] * length
     if not isinstance(value, (list, tuple, np.ndarray)) or len(value) not in (0, length):
-        raise _WrongKindError(f"it must be a list of {length} numbers")
-    return [_number(number) for number in value] or [math.nan] * length
+        raise _wrong_kind(value, where, f"it must be a list of {length} numbers")
+    return [_number(number, where) for number in value] or [math.nan] * length
 
 
-def _encoded(value: str | bytes) -> bytes:
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+def _is_missing(value: Any) -> bool:
+    return text_forms.is_missing(value) or (isinstance(value, str) and not value.strip())
+
+
+def _wrong_kind(value: Any, where: str, rule: str) -> InputError:
+    return InputError(f"{where} (a {type(value).__name__})", rule, "Correct the value.")

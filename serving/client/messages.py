@@ -2,30 +2,16 @@
 
 import dataclasses
 from collections.abc import Collection
-from typing import TYPE_CHECKING, TypeAlias
-
-from google.protobuf.message import Message
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    predict_pb2,
-)
 
 from cmclrec_tf.errors import InputError
 from serving import tensor_protos
+from serving.client import protos
 from serving.client.answers import Recommendations
 from serving.client.inputs import InputArray
+from serving.client.protos import AnyMessage
 from serving.client.users import Batch
 from serving.contract import COLD, IS_COLD, ITEM_IDS, SCORES, SERVING_DEFAULT, WARM
 
-if TYPE_CHECKING:
-    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
-
-_Request: TypeAlias = (
-    predict_pb2.PredictRequest
-    | get_model_metadata_pb2.GetModelMetadataRequest
-    | get_model_status_pb2.GetModelStatusRequest
-)
 _LISTS = (ITEM_IDS, SCORES)
 _MAX_VERSION = 2**63 - 1
 
@@ -42,7 +28,7 @@ class Call:
 
     name: str
     method: str
-    request: Message
+    request: AnyMessage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +69,7 @@ class Model:
             inputs: `{name: array}`; strings are object arrays of bytes.
         """
         outputs = [*_LISTS, IS_COLD] if signature == SERVING_DEFAULT else _LISTS
-        request = predict_pb2.PredictRequest(output_filter=outputs)
+        request = protos.PredictRequest(output_filter=outputs)
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             tensor_protos.encode(array, request.inputs[name])
@@ -91,15 +77,15 @@ class Model:
 
     def metadata(self) -> Call:
         """Returns the call that requests the signatures."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request = protos.GetModelMetadataRequest(metadata_field=["signature_def"])
         return self._call("metadata", "GetModelMetadata", request)
 
     def status(self) -> Call:
         """Returns the call that requests the states of the versions."""
-        request = get_model_status_pb2.GetModelStatusRequest()
+        request = protos.GetModelStatusRequest()
         return self._call("status", "GetModelStatus", request)
 
-    def _call(self, name: str, method: str, request: _Request) -> Call:
+    def _call(self, name: str, method: str, request: AnyMessage) -> Call:
         request.model_spec.name = self.name
         if self.version is not None:
             request.model_spec.version.value = self.version
@@ -108,9 +94,7 @@ class Model:
         return Call(name, method, request)
 
 
-def recommendations(
-    batch: Batch, k: int | None, response: predict_pb2.PredictResponse
-) -> list[Recommendations]:
+def recommendations(batch: Batch, k: int | None, response: AnyMessage) -> list[Recommendations]:
     """Returns the lists in a `PredictResponse`, one per user of a batch.
 
     `serving_default` has no input for items to exclude, so they are removed from its lists here.
@@ -150,21 +134,20 @@ def _cut(
     return names, tuple(score for _, score in pairs[:k])
 
 
-def signatures(
-    response: get_model_metadata_pb2.GetModelMetadataResponse,
-) -> dict[str, "SignatureDef"]:
+def signatures(response: AnyMessage) -> dict[str, AnyMessage]:
     """Returns `{signature: SignatureDef}` from a `GetModelMetadataResponse`.
 
     Raises:
         ValueError: the response holds no signatures.
     """
-    definitions = get_model_metadata_pb2.SignatureDefMap()
+    definitions = protos.SignatureDefMap()
     if not response.metadata["signature_def"].Unpack(definitions):
         raise ValueError("no signatures")
     return dict(definitions.signature_def)
 
 
-def states(response: get_model_status_pb2.GetModelStatusResponse) -> dict[int, str]:
+def states(response: AnyMessage) -> dict[int, str]:
     """Returns `{version: state}` from a `GetModelStatusResponse`."""
-    name = get_model_status_pb2.ModelVersionStatus.State.Name
-    return {status.version: name(status.state) for status in response.model_version_status}
+    return {
+        status.version: protos.state_name(status.state) for status in response.model_version_status
+    }

@@ -1,19 +1,16 @@
 """Implements `Client`, the blocking client of a served model."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
 
 from serving.client import channels
 from serving.client.answers import Recommendations, ServingError
 from serving.client.base import BaseClient, Conversation
 from serving.client.inputs import ItemLists, Kinds
 from serving.client.messages import Call
-
-if TYPE_CHECKING:
-    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from serving.client.protos import AnyMessage
 
 _T = TypeVar("_T")
 
@@ -78,7 +75,7 @@ class Client(BaseClient):
             `Recommendations`, in the order of the users.
 
         Raises:
-            InputError: a user is not a mapping, ids are not strings, the model has no such user
+            InputError: a user is not a mapping, an id has no text, the model has no such user
                 feature, its value is of another kind, or k is below 1.
         """
         return self._run(self._recommend_many(users, k, first))
@@ -97,7 +94,7 @@ class Client(BaseClient):
             `Recommendations`, in the order of the histories.
 
         Raises:
-            InputError: ids are not strings, the numbers of lists differ, or k is below 1.
+            InputError: an id has no text, the numbers of lists differ, or k is below 1.
         """
         return self._run(self._warm(histories, exclude, k))
 
@@ -112,7 +109,8 @@ class Client(BaseClient):
         Args:
             users: `{user feature: value}` for each user. A value is one string (categorical), a
                 list of strings (multi), a number (numeric) or a list of numbers (vector), as
-                `features` says; features that are left out are missing.
+                `features` says. Instead of a string a number may stand, such as 1 or 1.0 for "1".
+                Features that are left out are missing.
             exclude: item ids that must not come back, one list per user.
             k: as in `recommend_many`.
 
@@ -137,7 +135,7 @@ class Client(BaseClient):
         """Returns the state of each version of the model, such as `{3: "AVAILABLE"}`."""
         return self._run(self._status())
 
-    def metadata(self) -> dict[str, "SignatureDef"]:
+    def metadata(self) -> dict[str, AnyMessage]:
         """Returns the `SignatureDef` of each signature of the model."""
         return self._run(self._metadata())
 
@@ -165,7 +163,7 @@ class Client(BaseClient):
             result: _T = stop.value
             return result
 
-    def _send(self, call: Call) -> Message:
+    def _send(self, call: Call) -> AnyMessage:
         seconds = channels.request_seconds(self.timeout)
         try:
             return self._methods[call.method](

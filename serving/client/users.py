@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from tensorflow.core.example import example_pb2
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, EXAMPLES, EXCLUDE, HISTORY, MULTI
-from serving.client import inputs
+from serving.client import inputs, protos
 from serving.client.inputs import InputArray, ItemLists, Kinds
 from serving.contract import COLD, SERVING_DEFAULT, WARM
 
@@ -105,7 +104,7 @@ def from_mappings(mappings: Iterable[Mapping[str, Any]], first: int = 0) -> list
         first: number of the first user in error messages.
 
     Raises:
-        InputError: a user is not a mapping, or its ids are not strings.
+        InputError: a user is not a mapping, or an id has no text.
     """
     people = []
     for number, mapping in enumerate(mappings, first):
@@ -124,7 +123,7 @@ def warm(histories: ItemLists, exclude: ItemLists | None) -> list[User]:
     """Returns users for the `warm` signature.
 
     Raises:
-        InputError: ids are not strings, or the numbers of lists differ.
+        InputError: an id has no text, or the numbers of lists differ.
     """
     rows = inputs.item_lists(histories, HISTORY)
     excluded = inputs.item_lists(exclude, EXCLUDE, len(rows))
@@ -135,7 +134,7 @@ def cold(features: Iterable[Mapping[str, Any]], exclude: ItemLists | None) -> li
     """Returns users for the `cold` signature.
 
     Raises:
-        InputError: a user is not a mapping, ids are not strings, or the numbers of users and lists
+        InputError: a user is not a mapping, an id has no text, or the numbers of users and lists
             differ.
     """
     rows = list(features)
@@ -172,7 +171,7 @@ def batches(users: list[User]) -> list[Batch]:
 
 def record(user: User, kinds: Kinds) -> bytes:
     """Returns the serialized record of a resolved user, without the features that are missing."""
-    example = example_pb2.Example()
+    example = protos.Example()
     fields = example.features.feature
     fields[HISTORY].bytes_list.value.extend(user.history)
     for name, value in user.features.items():

@@ -54,7 +54,7 @@ def test_same_answers(client, target, ask):
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda client: client.warm([["a"], [50]]),
+        lambda client: client.warm([["a"], [["b"]]]),
         lambda client: client.cold([{"age": "secret"}]),
         lambda client: client.recommend_many([{"history": ["a"], "height": "secret"}]),
         lambda client: client.recommend({}, k=0),

@@ -60,6 +60,23 @@ def test_cold(client):
     ]
 
 
+def test_numbers_have_the_text_of_the_vocabularies():
+    """The texts are those of `cmclrec_tf.data.text_forms`, as in the files and tables of data."""
+    from serving.client import inputs
+
+    kinds = {"zip": "categorical", "tags": "multi"}
+    forms = [
+        *((1, "1"), (1.0, "1"), (np.float32(2), "2"), (np.int64(3), "3"), (0.5, "0.5")),
+        *((1e10, "10000000000"), ("1.0", "1.0"), (True, "true"), (float("nan"), ""), (None, "")),
+    ]
+    for value, text in forms:
+        values = inputs.feature_values({"zip": value, "tags": [value]}, kinds, 0)
+        assert values == {"zip": text.encode(), "tags": [text.encode()] if text else []}
+    history = inputs.item_list([value for value, _ in forms], "history", 0)
+    assert history == [text.encode() for _, text in forms]
+    assert inputs.feature_values({"zip": np.array(7.0)}, kinds, 0)["zip"] == b"7"
+
+
 def test_no_users(client):
     assert client.warm([]) == []
     assert client.cold([]) == []
@@ -83,10 +100,10 @@ def test_features_status_metadata(client):
     ("user", "texts"),
     [
         ({"height": 1}, ["'height'", "['age', 'gender', 'genres']"]),
-        ({"gender": ["secret"]}, ["'gender'", "a list", "one string"]),
-        ({"gender": 1.5}, ["'gender'", "a float", "one string"]),
-        ({"genres": {"secret": 1}}, ["'genres'", "list of strings"]),
-        ({"genres": [["secret"]]}, ["'genres'", "one string"]),
+        ({"gender": ["secret"]}, ["'gender'", "a list", "text or a number"]),
+        ({"gender": "secret\ud800"}, ["'gender'", "a str", "lone surrogate"]),
+        ({"genres": {"secret": 1}}, ["'genres'", "a dict", "text or a number"]),
+        ({"genres": [["secret"]]}, ["'genres'", "a list", "text or a number"]),
         ({"age": "secret"}, ["'age'", "a number"]),
         ({"age": [1, 2]}, ["'age'", "a number"]),
         ({"age": float("inf")}, ["'age'", "float32"]),
@@ -102,7 +119,7 @@ def test_wrong_user_features(client, user, texts):
 
 def test_wrong_lists(client):
     with pytest.raises(InputError, match="history of user 1"):
-        client.warm([["a"], [50]])
+        client.warm([["a"], [["b"]]])
     with pytest.raises(InputError, match="history of user 0"):
         client.warm(["abc"])
     with pytest.raises(InputError, match="1 lists to exclude: there are 2 users"):

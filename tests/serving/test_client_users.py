@@ -61,9 +61,10 @@ def test_histories_alone_need_no_metadata(client):
     ("user", "texts"),
     [
         ({"history": ["a"], "age": "secret"}, ["user feature 'age' of user 8"]),
-        ({"history": "secret"}, ["history of user 8", "list of strings"]),
-        ({"history": 5}, ["history of user 8", "list of strings"]),
-        ({"exclude": [1]}, ["exclude of user 8"]),
+        ({"history": "secret"}, ["history of user 8", "list of item ids"]),
+        ({"history": 5}, ["history of user 8", "list of item ids"]),
+        ({"exclude": [["secret"]]}, ["exclude of user 8", "text or a number"]),
+        ({"history": ["a", "secret\ud800"]}, ["history of user 8", "lone surrogate"]),
         ({"height": 1}, ["'height' of user 8"]),
         (["secret"], ["user 8 (a list)", "mapping"]),
     ],
