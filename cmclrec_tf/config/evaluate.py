@@ -4,6 +4,9 @@ import dataclasses
 
 from cmclrec_tf.config import checks
 
+# The discounts of NDCG@K are a list of K numbers, which is made for every user.
+_LARGEST_K = 100_000
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
@@ -21,6 +24,10 @@ class EvaluateConfig:
         max_drop: share of the last blessed model's NDCG@K that a model may lose in each segment, in
             [0, 1]; 1 turns the comparison off. Chance alone separates equally good models, by 13 %
             among 900 cold users (docs/pipeline.md).
+        floors: what the pipeline does with a model whose NDCG@K in a segment is below that of the
+            most popular items, counted over all events or over each user's last one. `warn` names
+            the segment, `refuse` does not bless the model if the 95 % interval of the difference
+            is below 0.
     """
 
     k: int = 20
@@ -30,17 +37,16 @@ class EvaluateConfig:
     min_cold_ndcg: float = 0.01
     min_cold_coverage: int = 40
     max_drop: float = 0.3
+    floors: str = "warn"
 
     def __post_init__(self) -> None:
-        for name in ("ks", "slices"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        checks.types_of(self)
         checks.positive(self, "k")
-        cuts = all(type(k) is int and k > 0 for k in self.ks)
-        checks.check(cuts, "ks", self.ks, "cuts are positive integers")
+        cuts = all(0 < k <= _LARGEST_K for k in self.ks)
+        checks.check(cuts, "ks", self.ks, f"cuts are positive integers, at most {_LARGEST_K}")
         checks.check(self.k in self.ks, "ks", self.ks, f"it must hold k={self.k}")
-        names = all(type(name) is str for name in self.slices)
-        checks.check(names, "slices", self.slices, "slices are names of user features")
         once = len(set(self.slices)) == len(self.slices)
         checks.check(once, "slices", self.slices, "a name must appear once")
         checks.not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
         checks.proportion(self, "max_drop")
+        checks.one_of(self, "floors", ("warn", "refuse"))
