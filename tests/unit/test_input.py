@@ -1,6 +1,9 @@
 """Prepared datasets: records in memory to files, and files to batches."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -109,13 +112,69 @@ def test_profile_keys_ignore_order_and_unknown_values():
         ({"train": RECORDS["train"], "valid": []}, "splits are"),
         ({"train": [{**RECORDS["train"][0], "segment": "Cold"}]}, "segment 'Cold'"),
         ({"train": [{**RECORDS["train"][0], "colour": "red"}]}, "the fields are"),
-        ({"train": [{**RECORDS["train"][0], "history": ["a\nb"]}]}, "an id is one line"),
+        ({"train": [["a"]]}, "record 0 of train (a list): it must be a mapping"),
+        ({"train": [{}, {**RECORDS["train"][0], "colour": "red"}]}, "record 0 of train"),
     ],
 )
 def test_bad_tables_write_nothing(records, text, tmp_path):
-    with pytest.raises(InputError, match=text):
+    with pytest.raises(InputError, match=re.escape(text)):
         prepare_tables(records, FEATURES, tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"history": ["x", "a\nb"]}, "'a\\nb' in history of record 1 of val: ids and categories"),
+        ({"history": ["i\r1"]}, "'i\\r1' in history of record 1 of val"),
+        ({"target": [float("nan")]}, "target of record 1 of val (nan): it must not be missing"),
+        ({"history": ["x", None]}, "history of record 1 of val (None): it must not be missing"),
+        ({"history": [""]}, "history of record 1 of val (''): it must not be missing"),
+        ({"history": None}, "history of record 1 of val (a NoneType): it must be a list"),
+        ({"history": "xyz"}, "history of record 1 of val (a str): it must be a list"),
+        ({"history": [["x"]]}, "history of record 1 of val (a list): it must be text or a number"),
+        ({"history": ["\ud800"]}, "history of record 1 of val (a str): UTF-8 must be able"),
+        ({"user_id": pd.NA}, "user_id of record 1 of val (<NA>): it must not be missing"),
+        ({"color": "a\rb"}, "'a\\rb' in user feature 'color' of record 1 of val"),
+        ({"color": ["red", "blue"]}, "user feature 'color' of record 1 of val with 2 strings"),
+        ({"color": {"red": 1}}, "user feature 'color' of record 1 of val (a dict): it must be"),
+        ({"n": "many"}, "'many' in user feature 'n' of record 1 of val: it must be a finite"),
+        ({"n": float("inf")}, "inf in user feature 'n' of record 1 of val: it must be a finite"),
+        ({"n": "1_000"}, "'1_000' in user feature 'n' of record 1 of val: it must be a finite"),
+        ({"n": [1.0, 2.0]}, "user feature 'n' of record 1 of val with 2 numbers"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_an_error_of_a_value_names_record_and_field(values, text, tmp_path):
+    records = {**RECORDS, "val": [RECORDS["val"][0], {**RECORDS["val"][0], **values}]}
+    with pytest.raises(InputError, match=re.escape(text)):
+        prepare_tables(records, FEATURES, tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_have_the_text_of_the_one_rule_and_nan_is_missing(tmp_path):
+    def user(name, history, color, tags, number):
+        fields = {"user_id": name, "history": history, "target": [1], "color": color, "n": number}
+        return {**fields, "tags": tags}
+
+    features = (*FEATURES, Feature("tags", "multi"))
+    nan = float("nan")
+    users = [
+        user(1, [1.0, np.int64(2)], 1.0, {3.0}, 7),
+        user(2.0, [12345678901.0, "2"], "1", [nan, 3, None], nan),
+        user("c", [b"2"], nan, nan, " "),
+        user("d", ["\udcff", "\uffff", "\U0001f600"], pd.NA, np.array([]), "nan"),
+    ]
+    data = prepare_tables({"train": users}, features, tmp_path / "data", max_history=3)
+    # Ties in the reverse order of the bytes, in which F0 and EF come before FF.
+    tail = ["\udcff", "\U0001f600", "\uffff", "12345678901"]
+    assert read(data.vocabularies["items"]) == ["1", "2", *tail]
+    assert read(data.vocabularies["color"]) == ["1"]
+    assert read(data.vocabularies["tags"]) == ["3"]
+    assert data.user_ids("train") == ["1", "2", "c", "d"]
+    batch = single_batch(data, "train", shuffle=False)
+    np.testing.assert_array_equal(batch["features"]["tags"][:, 0], [2, 2, 0, 0])
+    np.testing.assert_array_equal(batch["features"]["n"][:, 0], [7, nan, nan, nan])
 
 
 def test_tables_replace_only_a_prepared_dataset(tmp_path):
