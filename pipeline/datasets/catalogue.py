@@ -1,10 +1,12 @@
 """Reads the titles of items, for display."""
 
 from collections.abc import Iterator
+from typing import cast
 
 from pipeline.datasets import delimited, parquet
-from pipeline.datasets.formats import inspect, is_parquet, open_table
+from pipeline.datasets.formats import TableFile, inspect, open_table
 from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.table_specs import Items
 from pipeline.storage.folders import AnyPath
 
 
@@ -28,28 +30,24 @@ def titles(spec: DatasetSpec, folder: AnyPath) -> dict[str, str]:
     return {
         _text(item): _text(title)
         for file in inspect(table, folder)
-        for item, title in _pairs(
-            file.path,
-            table.delimiter,
-            file.names,
-            file.positions[table.id],
-            file.positions[table.title],
-        )
+        for item, title in _pairs(file, table)
     }
 
 
-def _pairs(
-    path: str, delimiter: str, names: list[str], item: int, title: int
-) -> Iterator[tuple[bytes, ...]]:
-    """Yields (item id, title); `item` and `title` are the numbers of their columns."""
-    with open_table(path) as file:
-        if is_parquet(path):
-            columns = names[item], names[title]
-            yield from parquet.rows(parquet.open_parquet(file, path), columns, path)
+def _pairs(file: TableFile, table: Items) -> Iterator[tuple[bytes, ...]]:
+    """Yields (item id, title)."""
+    columns = table.id, table.title
+    with open_table(file.path) as stream:
+        if file.is_parquet:
+            opened = parquet.open_parquet(stream, file.path)
+            texts = parquet.rows(opened, file.parquet_columns(columns), file.path)
+            # An items' table holds no lists, see `formats.inspect`.
+            yield from cast(Iterator[tuple[bytes, ...]], texts)
             return
-        file.readline()
-        for line in file:
-            row = delimited.fields(line.rstrip(b"\r\n"), delimiter)
+        item, title = (file.positions[column] for column in columns)
+        stream.readline()
+        for line in stream:
+            row = delimited.fields(line.rstrip(b"\r\n"), table.delimiter)
             if len(row) > max(item, title):
                 yield row[item], row[title]
 

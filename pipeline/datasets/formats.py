@@ -1,17 +1,20 @@
-"""Reads tables of several formats; the ending of a file's name decides.
+"""Reads tables of several formats; each file decides, whatever the spec calls the table.
 
-`.parquet` is Parquet. Everything else is delimited text, compressed if the name ends in `.gz`.
+A file is Parquet if its name ends in `.parquet` or it begins as Parquet does. Everything else is
+delimited text, compressed if the name ends in `.gz`.
 """
 
 import contextlib
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import BinaryIO, NamedTuple, cast
 
 from cmclrec_tf.errors import InputError
-from pipeline.datasets import delimited, parquet
-from pipeline.datasets.table_specs import Table
+from cmclrec_tf.schema import MULTI
+from pipeline.datasets import delimited, parquet, parquet_values
+from pipeline.datasets.table_specs import Table, Users
 from pipeline.storage.files import list_files, open_bytes
 from pipeline.storage.folders import AnyPath, is_bigquery
 
@@ -23,16 +26,40 @@ class TableFile(NamedTuple):
         path: path of the file.
         names: names of all its columns.
         positions: `{column: its number}` of the columns that the spec names.
+        is_parquet: whether the file is Parquet.
+        units: `{column: unit}` of a Parquet table, equal for all its files, see
+            `parquet_values.common_unit`.
     """
 
     path: str
     names: list[str]
     positions: dict[str, int]
+    is_parquet: bool = False
+    units: Mapping[str, str] = MappingProxyType({})
+
+    def parquet_columns(self, columns: Iterable[str]) -> list[parquet.Column]:
+        """Returns the columns of a Parquet file that the spec names `columns`."""
+        return [
+            parquet.Column(self.names[self.positions[column]], self.units.get(column, ""))
+            for column in columns
+        ]
 
 
 def is_parquet(path: AnyPath) -> bool:
-    """Returns whether a file is Parquet, by its name."""
-    return str(path).endswith(".parquet")
+    """Returns whether a file is Parquet, by its name or else by its first bytes."""
+    if str(path).endswith(".parquet"):
+        return True
+    with open_bytes(path) as file:
+        return file.read(len(parquet.MAGIC)) == parquet.MAGIC
+
+
+def is_text(table: Table, folder: AnyPath) -> bool:
+    """Returns whether a table is stored as files of delimited text, by its first file.
+
+    Raises:
+        InputError: there is no file.
+    """
+    return not is_bigquery(table.file) and not is_parquet(list_files(folder, table.file)[0])
 
 
 def is_gzip(path: AnyPath) -> bool:
@@ -67,18 +94,16 @@ def open_table(path: AnyPath) -> Iterator[BinaryIO]:
 
 
 def column_names(file: BinaryIO, delimiter: str, path: AnyPath) -> list[str]:
-    """Reads the names of a table's columns.
+    """Reads the names of the columns of delimited text.
 
     Args:
         file: file of `open_table`, at its beginning.
-        delimiter: text between the columns of delimited text.
-        path: path of the file; its ending decides the format.
+        delimiter: text between the columns.
+        path: path of the file, for the error.
 
     Raises:
-        InputError: the file is not Parquet, or its first line is empty.
+        InputError: the first line is empty.
     """
-    if is_parquet(path):
-        return parquet.open_parquet(file, path).schema_arrow.names
     header = file.readline()
     if not header.strip():
         raise InputError(path, "its first line must name the columns", "Add a header line.")
@@ -113,20 +138,53 @@ def inspect(table: Table, folder: AnyPath) -> list[TableFile]:
     if is_bigquery(table.file):
         columns = columns_of(table)
         return [TableFile(table.file, columns, {name: at for at, name in enumerate(columns)})]
-    files = []
-    for path in list_files(folder, table.file):
-        with open_table(path) as file:
-            names = column_names(file, table.delimiter, path)
-        files.append(TableFile(path, names, positions(names, columns_of(table), path)))
-    first, *others = (file.path for file in files)
-    for path in others:
-        if is_parquet(path) != is_parquet(first):
+    paths = list_files(folder, table.file)
+    formats = {path: is_parquet(path) for path in paths}
+    for path in paths:
+        if formats[path] != formats[paths[0]]:
             raise InputError(
-                f"{first} and {path}",
+                f"{paths[0]} and {path}",
                 "the files of one table must be all Parquet or all delimited text",
                 "Correct the name or the pattern in the dataset spec.",
             )
+    return _parquet_files(table, paths) if formats[paths[0]] else _text_files(table, paths)
+
+
+def _text_files(table: Table, paths: list[str]) -> list[TableFile]:
+    files = []
+    for path in paths:
+        with open_table(path) as file:
+            names = column_names(file, table.delimiter, path)
+        files.append(TableFile(path, names, positions(names, columns_of(table), path)))
     return files
+
+
+def _parquet_files(table: Table, paths: list[str]) -> list[TableFile]:
+    lists = _list_columns(table)
+    files, types = [], {}
+    for path in paths:
+        with open_bytes(path) as file:
+            opened = parquet.open_parquet(file, path)
+            names = opened.schema_arrow.names
+            located = positions(names, columns_of(table), path)
+            columns = {column: names[number] for column, number in located.items()}
+            types[path] = parquet.column_types(opened, columns, lists, path)
+        files.append(TableFile(path, names, located, True))
+    units = {
+        column: parquet_values.common_unit({path: types[path][column] for path in paths}, column)
+        for column in columns_of(table)
+    }
+    return [file._replace(units=units) for file in files]
+
+
+def _list_columns(table: Table) -> set[str]:
+    """Returns the columns that only features with several values are read from."""
+    if not isinstance(table, Users):
+        return set()
+    several = {True: set[str](), False: {table.id}}
+    for column in table.features:
+        several[column.kind == MULTI or column.numbers > 1].add(column.column)
+    return several[True] - several[False]
 
 
 def positions(names: list[str], columns: Iterable[str], path: AnyPath) -> dict[str, int]:

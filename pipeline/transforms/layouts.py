@@ -5,12 +5,14 @@ pair of numbers, the file's and the row's, and orders the rows as the files do.
 """
 
 import csv
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 import apache_beam as beam
 
 from pipeline.datasets.delimited import fields
-from pipeline.datasets.formats import TableFile, inspect, is_parquet
+from pipeline.datasets.formats import TableFile, inspect
+from pipeline.datasets.parquet_values import Text
 from pipeline.datasets.table_specs import Interactions, Users
 from pipeline.storage.folders import BIGQUERY, AnyPath, is_bigquery
 from pipeline.transforms import read_bigquery
@@ -42,7 +44,7 @@ class Layout(Protocol[Raw]):
 
 
 def layout_of(table: Interactions | Users, folder: AnyPath) -> Layout[Any]:
-    """Returns the layout of a table, which its name decides.
+    """Returns the layout of a table, which its files decide.
 
     Args:
         table: a table of a dataset spec.
@@ -54,12 +56,10 @@ def layout_of(table: Interactions | Users, folder: AnyPath) -> Layout[Any]:
     files = inspect(table, folder)
     if is_bigquery(table.file):
         return BigQueryLayout(files[0].path, files[0].names)
-    return ParquetLayout(files) if is_parquet(files[0].path) else TextLayout(files, table.delimiter)
-
-
-def is_text(table: Interactions | Users) -> bool:
-    """Returns whether a table is stored as files of delimited text."""
-    return not is_bigquery(table.file) and not is_parquet(table.file)
+    if not files[0].is_parquet:
+        return TextLayout(files, table.delimiter)
+    features = table.features if isinstance(table, Users) else ()
+    return ParquetLayout(files, {column.column: column.separator for column in features})
 
 
 class TextLayout:
@@ -125,21 +125,37 @@ class ParquetLayout:
 
     Args:
         files: the files of the table.
+        separators: `{column: text between the values of a list}`.
     """
 
-    def __init__(self, files: list[TableFile]):
-        self._files = [
-            (file.path, tuple(file.names[at] for at in file.positions.values())) for file in files
-        ]
+    def __init__(self, files: list[TableFile], separators: Mapping[str, str]):
         self._columns = tuple(files[0].positions)
+        self._files = [(file.path, tuple(file.parquet_columns(self._columns))) for file in files]
+        self._separators = {name: separator.encode() for name, separator in separators.items()}
 
     def read(self, span: int) -> beam.PTransform:
         """Returns the transform that reads `(place, values)`, one row group at a time."""
         return ReadParquet(self._files)
 
-    def columns(self, place: Place, raw: tuple[bytes, ...]) -> Row:
-        """Names the values of a row and strips them."""
-        return {name: value.strip() for name, value in zip(self._columns, raw, strict=True)}
+    def columns(self, place: Place, raw: tuple[Text, ...]) -> Row:
+        """Names the values of a row, strips them, and joins lists as delimited text does.
+
+        Raises:
+            MalformedError: a value of a list that holds the separator.
+        """
+        return {
+            name: value.strip() if isinstance(value, bytes) else self._joined(name, value)
+            for name, value in zip(self._columns, raw, strict=True)
+        }
+
+    def _joined(self, name, values):
+        separator = self._separators[name]
+        if any(separator in value for value in values):
+            raise MalformedError(
+                f"the values of the list in column {name!r} must not hold its separator "
+                f"{separator.decode()!r}, see `separator` in the dataset spec"
+            )
+        return separator.join(values)
 
     def position(self, place: Place) -> str:
         """Names the row by its number; the first one is row 1."""
@@ -147,9 +163,10 @@ class ParquetLayout:
 
     row = position
 
-    def text(self, raw: tuple[bytes, ...]) -> str:
+    def text(self, raw: tuple[Text, ...]) -> str:
         """Joins the values of the columns that are read."""
-        return ",".join(value.decode("utf-8", "backslashreplace") for value in raw)
+        values = (value if isinstance(value, bytes) else b"|".join(value) for value in raw)
+        return ",".join(value.decode("utf-8", "backslashreplace") for value in values)
 
 
 class BigQueryLayout:

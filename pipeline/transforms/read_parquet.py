@@ -15,13 +15,13 @@ class ReadParquet(beam.PTransform):
 
     Input: the beginning of a pipeline. Output elements: ((number of the file, number of the row),
     values). Both numbers count from 0 and order the rows as the files do, on any number of workers.
-    Values are bytes, see `pipeline.datasets.parquet.rows`.
+    Values are texts, see `pipeline.datasets.parquet.rows`.
 
     Args:
-        files: `[(path, names of the columns to read)]`, on any file system that Beam knows.
+        files: `[(path, columns to read)]`, on any file system that Beam knows.
     """
 
-    def __init__(self, files: Iterable[tuple[AnyPath, Iterable[str]]]):
+    def __init__(self, files: Iterable[tuple[AnyPath, Iterable[parquet.Column]]]):
         super().__init__()
         self._files = [(str(path), tuple(columns)) for path, columns in files]
 

@@ -6,11 +6,11 @@ from apache_beam.typehints.decorators import no_annotations
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SEGMENT, SPLITS, TRAIN
+from pipeline.datasets.formats import is_text
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters
 from pipeline.transforms.deduplicate import DropDuplicates
-from pipeline.transforms.layouts import is_text
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_newest import ReadNewest
 from pipeline.transforms.read_rows import SPAN
@@ -126,7 +126,7 @@ class _Joined(beam.PTransform):
     def _read_newest(self):
         log = self._spec.interactions
         # Only text is read by whole blocks, and duplicates are found among single rows.
-        reads_blocks = is_text(log) and not log.drop_duplicates
+        reads_blocks = is_text(log, self._folder) and not log.drop_duplicates
         reader = ReadNewest if reads_blocks else _ReadEachEvent
         return reader(self._spec, self._folder, self._keep, self._span)
 

@@ -1,9 +1,7 @@
 """Parquet and compressed text: the same rows as plain text, and errors that name the fault."""
 
 import copy
-import datetime
 import gzip
-import math
 import pathlib
 
 import apache_beam as beam
@@ -14,7 +12,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import check, fetch, load_spec, titles
-from pipeline.datasets.parquet import open_parquet, rows
+from pipeline.datasets.parquet import Column
 from pipeline.transforms import counters
 from pipeline.transforms.read_parquet import ReadParquet
 from pipeline.transforms.user_records import UserRecords
@@ -62,37 +60,9 @@ def test_rows_are_numbered_over_the_row_groups(tmp_path):
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=3)
     expected = [((0, n), (b"" if n == 0 else b"abcdefg"[n : n + 1], b"%d" % n)) for n in range(7)]
     with _pipeline() as pipeline:
-        rows_read = pipeline | ReadParquet([(tmp_path / "t.parquet", ("c", "a"))])
+        columns = Column("c"), Column("a")
+        rows_read = pipeline | ReadParquet([(tmp_path / "t.parquet", columns)])
         assert_that(rows_read, equal_to(expected))
-
-
-@pytest.mark.parametrize(
-    ("column", "expected"),
-    [
-        (pa.array([12, None, -124], pa.int32()), [b"12", b"", b"-124"]),
-        (pa.array([1650812741436.0, None, math.nan]), [b"1650812741436", b"", b""]),
-        (pa.array([0.25, -2.0, None]), [b"0.25", b"-2", b""]),
-        (pa.array(["K\u00f6ln", "", None]), ["K\u00f6ln".encode(), b"", b""]),
-        (pa.array([b"\xff", b"a", None]), [b"\xff", b"a", b""]),
-        (pa.array(["a", "b", None]).dictionary_encode(), [b"a", b"b", b""]),
-        (pa.array([True, False, None]), [b"true", b"false", b""]),
-        (pa.nulls(3), [b""] * 3),
-        (pa.array([datetime.datetime(1970, 1, 2), None], pa.timestamp("ms")), [b"86400000", b""]),
-        (pa.array([datetime.date(1970, 1, 3), None]), [b"2", b""]),
-        (pa.array([[0.5, -2.0], [], None]), [b"0.5|-2", b"", b""]),
-        (pa.array([["a", "b"], ["c"]]), [b"a|b", b"c"]),
-    ],
-)
-def test_values_as_text(tmp_path, column, expected):
-    pq.write_table(pa.table({"a": column}), tmp_path / "t.parquet")
-    parquet = open_parquet(tmp_path / "t.parquet", "t.parquet")
-    assert [value for (value,) in rows(parquet, ["a"], "t.parquet")] == expected
-
-
-def test_a_column_of_records_is_named(tmp_path):
-    pq.write_table(pa.table({"a": [{"b": 1}, {"b": 2}]}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match="column 'a' of t.parquet .*struct.*numbers or text"):
-        list(rows(open_parquet(tmp_path / "t.parquet", "t.parquet"), ["a"], "t.parquet"))
 
 
 def test_malformed_rows_are_named(twelve, tmp_path):
