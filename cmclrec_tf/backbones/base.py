@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf.config import ModelConfig
+from cmclrec_tf.config.sections import BACKBONES
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.types import (
     BoolBL,
@@ -120,9 +121,11 @@ def register(name: str) -> Callable[[type[Backbone]], type[Backbone]]:
         >>> "last_item" in names()
         True
         >>> del _REGISTRY["last_item"]  # this example leaves nothing behind
+        >>> BACKBONES.remove("last_item")
     """
 
     def add(cls: type[Backbone]) -> type[Backbone]:
+        BACKBONES.add(name)
         _REGISTRY[name] = keras.saving.register_keras_serializable("cmclrec_tf")(cls)
         return cls
 

@@ -60,6 +60,7 @@ class FeatureMLPConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        checks.types_of(self)
         checks.one_of(self, "events", ("all", "last"))
         checks.positive(self, "width", "hidden", "learning_rate", "batch_size", "epochs")
         checks.positive(self, "patience", "k")

@@ -58,10 +58,14 @@ class BaselineConfig:
     neighbours: int = 10
 
     def __post_init__(self) -> None:
+        checks.types_of(self)
         checks.positive(self, "regularisation", "sweeps", "hidden", "experts", "temperature")
         checks.positive(self, "inner_steps", "inner_rate", "negatives", "patterns")
         checks.positive(self, "graph_users", "neighbours")
         checks.not_negative(self, "confidence", "similarity")
+        checks.at_most(self, 2**16, "hidden", "experts", "patterns")
+        checks.at_most(self, 2**20, "negatives")
+        checks.at_most(self, 1000, "inner_steps")  # the graph has a copy of the model for each
         checks.check(
             self.neighbours <= self.graph_users,
             "neighbours",

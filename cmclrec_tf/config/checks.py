@@ -1,15 +1,24 @@
 """Builds dataclasses from plain values, and holds the checks that the dataclasses run."""
 
 import dataclasses
+import math
+import numbers
 import types
 import typing
 from typing import Any, TypeVar
+
+import numpy as np
 
 from cmclrec_tf.errors import InputError
 
 T = TypeVar("T")
 
 FIX = "Correct it in the config."
+
+# TensorFlow computes with 32 bits. A derived seed, such as seed + 1, must fit NumPy's 32 bits too.
+LARGEST_INT = 2**31 - 1
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+SMALLEST_FLOAT = float(np.finfo(np.float32).tiny)
 
 
 def check(condition: bool, field: str, value: object, rule: str) -> None:
@@ -18,11 +27,31 @@ def check(condition: bool, field: str, value: object, rule: str) -> None:
         raise InputError(f"{field}={value!r}", rule, FIX)
 
 
+def types_of(config: object) -> None:
+    """Checks the type of every field of a frozen dataclass, and that 32 bits can hold numbers.
+
+    Integers become floats where the field is a float, lists become tuples, and NumPy's numbers
+    Python's.
+    """
+    hints = typing.get_type_hints(type(config))
+    for name, hint in hints.items():
+        value = _value(hint, getattr(config, name), name, FIX)
+        object.__setattr__(config, name, value)
+
+
 def positive(config: object, *fields: str) -> None:
-    """Checks that each field is above 0."""
+    """Checks that each field is above 0, also as a 32-bit float."""
     for field in fields:
         value = getattr(config, field)
         check(value > 0, field, value, "it must be positive")
+        check(value >= SMALLEST_FLOAT, field, value, "it must be positive in 32 bits")
+
+
+def at_most(config: object, bound: int, *fields: str) -> None:
+    """Checks that each field is `bound` or less: no machine has the memory for more."""
+    for field in fields:
+        value = getattr(config, field)
+        check(value <= bound, field, value, f"it must be at most {bound}")
 
 
 def not_negative(config: object, *fields: str) -> None:
@@ -33,10 +62,10 @@ def not_negative(config: object, *fields: str) -> None:
 
 
 def share(config: object, *fields: str) -> None:
-    """Checks that each field is in [0, 1)."""
+    """Checks that each field is in [0, 1), also as a 32-bit float."""
     for field in fields:
         value = getattr(config, field)
-        check(0 <= value < 1, field, value, "it must be in [0, 1)")
+        check(value >= 0 and float(np.float32(value)) < 1, field, value, "it must be in [0, 1)")
 
 
 def proportion(config: object, *fields: str) -> None:
@@ -90,14 +119,39 @@ def _value(hint: Any, value: object, where: str, fix: str) -> object:
             return None
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast(type, hint)):
+            return value
         return build(typing.cast(type, hint), value, where, fix)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{where}={value!r}", "it must be a list", fix)
         (part, _) = typing.get_args(hint)
         return tuple(_value(part, v, f"{where}[{i}]", fix) for i, v in enumerate(value))
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+    if hint in (int, float) and not isinstance(value, (bool, np.bool_)):
+        if hint is float and isinstance(value, numbers.Real):
+            return _float(value, where, fix)
+        if hint is int and isinstance(value, numbers.Integral):
+            if abs(int(value)) > LARGEST_INT:
+                rule = f"it must lie between -{LARGEST_INT} and {LARGEST_INT}"
+                raise InputError(f"{where}={_short(value)}", rule, fix)
+            return int(value)
     if type(value) is not hint:
-        raise InputError(f"{where}={value!r}", f"it must be of type {hint.__name__}", fix)
+        raise InputError(f"{where}={_short(value)}", f"it must be of type {hint.__name__}", fix)
     return value
+
+
+def _float(value: numbers.Real, where: str, fix: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not abs(number) <= LARGEST_FLOAT:
+        raise InputError(f"{where}={_short(value)}", "it must be a finite 32-bit number", fix)
+    return number
+
+
+def _short(value: object) -> str:
+    """Returns a value for an error; Python refuses to print integers of thousands of digits."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)

@@ -34,7 +34,7 @@ class Config:
         baseline: settings of the baselines.
         evaluate: reported metrics, and bounds that a model must reach to be blessed.
         serve: settings of the exported model.
-        seed: seeds the initial weights, the shuffling and all sampling; 0 or more.
+        seed: seeds the initial weights, the shuffling and all sampling; 0 or more, in 31 bits.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -57,6 +57,7 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        checks.types_of(self)
         checks.not_negative(self, "seed")
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class Config:
         Raises:
             InputError: an unknown setting, or a value of the wrong type or out of bounds.
         """
-        return checks.build(cls, values or {}, "config")
+        return checks.build(cls, {} if values is None else values, "config")
 
     def changed(self, values: Mapping[str, Any]) -> "Config":
         """Returns a copy with other values of some settings.

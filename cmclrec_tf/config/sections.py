@@ -8,6 +8,9 @@ from cmclrec_tf.config import checks
 ABLATIONS = ("NoDA", "NoCL", "None")
 # The settings of `data` that decide which split a user is in.
 SPLIT_SETTINGS = ("split", "salt", "test_share", "val_share")
+# Names of backbones: the modules in `backbones/`, and those that `backbones.register` adds. They
+# are listed here so that a wrong name is an error before Keras is imported.
+BACKBONES = {"bert4rec", "caser", "gru4rec", "hstu", "ligr", "mclrec", "sasrec", "sr_gnn"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,9 @@ class DataConfig:
     val_share: float = 0.2
 
     def __post_init__(self) -> None:
+        checks.types_of(self)
         checks.positive(self, "max_history", "test_share", "val_share")
+        checks.at_most(self, 2**16, "max_history")
         checks.check(
             self.min_events >= 2, "min_events", self.min_events, "a history and a target need 2"
         )
@@ -48,6 +53,10 @@ class DataConfig:
             "leave-one-out holds out 2 items, and a history and a target need 2",
         )
         checks.one_of(self, "target", ("last", "all"))
+        # It is the key of a hash. UTF-8 has no surrogates.
+        is_text = not any(0xD800 <= ord(letter) < 0xE000 for letter in self.salt)
+        is_key = is_text and len(self.salt.encode()) <= 64
+        checks.check(is_key, "salt", self.salt, "it must have at most 64 bytes of UTF-8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +64,8 @@ class ModelConfig:
     """Sizes and variants of the mapper and the backbone.
 
     Attributes:
-        backbone: name of the backbone R(.), one of those that are registered, such as `sasrec`.
+        backbone: name of the backbone R(.), such as `sasrec`. That of another package must be
+            registered before the config is built, see docs/backbones.md.
         width: D, the width of embeddings and states; a multiple of `heads`.
         latent: Z, the width of the autoencoders' codes (Eq. 8).
         blocks: number of blocks of the backbone.
@@ -86,7 +96,11 @@ class ModelConfig:
     simulated: int = 8
 
     def __post_init__(self) -> None:
-        checks.positive(self, "width", "latent", "blocks", "heads", "encoder_blocks")
+        checks.types_of(self)
+        checks.one_of(self, "backbone", tuple(sorted(BACKBONES)))
+        sizes = ("width", "latent", "blocks", "heads", "encoder_blocks")
+        checks.positive(self, *sizes)
+        checks.at_most(self, 2**16, *sizes)
         checks.check(
             self.width % self.heads == 0, "heads", self.heads, f"it must divide width={self.width}"
         )
@@ -134,10 +148,12 @@ class PretrainConfig:
     targets: str = "fixed"
 
     def __post_init__(self) -> None:
+        checks.types_of(self)
         checks.not_negative(self, "epochs", "alpha", "beta", "cross")
         checks.positive(
             self, "epoch_steps", "batch_size", "learning_rate", "temperature", "mask_share"
         )
+        checks.at_most(self, 2**20, "batch_size")
         checks.check(
             self.mask_share <= 0.5, "mask_share", self.mask_share, "disjoint views need <= 0.5"
         )
@@ -195,9 +211,11 @@ class FinetuneConfig:
     warm_start: bool = False
 
     def __post_init__(self) -> None:
+        checks.types_of(self)
         checks.positive(
             self, "epochs", "epoch_steps", "batch_size", "learning_rate", "patience", "negatives"
         )
+        checks.at_most(self, 2**20, "batch_size", "negatives")
         checks.not_negative(self, "eta", "cold_weight", "weight_decay")
         checks.share(self, "cold_share", "feature_dropout", "ema")
         checks.proportion(self, "cold_decay", "distill")
@@ -220,5 +238,6 @@ class ServeConfig:
     simulated_events: float = 0.0
 
     def __post_init__(self) -> None:
+        checks.types_of(self)
         checks.positive(self, "list_length")
         checks.not_negative(self, "simulated_events")
