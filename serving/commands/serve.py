@@ -1,8 +1,6 @@
 """Defines `cmclrec serve`, which runs a local server until it is interrupted."""
 
 import os
-import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +10,8 @@ from serving.commands import console
 from serving.contract import HOST, MODEL_BASE_PATH, MODEL_NAME, PORT
 from serving.server import logs
 from serving.server.limits import Limits
-from serving.server.local_server import LocalServer
+from serving.server.local_server import GRACE_SECONDS, LocalServer
+from serving.server.until_signal import Run, until_signal
 
 _LIMITS = {
     "message_bytes": "Largest gRPC message or JSON body.",
@@ -123,22 +122,25 @@ def serve(model_name: str, model_base_path: str, host: str, port: int, **options
 
     The server answers TensorFlow Serving's gRPC and REST interfaces, and its flags are named like
     those of tensorflow_model_server. A new version takes over as soon as it is pushed and loaded.
-    Ctrl-C or SIGTERM stops the server after the requests under way. Logs are JSON lines on standard
-    error.
+    Ctrl-C or SIGTERM stops the server: new requests are refused, those under way get 5 s, and the
+    process ends within 7 s. A second signal ends it at once. Logs are JSON lines on standard error.
     """
     # TensorFlow's warnings quote the tensors of a failed request.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     console.quiet_imports()
     limits = Limits(**{name: options.pop(name) for name in _LIMITS})
     logs.to_stderr()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with LocalServer(model_base_path, model_name, host, port, limits=limits, **options) as server:
-        where = f"[{server.host}]" if ":" in server.host else server.host
-        rest = "" if server.rest_port is None else f", {where}:{server.rest_port} (REST)"
-        click.echo(
-            f"Serving {server.model_name} version {server.version} on "
-            f"{where}:{server.port} (gRPC){rest}; Ctrl-C stops"
-        )
-        stop.wait()
+
+    def answer(run: Run) -> None:
+        with LocalServer(
+            model_base_path, model_name, host, port, run.serving.set, limits=limits, **options
+        ) as server:
+            where = f"[{server.host}]" if ":" in server.host else server.host
+            rest = "" if server.rest_port is None else f", {where}:{server.rest_port} (REST)"
+            click.echo(
+                f"Serving {server.model_name} version {server.version} on "
+                f"{where}:{server.port} (gRPC){rest}; Ctrl-C stops"
+            )
+            run.stop.wait()
+
+    until_signal(answer, GRACE_SECONDS)

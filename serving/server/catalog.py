@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import grpc
 
 from serving.server import requests
+from serving.server.logs import event
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
     from tensorflow_serving.apis.model_pb2 import ModelSpec
 
     from serving.c_api.session import SavedModelSession
+
+_LOG = logging.getLogger(__name__)
 
 
 class State(enum.IntEnum):
@@ -39,12 +44,14 @@ class Servable:
         version: version of the model.
         session: runs the SavedModel.
         leases: number of requests that use it now.
+        abandoned: whether its last request closes it, as nobody waits for that request.
     """
 
     name: str
     version: int
     session: SavedModelSession
     leases: int = 0
+    abandoned: bool = False
 
     @property
     def signatures(self) -> dict[str, SignatureDef]:
@@ -65,6 +72,7 @@ class Catalog:
         self._models: dict[str, dict[int, Servable]] = {}
         self._labels: dict[str, dict[str, int]] = {}
         self._states: dict[str, dict[int, tuple[State, str]]] = {}
+        self._closed = False
 
     @contextlib.contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
@@ -82,7 +90,10 @@ class Catalog:
         finally:
             with self._changed:
                 servable.leases -= 1
+                is_last = servable.abandoned and not servable.leases
                 self._changed.notify_all()
+            if is_last:
+                servable.session.close()
 
     def states(self, spec: ModelSpec) -> dict[int, tuple[State, str]]:
         """Returns `{version: (State, message)}` of the version that a ModelSpec names, or of all.
@@ -125,32 +136,57 @@ class Catalog:
             self._states[name] = {v: state for v, state in states.items() if v in retained}
 
     def add(self, servable: Servable) -> None:
-        """Makes a loaded version available to requests."""
+        """Makes a loaded version available to requests; closes it if the catalog is closed."""
         with self._changed:
-            self._models.setdefault(servable.name, {})[servable.version] = servable
-            self._states.setdefault(servable.name, {})[servable.version] = (State.AVAILABLE, "")
-            self._observe(self._models)
+            if not self._closed:
+                self._models.setdefault(servable.name, {})[servable.version] = servable
+                self._states.setdefault(servable.name, {})[servable.version] = (State.AVAILABLE, "")
+                self._observe(self._models)
+                return
+        servable.session.close()
 
     def label(self, name: str, labels: Iterable[tuple[str, int]]) -> None:
         """Sets the labels of a model; requests find only labels whose version is loaded."""
         with self._changed:
             self._labels[name] = dict(labels)
 
-    def retire(self, name: str, version: int) -> None:
-        """Withdraws a version from new requests and closes it after its last request."""
+    def retire(self, name: str, version: int, seconds: float | None = None) -> None:
+        """Withdraws a version from new requests and closes it after its last request.
+
+        Args:
+            name: name of the model.
+            version: version of the model; nothing happens if it is not loaded.
+            seconds: time to wait for the last request; None waits until it ends. A request that
+                takes longer closes the version when it ends.
+        """
         with self._changed:
-            servable = self._models[name].pop(version)
+            servable = self._models[name].pop(version, None)
+            if servable is None:
+                return
             self._states[name][version] = (State.UNLOADING, "")
             self._observe(self._models)
-            self._changed.wait_for(lambda: not servable.leases)
+            self._changed.wait_for(lambda: not servable.leases, seconds)
+            servable.abandoned = servable.leases > 0
+        if servable.abandoned:
+            details = {"model": name, "version": version, "requests": servable.leases}
+            event(_LOG, logging.WARNING, "requests cut off", **details)
+            return
         servable.session.close()
         self.mark(name, version, State.END)
 
-    def close(self) -> None:
-        """Retires every version."""
+    def close(self, seconds: float | None = None) -> None:
+        """Retires every version, and those that are added later.
+
+        Args:
+            seconds: time to wait for the requests of all versions; None waits until they end.
+        """
+        with self._changed:
+            self._closed = True
+        end_by = None if seconds is None else time.monotonic() + seconds
         for name in self.names():
             for version in self.versions(name):
-                self.retire(name, version)
+                remaining = None if end_by is None else max(0.0, end_by - time.monotonic())
+                self.retire(name, version, remaining)
 
     def _find(self, spec: ModelSpec) -> Servable:
         requests.check_name(spec)

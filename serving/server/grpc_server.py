@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Further requests are refused rather than queued.
 _MAX_REQUESTS = 4096
+# Time to answer requests that are cut off with a status.
+_CANCEL_SECONDS = 1.0
 # Reflection lists only services whose descriptors have been imported.
 _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -79,11 +81,16 @@ class GrpcServer:
         for service in ("", *_SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    def drain(self) -> None:
-        """Reports NOT_SERVING to health checks, so that callers send no more requests."""
+    def refuse(self, grace: float) -> None:
+        """Refuses new requests and returns; requests under way get `grace` seconds.
+
+        Health checks report NOT_SERVING, so that callers turn to another server.
+        """
         self._health.enter_graceful_shutdown()
+        self._server.stop(grace)
 
     def stop(self, grace: float) -> None:
-        """Refuses new requests; requests under way get `grace` seconds. Repeatable."""
-        self.drain()
-        self._server.stop(grace).wait()
+        """Refuses new requests, and waits up to `grace` seconds for those under way. Repeatable."""
+        self._health.enter_graceful_shutdown()
+        # The event comes late, or never, if the thread of a request does not end.
+        self._server.stop(grace).wait(grace + _CANCEL_SECONDS)

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cmclrec_tf.errors import InputError
@@ -31,6 +32,7 @@ class LocalServer:
         model_name: model name in requests.
         host: address to listen on.
         port: gRPC port; 0 takes a free one.
+        on_load: called once the models are loaded, before any request can arrive.
         options: fields of `serving.server.server_options.Options`.
 
     Attributes:
@@ -49,6 +51,7 @@ class LocalServer:
         model_name: str = MODEL_NAME,
         host: str = HOST,
         port: int = PORT,
+        on_load: Callable[[], None] = lambda: None,
         **options: Any,
     ):
         # Importing TensorFlow takes seconds: errors that can be found without it come first.
@@ -64,7 +67,7 @@ class LocalServer:
         self._parts = contextlib.ExitStack()
         self._stop_by: float | None = None
         try:
-            self._build(model_base_path, model_name, port, settings)
+            self._build(model_base_path, model_name, port, on_load, settings)
         except BaseException:
             self._parts.close()
             raise
@@ -74,6 +77,7 @@ class LocalServer:
         model_base_path: str | os.PathLike[str] | None,
         model_name: str,
         port: int,
+        on_load: Callable[[], None],
         options: Options,
     ) -> None:
         """Opens the parts in order of dependence; `_parts` closes them in reverse order."""
@@ -92,16 +96,17 @@ class LocalServer:
         self.model_name = next(iter(models))
         metrics = Metrics()
         self._catalog = Catalog(metrics.versions)
-        self._parts.callback(self._catalog.close)
-        manager = Manager(
+        self._parts.callback(lambda: self._catalog.close(self._remaining_grace()))
+        self._manager = Manager(
             self._catalog,
             models,
             Loader(options, metrics),
             options.file_system_poll_wait_seconds,
             options.model_config_file,
         )
-        self._parts.callback(manager.stop)
-        manager.start()
+        self._parts.callback(lambda: self._manager.stop(self._remaining_grace()))
+        self._manager.start()
+        on_load()
         api = Api(self._catalog, metrics, options.limits, options.log_requests)
         self._grpc = GrpcServer(api, self.host, port, options.threads)
         self.port = self._grpc.port
@@ -127,14 +132,19 @@ class LocalServer:
         return self
 
     def stop(self, grace: float = GRACE_SECONDS) -> None:
-        """Refuses new requests; requests under way get `grace` seconds. Repeatable."""
+        """Refuses new requests; requests under way get `grace` seconds. Repeatable.
+
+        It returns after that time, even if a request or the load of a version still runs. What they
+        use is freed when they end.
+        """
         self._stop_by = time.monotonic() + grace
-        self._grpc.drain()
+        # Both interfaces refuse from here on, while the requests of both share the grace.
+        self._grpc.refuse(grace)
         self._parts.close()
         self._stopped.set()
 
     def _remaining_grace(self) -> float:
-        """Seconds that remain for requests under way; REST and gRPC share them, one after other."""
+        """Seconds that remain for what is under way."""
         return (
             GRACE_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
         )

@@ -57,11 +57,15 @@ class Manager:
         if self._poll_seconds:
             self._thread.start()
 
-    def stop(self) -> None:
-        """Stops watching; loaded versions stay loaded."""
+    def stop(self, seconds: float | None = None) -> None:
+        """Stops watching; loaded versions stay loaded.
+
+        Args:
+            seconds: time to wait for a load under way; None waits until it ends.
+        """
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
 
     def refresh(self) -> None:
         """Checks the configuration file and the folders once."""
@@ -130,7 +134,7 @@ class Manager:
         and its files have not changed since.
         """
         key = (model.name, version)
-        if version in self._catalog.versions(model.name):
+        if version in self._catalog.versions(model.name) or self._stop.is_set():
             return None
         fingerprint = _fingerprint(folder)
         if self._failures.get(key) == fingerprint:
