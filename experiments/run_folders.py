@@ -105,7 +105,9 @@ def read(folder: Folder) -> dict[str, Any] | None:
 
 def read_users(folder: Folder) -> UserValues:
     """Returns the stored values per user, in the order of the test split."""
-    import pyarrow.parquet
+    from pipeline.datasets.parquet import open_parquet
 
-    table = pyarrow.parquet.read_table(pathlib.Path(folder) / USERS)
+    path = pathlib.Path(folder) / USERS
+    with open(path, "rb") as file:
+        table = open_parquet(file, path).read()
     return {name: table[name].to_numpy() for name in table.column_names}
