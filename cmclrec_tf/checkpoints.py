@@ -1,5 +1,6 @@
 """Saves the state of a training after every epoch, and restores it after a crash."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from keras import ops
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes import locks
+from cmclrec_tf.processes.whole import sync
 
 if TYPE_CHECKING:
     import keras
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 DONE = "done.npz"
 CHECKSUM = ".sha256"
+LOCK = "lock"
 EPOCHS_TO_KEEP = 2
 
 
@@ -59,6 +63,18 @@ class Checkpoints:
         self.folder = pathlib.Path(folder)
         self.identity = {"config": _training_config(config), "dataset": _dataset_identity(dataset)}
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other trainings off the folder.
+
+        Raises:
+            InputError: another training uses it.
+        """
+        fix = "Wait until it ends, or give another folder for checkpoints."
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locks.exclusive(self.folder / LOCK, self.folder, fix):
+            yield
+
     def save(self, epoch: int, arrays: dict[str, npt.NDArray[Any]], **facts: Any) -> None:
         """Writes the state after `epoch` epochs; `complete=True` marks the end of the stage.
 
@@ -82,7 +98,7 @@ class Checkpoints:
             _sync(line)
         os.replace(temporary_sum, checksum)
         os.replace(temporary, path)
-        _sync_folder(self.folder)
+        sync(self.folder)
         for old in self._epochs()[EPOCHS_TO_KEEP:]:
             old.unlink()
             (self.folder / (old.name + CHECKSUM)).unlink(missing_ok=True)
@@ -206,12 +222,3 @@ def _digest(path: pathlib.Path) -> str:
 def _sync(file: BinaryIO | TextIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: pathlib.Path) -> None:
-    """Syncs the folder, so that a rename survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

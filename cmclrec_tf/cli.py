@@ -7,29 +7,57 @@ from typing import Any
 import click
 
 from cmclrec_tf.errors import ReadableError
+from cmclrec_tf.processes import stopping
 
 GROUP = "cmclrec.commands"
 
 
 class ReadableGroup(click.Group):
-    """A group that prints user-facing errors as one line and exits with status 2."""
+    """A group that prints user-facing errors as one line and exits with status 2.
+
+    After a signal it prints one line, too, and exits with 130 (Ctrl-C) or 143 (SIGTERM).
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command and turns its user-facing errors into exit status 2."""
         try:
             return super().invoke(ctx)
-        except ReadableError as error:
-            click.echo(f"error: {error}", err=True)
+        except BaseException as error:
+            # Libraries catch the exception of a signal, and raise others.
+            if stopping.received():
+                stopping.end()
+            line = one_line(error)
+            if line is None:
+                raise
+            click.echo(f"error: {line}", err=True)
             ctx.exit(2)
-        except OSError as error:
-            # Errors that no check foresees, such as a full disk or a folder that is read-only.
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {where}{error.strerror or error}", err=True)
-            ctx.exit(2)
+
+
+def one_line(error: BaseException) -> str | None:
+    """Returns what a user should read of an error, or None if it needs a traceback."""
+    if isinstance(error, ReadableError):
+        return str(error)
+    if not isinstance(error, Exception):
+        return None
+    from cmclrec_tf.processes.whole import full_disk
+
+    if full := full_disk(error):
+        return str(full)
+    if isinstance(error, OSError):
+        # Errors that no check foresees, such as a folder that is read-only.
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return None
 
 
 class CommandGroups(ReadableGroup):
     """A group whose commands are the entry points of GROUP, each imported when it is called."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Runs the command line of the process, or that in the first argument."""
+        if not args and extra.get("args") is None:  # else the signals belong to the caller
+            stopping.install()
+        return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the names of all commands, without importing them."""

@@ -1,5 +1,6 @@
 """Fits one stage: builds the model, restores it, makes callbacks and data, fits and finishes."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -70,12 +71,32 @@ def fit_stage(
         stage: `Stage`.
         log_dir, checkpoint_dir: see `train`; the stage has its own folder in each.
         start: `WarmStart` with the first weights; a checkpoint comes before it.
+
+    Raises:
+        InputError: another training uses the checkpoints, or they belong to another config or
+            dataset.
+        TrainingError: the loss became NaN or infinite.
     """
+    if not checkpoint_dir:
+        _fit(model, dataset, config, stage, log_dir, None, start)
+        return
+    checkpoints = Checkpoints(pathlib.Path(checkpoint_dir) / stage.name, config, dataset)
+    # The other workers only read.
+    with checkpoints.lock() if replicas.is_chief() else contextlib.nullcontext():
+        _fit(model, dataset, config, stage, log_dir, checkpoints, start)
+
+
+def _fit(
+    model: StagedModel,
+    dataset: "PreparedDataset",
+    config: Config,
+    stage: Stage,
+    log_dir: Folder | None,
+    checkpoints: Checkpoints | None,
+    start: "WarmStart | None",
+) -> None:
     settings = getattr(config, stage.part)
     uses_averages = _build(model, dataset, settings, stage, start)
-    checkpoints = None
-    if checkpoint_dir:
-        checkpoints = Checkpoints(pathlib.Path(checkpoint_dir) / stage.name, config, dataset)
     checkpoint = _restore(model, checkpoints, stage)
     facts = checkpoint.facts if checkpoint else {"epoch": 0}
     if facts.get("complete"):

@@ -40,9 +40,11 @@ def train(
     """
     from cmclrec_tf import replicas
     from cmclrec_tf.errors import InputError
+    from cmclrec_tf.processes.whole import make_folder, whole_file
 
     if out.suffix != ".keras":
         raise InputError(out, "Keras saves a model to a name that ends in .keras", "Correct --out.")
+    make_folder(out.parent, "Give another path by --out.")  # fails now, not after the training
     # The workers connect here, which must come before anything else that uses TensorFlow.
     strategy = replicas.find_strategy()
 
@@ -54,8 +56,8 @@ def train(
         model = training.train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints)
         chief = replicas.is_chief()
     if chief:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        replicas.plain_copy(model, dataset).save(out)
+        with whole_file(out) as path:
+            replicas.plain_copy(model, dataset).save(path)
         click.echo(f"{out}: trained by {strategy.num_replicas_in_sync} replicas")
 
 

@@ -61,15 +61,16 @@ def run(
     _check(row)
     out = run_folders.results_folder(out, root, name)
     make_folder(out, "Give another folder by --out.")
-    vectors, versions, trained = [], [], 0
-    for number in range(runs):
-        run_dataset, (run_row,) = load_run(datasets, number, [_stage_1(row)])
-        folder = run_folders.run_folder(out, number, f"figure2-{model}")
-        all_vectors, run_versions, is_new = _vectors_of_run(run_row, run_dataset, folder)
-        vectors.append(_first_users(all_vectors, users, run_dataset.name))
-        versions.append(run_versions)
-        trained += is_new
-    page = write(out, name, row, vectors, versions, command)
+    with run_folders.lock(out):
+        vectors, versions, trained = [], [], 0
+        for number in range(runs):
+            run_dataset, (run_row,) = load_run(datasets, number, [_stage_1(row)])
+            folder = run_folders.run_folder(out, number, f"figure2-{model}")
+            all_vectors, run_versions, is_new = _vectors_of_run(run_row, run_dataset, folder)
+            vectors.append(_first_users(all_vectors, users, run_dataset.name))
+            versions.append(run_versions)
+            trained += is_new
+        page = write(out, name, row, vectors, versions, command)
     return Outcome(page.text, page.files, trained)
 
 

@@ -3,8 +3,9 @@
 import json
 import sys
 
+from cmclrec_tf.cli import one_line
 from cmclrec_tf.config import Config
-from cmclrec_tf.errors import ReadableError
+from cmclrec_tf.processes import stopping
 from pipeline.commands.prepare import prepare
 
 
@@ -12,6 +13,7 @@ def main() -> int:
     """Runs the data half of the pipeline; returns 2 if the input is wrong."""
     request = json.load(sys.stdin)
     config = Config.from_dict({"data": request["data"]})
+    stopping.install()
     try:
         prepare(
             request["dataset"],
@@ -20,8 +22,13 @@ def main() -> int:
             data_dir=request["data_dir"],
             root=request["root"],
         )
-    except ReadableError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except BaseException as error:
+        if stopping.received():
+            stopping.end(quiet=True)  # the command that started this process says so
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         return 2
     return 0
 

@@ -13,9 +13,11 @@ from typing import Any
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError, ReadableError
-from experiments.run_folders import Folder
+from cmclrec_tf.processes import locks
+from experiments.run_folders import Folder, replace_text
 from pipeline.datasets import check, fetch, load_spec, states
 from pipeline.metadata import code_digests
+from pipeline.storage.folders import make_folder
 from pipeline.transforms.record import RECORD_VERSION
 
 
@@ -69,13 +71,15 @@ class PreparedOnDemand:
         """
         folder = self._root / "prepared" / f"{label(self.spec.name, data)}-salt{run}"
         stamp = folder.with_name(f"{folder.name}.json")
-        state = json.dumps(self._state(data), sort_keys=True)
-        if folder.is_dir() and stamp.is_file() and stamp.read_text() == state:
+        make_folder(folder.parent, "Give another folder by --root.")
+        with locks.waiting(folder.with_name(f".{folder.name}.lock")):
+            state = json.dumps(self._state(data), sort_keys=True)
+            if folder.is_dir() and stamp.is_file() and stamp.read_text() == state:
+                return folder
+            stamp.unlink(missing_ok=True)
+            self._prepare(folder, data)
+            replace_text(stamp, state)
             return folder
-        stamp.unlink(missing_ok=True)
-        self._prepare(folder, data)
-        stamp.write_text(state)
-        return folder
 
     def _state(self, data: DataConfig) -> dict[str, Any]:
         """Returns everything that a prepared dataset depends on."""

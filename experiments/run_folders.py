@@ -1,5 +1,6 @@
 """Writes and reads the results of one run of one row, in a folder of its own."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cmclrec_tf.processes import locks
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -32,6 +35,11 @@ VALUES = ("recall@20", "ndcg@20", "recall_all@20", "ndcg_all@20")
 def results_folder(out: Folder | None, root: Folder, name: str) -> pathlib.Path:
     """Returns the folder of a dataset's results: `out`, or a default below `root`."""
     return pathlib.Path(out or pathlib.Path(root) / "experiments" / name)
+
+
+def lock(out: Folder) -> contextlib.AbstractContextManager[None]:
+    """Waits until no other experiment uses a folder of results, and keeps others waiting."""
+    return locks.waiting(pathlib.Path(out) / ".lock")
 
 
 def run_folder(out: Folder, run: int, row: str) -> pathlib.Path:

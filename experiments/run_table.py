@@ -82,12 +82,13 @@ def run(
     # Tuned rows keep their names, so they need a folder of their own.
     out = out / f"tuned-{trials}" if trials else out
     make_folder(out, "Give another folder by --out.")
-    if trials:
-        rows = _tune(datasets, out, rows, trials)
-    progress = _Progress(runs, rows)
-    for number in range(runs):
-        _run(datasets, out, number, rows, progress)
-    page = write_tables.write(kind, out, name, rows, runs, command)
+    with run_folders.lock(out):
+        if trials:
+            rows = _tune(datasets, out, rows, trials)
+        progress = _Progress(runs, rows)
+        for number in range(runs):
+            _run(datasets, out, number, rows, progress)
+        page = write_tables.write(kind, out, name, rows, runs, command)
     return Outcome(page.text, page.files, progress.trained)
 
 

@@ -13,6 +13,14 @@ PRESET = "default"
 RUN_FN = "pipeline.trainer.run_fn"
 
 
+def lock_of(metadata: AnyPath) -> pathlib.Path:
+    """Returns the lock of the pipeline with this sqlite file of ML Metadata.
+
+    Who writes to the pipeline's artifacts or metadata holds it.
+    """
+    return pathlib.Path(f"{metadata}.lock")
+
+
 @dataclasses.dataclass(frozen=True)
 class Folders:
     """The folders of one dataset's pipeline, all below one root.
@@ -44,6 +52,11 @@ class Folders:
     def metadata(self) -> pathlib.Path:
         """The sqlite file of ML Metadata."""
         return pathlib.Path(self.root).absolute() / "metadata" / f"{self.dataset}.db"
+
+    @property
+    def lock(self) -> pathlib.Path:
+        """Lock of the artifacts and the metadata, see `processes.locks`."""
+        return lock_of(self.metadata)
 
     @property
     def serving(self) -> pathlib.Path:

@@ -20,6 +20,7 @@ from cmclrec_tf.data.prepared import (
     write_description,
 )
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes.whole import replace_folder
 from cmclrec_tf.schema import (
     COLD,
     FIRST_ID,
@@ -98,9 +99,7 @@ def prepare_tables(
         counts = {split: len(users) for split, users in rows.items()}
         write_description(partial, name, schema.features, max_history, counts)
         partial.chmod(0o755)  # mkdtemp's folder is private
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return PreparedDataset.load(folder)

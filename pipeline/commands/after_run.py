@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cmclrec_tf.processes import locks
 from pipeline import configs
 from pipeline.commands.options import data_dir_option, dataset_option, load_data, root_option
 
@@ -20,14 +21,19 @@ def status(dataset: str, root: str) -> None:
     """Show the newest execution of each component.
 
     A line holds the start time, the component, its state, how long it took and the folders of its
-    results.
+    results. The state `killed` is that of a component whose process has ended without a word. A
+    last line says which process runs the pipeline, if one does.
     """
+    holder = locks.holder(_folders(dataset, root).lock)
     for step in _lineage(dataset, root).latest_steps():
         folders = ", ".join(folder for group in step.outputs.values() for folder in group)
+        state = "killed" if step.state == "running" and not holder else step.state
         click.echo(
-            f"{step.started:%Y-%m-%d %H:%M:%S}  {step.component:<17} {step.state:<9} "
+            f"{step.started:%Y-%m-%d %H:%M:%S}  {step.component:<17} {state:<9} "
             f"{step.seconds:7.1f} s  {folders}"
         )
+    if holder:
+        click.echo(f"{holder} runs the pipeline")
 
 
 @click.command()
@@ -61,7 +67,7 @@ def lineage(version: str, dataset: str, root: str) -> None:
 def clean(dataset: str, root: str, yes: bool) -> None:
     """Remove the artifacts, metadata and logs of a dataset's pipeline.
 
-    Pushed models stay.
+    Pushed models stay. While the pipeline runs nothing is removed.
     """
     folders = _folders(dataset, root)
     paths = [path for path in (folders.pipeline, folders.metadata) if path.exists()]
@@ -70,12 +76,15 @@ def clean(dataset: str, root: str, yes: bool) -> None:
         return
     if not yes:
         click.confirm("Remove " + " and ".join(map(str, paths)) + "?", abort=True)
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-        click.echo(f"removed {path}")
+    folders.make()  # the lock is in one of them
+    fix = "Wait until it ends, or stop it."
+    with locks.exclusive(folders.lock, f"the pipeline of {folders.dataset}", fix):
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            click.echo(f"removed {path}")
 
 
 @click.command()

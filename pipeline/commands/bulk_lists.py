@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import shutil
+import tempfile
 
 from tfx.components import BulkInferrer
 from tfx.dsl.components.common.importer import Importer
@@ -12,6 +13,7 @@ from tfx.types import standard_artifacts
 
 from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes import locks
 from cmclrec_tf.schema import Schema
 from pipeline.components.example_gen import CURRENT, current_users
 from pipeline.components.lists import COMPONENT, Lists
@@ -80,13 +82,22 @@ def make_lists(
         )
     out = make_folder(out, "Give another folder by --out.")
     name = f"{folders.pipeline_name}-lists"
-    local.run(_pipeline(name, spec, data_dir, config.data, model, k, folders))
-    outputs = Outputs(folders.metadata, name)
-    for path in out.glob("*.parquet"):
-        path.unlink()
-    for path in pathlib.Path(outputs.artifact(COMPONENT, "lists").uri).glob("*.parquet"):
-        shutil.copy(path, out)
+    with locks.waiting(folders.lock):
+        local.run(_pipeline(name, spec, data_dir, config.data, model, k, folders))
+        outputs = Outputs(folders.metadata, name)
+        _replace(out, pathlib.Path(outputs.artifact(COMPONENT, "lists").uri))
     return BulkLists(out, users_by_segment(user_counts(outputs.artifact(CURRENT, "examples"))))
+
+
+def _replace(out: pathlib.Path, lists: pathlib.Path) -> None:
+    """Replaces the Parquet files of a folder; a full disk leaves the older ones."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".") as new:
+        for path in lists.glob("*.parquet"):
+            shutil.copy(path, new)
+        for path in out.glob("*.parquet"):
+            path.unlink()
+        for path in pathlib.Path(new).iterdir():
+            path.rename(out / path.name)
 
 
 def _trained(folders: Folders, version: AnyPath) -> tuple[Config, list, str]:

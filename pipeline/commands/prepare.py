@@ -5,6 +5,7 @@ import pathlib
 import sys
 
 from cmclrec_tf.config import Config
+from cmclrec_tf.processes import locks
 from pipeline import configs
 from pipeline.datasets import DatasetSpec, check, fetch, load_spec
 from pipeline.runners.quiet import quiet
@@ -69,8 +70,10 @@ def prepare(
         from pipeline.metadata.outputs import Outputs
         from pipeline.runners import local
 
-    local.run(data_pipeline(spec, data_dir, config, folders))
-    outputs = Outputs(folders.metadata, folders.pipeline_name)
-    counts = prepared_folder.write(folder, spec, config.data.max_history, outputs)
+    # Else another run could put its own artifacts in the place of those that are copied here.
+    with locks.waiting(folders.lock):
+        local.run(data_pipeline(spec, data_dir, config, folders))
+        outputs = Outputs(folders.metadata, folders.pipeline_name)
+        counts = prepared_folder.write(folder, spec, config.data.max_history, outputs)
     print(f"{folder}: {summary(counts)}", file=sys.stderr, flush=True)
     return Prepared(folder, data_dir, spec, counts)

@@ -1,6 +1,5 @@
 """Copies the artifacts of the pipeline's data half to the folder of a prepared dataset."""
 
-import contextlib
 import pathlib
 import shutil
 import tempfile
@@ -8,6 +7,7 @@ import tempfile
 from tfx.types import artifact_utils
 
 from cmclrec_tf.data.prepared import VOCABULARIES, write_description
+from cmclrec_tf.processes.whole import replace_folder
 from cmclrec_tf.schema import SPLITS, Schema
 from pipeline.components.example_gen import COMPONENT
 from pipeline.components.population import user_counts, users_by_split
@@ -36,9 +36,7 @@ def write(folder: AnyPath, spec: DatasetSpec, max_history: int, outputs: Outputs
         new = pathlib.Path(temporary) / "new"
         _copy(new, spec, outputs)
         write_description(new, spec.name, spec.features, max_history, users_by_split(counts))
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(pathlib.Path(temporary) / "old")
-        new.rename(folder)
+        replace_folder(new, folder)
     return counts
 
 

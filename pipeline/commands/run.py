@@ -5,6 +5,7 @@ import pathlib
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes import locks
 from pipeline import configs
 from pipeline.commands.run_results import Run
 from pipeline.datasets import DatasetSpec
@@ -40,23 +41,25 @@ def run_pipeline(
     """
     _check_importable(run_fn)
     folders = configs.Folders(pathlib.Path(root), spec.name)
-    local.run(
-        create_pipeline(
-            name=folders.pipeline_name,
-            root=folders.pipeline,
-            spec=spec,
-            data_dir=data_dir,
-            config=config,
-            serving_dir=folders.serving,
-            digests=CodeDigests.current(run_fn),
-            metadata_path=folders.metadata,
-            run_fn=run_fn,
-            trials=trials,
+    # Else the artifacts of another run could count as those of this one.
+    with locks.waiting(folders.lock):
+        local.run(
+            create_pipeline(
+                name=folders.pipeline_name,
+                root=folders.pipeline,
+                spec=spec,
+                data_dir=data_dir,
+                config=config,
+                serving_dir=folders.serving,
+                digests=CodeDigests.current(run_fn),
+                metadata_path=folders.metadata,
+                run_fn=run_fn,
+                trials=trials,
+            )
         )
-    )
-    outputs = Outputs(folders.metadata, folders.pipeline_name)
-    run = Run(spec, data_dir, config, folders, outputs, trials)
-    _make_newest_version(run)
+        outputs = Outputs(folders.metadata, folders.pipeline_name)
+        run = Run(spec, data_dir, config, folders, outputs, trials)
+        _make_newest_version(run)
     return run
 
 

@@ -1,6 +1,5 @@
 """Finds the raw files of a dataset: the user's, cached ones, or downloaded and verified ones."""
 
-import contextlib
 import hashlib
 import os
 import pathlib
@@ -12,6 +11,7 @@ import zipfile
 from collections.abc import Iterable
 
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes.whole import replace_folder
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.table_specs import Source
 from pipeline.storage.folders import AnyPath, is_remote, make_folder
@@ -150,9 +150,7 @@ def _extract(
                     shutil.copyfileobj(member, file)
         lines = [f"{_sha256(extracted / name)}  {name}\n" for name in files]
         (extracted / _DIGESTS).write_text("".join(lines), "utf-8")
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(pathlib.Path(temporary) / "damaged")
-        extracted.rename(folder)
+        replace_folder(extracted, folder)
 
 
 def _sha256(path: pathlib.Path) -> str:

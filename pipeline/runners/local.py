@@ -16,7 +16,10 @@ from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from cmclrec_tf.errors import InputError
-from pipeline.metadata import integrity
+from cmclrec_tf.processes import locks
+from cmclrec_tf.processes.whole import full_disk
+from pipeline.configs import lock_of
+from pipeline.metadata import abandoned, integrity
 from pipeline.metadata.outputs import Outputs
 from pipeline.runners.quiet import quiet
 
@@ -28,6 +31,9 @@ BEAM_ARGS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direc
 def run(pipeline: Pipeline) -> pathlib.Path:
     """Runs the components one after the other, or takes their results from the cache.
 
+    Runs of one pipeline wait for each other. What a run that was killed left is
+    removed first.
+
     Each component prints a line to standard error. The logs of TFX, Beam and TensorFlow go to a
     file in the folder `logs` of the pipeline root.
 
@@ -38,7 +44,8 @@ def run(pipeline: Pipeline) -> pathlib.Path:
         Path of the log file.
 
     Raises:
-        InputError: a component found bad input, or a damaged file from an earlier component.
+        InputError: a component found bad input, or a damaged file from an earlier component, or the
+            disk is full.
         Exception: a component failed for any other reason.
     """
     for component in pipeline.components:
@@ -46,19 +53,26 @@ def run(pipeline: Pipeline) -> pathlib.Path:
         if isinstance(executor, BeamExecutorSpec) and not executor.beam_pipeline_args:
             component.with_beam_pipeline_args(BEAM_ARGS)
     root = pathlib.Path(pipeline.pipeline_info.pipeline_root)
+    metadata = _metadata_path(pipeline)
     now = datetime.datetime.now().isoformat(timespec="microseconds")
     log = root / "logs" / f"{now.replace(':', '')}.log"
-    with quiet(log):
+    with locks.waiting(lock_of(metadata)), quiet(log):
+        abandoned.close(metadata, pipeline.pipeline_info.pipeline_name, root)
         try:
             _Runner(pipeline).run(pipeline)
         except Exception as error:
-            input_error = _input_error(error) or integrity.find_damage(
-                _metadata_path(pipeline), pipeline.pipeline_info.pipeline_name
+            input_error = (
+                _input_error(error)
+                or full_disk(error, [root, metadata])
+                or integrity.find_damage(metadata, pipeline.pipeline_info.pipeline_name)
             )
             if input_error is None:
                 print(f"The log is {log}", file=sys.stderr)
                 raise
             raise input_error from None
+        except KeyboardInterrupt:
+            abandoned.close(metadata, pipeline.pipeline_info.pipeline_name, root)
+            raise
     return log
 
 
@@ -89,8 +103,9 @@ class _Runner(LocalDagRunner):
                 print(line, file=sys.stderr, flush=True)
             try:
                 super().run_with_ir(_only(pipeline, node_id), run_options)
-            except BaseException:
-                print(f"{begin}{title} failed", file=sys.stderr, flush=True)
+            except BaseException as error:
+                outcome = "failed" if isinstance(error, Exception) else "stopped"
+                print(f"{begin}{title} {outcome}", file=sys.stderr, flush=True)
                 raise
             integrity.seal(self._metadata_path, name, node_id)
             seconds = time.monotonic() - start

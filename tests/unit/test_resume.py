@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from cmclrec_tf.checkpoints import Checkpoints
+from cmclrec_tf.checkpoints import LOCK, Checkpoints
 from cmclrec_tf.config import Config
 from cmclrec_tf.data import stream
 from cmclrec_tf.data.in_memory import prepare_tables
@@ -108,7 +108,7 @@ def test_killed_in_both_stages_it_ends_with_the_same_weights(dataset, uninterrup
 def test_the_newest_two_are_kept_with_checksums(uninterrupted):
     names = sorted(path.name for path in (uninterrupted[1] / "pretrain").iterdir())
     files = ["done.npz", "epoch-00003.npz", "epoch-00004.npz"]
-    assert names == sorted(files + [f"{name}.sha256" for name in files])
+    assert names == sorted([*files, *(f"{name}.sha256" for name in files), LOCK])
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, pathlib.Path.unlink])

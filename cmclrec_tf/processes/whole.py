@@ -1,0 +1,139 @@
+"""Files and folders that readers see whole or not at all, and what a full disk says."""
+
+import contextlib
+import errno
+import itertools
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+
+from cmclrec_tf.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# HDF5 and sqlite have words of their own; TensorFlow and Beam pass on those of the system.
+_WORDS = re.compile(
+    r"No space left on device|Disk quota exceeded|database or disk is full|errno = (?:28|122)\b"
+)
+# TensorFlow names the file in front of the reason: "/folder/file; No space left on device".
+_PATH = re.compile(r"(/[^\s;'\"]+)['\"]?[;:] (?:No space left on device|Disk quota exceeded)")
+_AFTER = re.compile(r"(?:No space left on device|Disk quota exceeded):? ['\"]?(/[^\s;'\"]+)")
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yields a path to write to, which becomes `path` when the context ends without error.
+
+    Until then readers see the older file, or none.
+
+    Args:
+        path: path of the file, in an existing folder.
+    """
+    path = pathlib.Path(path)
+    # A folder of its own, as some writers look at the name and others write more than one file.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        written = pathlib.Path(temporary) / path.name
+        yield written
+        sync(written)
+        os.replace(written, path)
+        sync(path.parent)
+
+
+def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
+    """Renames the folder `new`, in the same file system, to `folder`; an older one goes.
+
+    An older folder comes back if the new one cannot take its place, and when the process is
+    stopped in between. Of several processes that do this at once, the last one wins.
+    """
+    temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    old = temporary / "0"
+    try:
+        for number in itertools.count():
+            old = temporary / str(number)
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(old)
+            try:
+                new.rename(folder)
+                break
+            except OSError as error:
+                # Another process has put its folder there in the meantime.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+    except BaseException:
+        with contextlib.suppress(OSError):  # there is no older one, or a newer one is in its place
+            old.rename(folder)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: str | os.PathLike[str], fix: str) -> pathlib.Path:
+    """Makes a folder if it is missing, and tries to write into it.
+
+    Args:
+        path: path of the folder.
+        fix: what the user can do if this fails, for the error.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        rule = f"it must be a folder that can be written ({error.strerror})"
+        raise InputError(path, rule, fix) from error
+
+
+def full_disk(
+    error: BaseException | None, folders: Iterable[str | os.PathLike[str]] = ()
+) -> InputError | None:
+    """Returns the one-line error if a full disk is the reason of `error`, or None.
+
+    Libraries wrap the reason in errors of their own, or pass it on as text.
+
+    Args:
+        error: the error, with its causes and contexts.
+        folders: folders that were written, in case the error names no file.
+    """
+    seen: set[int] = set()
+    is_full, path = False, ""
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        text = str(error)
+        is_system = isinstance(error, OSError) and error.errno in _FULL
+        if is_system or _WORDS.search(text):
+            is_full = True
+            match = _PATH.search(text) or _AFTER.search(text)
+            name = error.filename if isinstance(error, OSError) else None
+            path = path or str(name or (match and match[1]) or "")
+        error = error.__cause__ or error.__context__
+    if not is_full:
+        return None
+    return InputError(
+        path or _fullest(folders),
+        "no space left on device",
+        "Free some space on its disk, then run the same command again.",
+    )
+
+
+def _fullest(folders: Iterable[str | os.PathLike[str]]) -> str:
+    """Returns the folder whose disk has the least space."""
+    existing = [str(f) for f in (*folders, tempfile.gettempdir()) if os.path.isdir(f)]
+    return min(existing, key=lambda folder: shutil.disk_usage(folder).free)
