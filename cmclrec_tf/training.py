@@ -44,8 +44,9 @@ def train(
 
     Raises:
         InputError: the dataset was prepared with a shorter history than the config asks for, or
-            has no train or val users; the checkpoints belong to another config or dataset, or
-            differ between workers; `start` differs from the new model in more than vocabularies.
+            has no train or val users; the checkpoints belong to another config or dataset, are used
+            by another training, or differ between workers; `start` differs from the new model in
+            more than vocabularies; Keras's dtype policy keeps weights in half precision.
         TrainingError: the loss became NaN or infinite.
 
     Example:
@@ -140,6 +141,13 @@ def validate(model: keras.Model, dataset: "PreparedDataset", config: Config) -> 
 
 def checked(dataset: "PreparedDataset", config: Config | None) -> tuple[Config, "PreparedDataset"]:
     """Returns the config to use and the dataset cut to its histories; errors as in `train`."""
+    policy = keras.config.dtype_policy()
+    if policy.variable_dtype in ("float16", "bfloat16"):
+        raise InputError(
+            f"dtype policy {policy.name!r}",
+            "weights of half precision lose the small steps of the optimizer",
+            f"Take 'mixed_{policy.name}', which computes in it and keeps the weights in float32.",
+        )
     config = config or Config.preset("default")
     dataset = dataset.with_history(config.data.max_history)
     for split in (TRAIN, VAL):

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf import augment
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
 from cmclrec_tf.losses.next_item import next_item
@@ -32,6 +33,24 @@ if TYPE_CHECKING:
     from cmclrec_tf.schema import Schema
 
 VALIDATION = ("loss", "loss/warm", "loss/cold")
+
+
+def check_precision(name: str) -> None:
+    """Checks that the models of other papers compute as their papers do.
+
+    Raises:
+        InputError: Keras's dtype policy asks for half precision.
+
+    Example:
+        >>> check_precision("melu")
+    """
+    policy = keras.config.dtype_policy()
+    if policy.compute_dtype != policy.variable_dtype:
+        raise InputError(
+            f"{name} under the dtype policy {policy.name!r}",
+            "only CMCLRec and the backbones alone train in mixed precision",
+            "Call keras.config.set_dtype_policy('float32') before training it.",
+        )
 
 
 class Baseline(Recommender):

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from cmclrec_tf import baselines
+from cmclrec_tf.baselines.base import check_precision
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.fitting import Folder, Stage, fit_stage
@@ -35,7 +36,8 @@ def train_baseline(
         The trained `Baseline`.
 
     Raises:
-        InputError: as in `cmclrec_tf.train`; or a strategy with several replicas is in scope.
+        InputError: as in `cmclrec_tf.train`; or a strategy with several replicas, or mixed
+            precision, is in effect.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -50,6 +52,7 @@ def train_baseline(
             "its losses are those of one replica",
             "Train it outside of the strategy's scope.",
         )
+    check_precision(name)
     config, dataset = checked(dataset, config)
     keras.utils.set_random_seed(config.seed)
     model = baselines.create(name, dataset.schema, config)

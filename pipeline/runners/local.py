@@ -16,7 +16,7 @@ from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.processes import locks
+from cmclrec_tf.processes import locks, stopping
 from cmclrec_tf.processes.whole import full_disk
 from pipeline.configs import lock_of
 from pipeline.metadata import abandoned, integrity
@@ -60,7 +60,10 @@ def run(pipeline: Pipeline) -> pathlib.Path:
         abandoned.close(metadata, pipeline.pipeline_info.pipeline_name, root)
         try:
             _Runner(pipeline).run(pipeline)
-        except Exception as error:
+        except BaseException as error:
+            if _is_stop(error):
+                abandoned.close(metadata, pipeline.pipeline_info.pipeline_name, root)
+                raise
             input_error = (
                 _input_error(error)
                 or full_disk(error, [root, metadata])
@@ -70,9 +73,6 @@ def run(pipeline: Pipeline) -> pathlib.Path:
                 print(f"The log is {log}", file=sys.stderr)
                 raise
             raise input_error from None
-        except KeyboardInterrupt:
-            abandoned.close(metadata, pipeline.pipeline_info.pipeline_name, root)
-            raise
     return log
 
 
@@ -104,14 +104,21 @@ class _Runner(LocalDagRunner):
             try:
                 super().run_with_ir(_only(pipeline, node_id), run_options)
             except BaseException as error:
-                outcome = "failed" if isinstance(error, Exception) else "stopped"
-                print(f"{begin}{title} {outcome}", file=sys.stderr, flush=True)
+                if not _is_stop(error):
+                    print(f"{begin}{title} failed", file=sys.stderr, flush=True)
+                elif not end:
+                    print(file=sys.stderr, flush=True)
                 raise
             integrity.seal(self._metadata_path, name, node_id)
             seconds = time.monotonic() - start
             is_cached = Outputs(self._metadata_path, name).was_cached(node_id)
             cached = " (cached)" if is_cached else ""
             print(f"{begin}{title} {seconds:.1f} s{cached}", file=sys.stderr, flush=True)
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Returns whether an error is no fault: after a signal, libraries raise errors of their own."""
+    return bool(stopping.received()) or not isinstance(error, Exception)
 
 
 def _metadata_path(pipeline: Pipeline) -> str:
