@@ -3,12 +3,13 @@
 import datetime
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 
 import apache_beam as beam
 from apache_beam.typehints.decorators import no_annotations
 
+from cmclrec_tf.data import text_forms
+from cmclrec_tf.errors import InputError
 from pipeline.transforms.elements import Place
 from pipeline.transforms.row_values import MalformedError
 
@@ -61,22 +62,21 @@ def text(value: object, column: str) -> bytes:
     """Converts a value to the bytes that delimited text would hold.
 
     Args:
-        value: a number, a text or a time stamp, which becomes microseconds; None and NaN are empty.
+        value: a number or a text, which have the form of `text_forms`; a time stamp, which becomes
+            microseconds; or a date or time of day, in the form of ISO 8601.
         column: name of its column, for the error.
 
     Raises:
         MalformedError: the value is a list or a record.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return b""
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, bool):
-        return b"true" if value else b"false"
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
             value = value.replace(tzinfo=datetime.timezone.utc)
         return b"%d" % ((value - _EPOCH) // datetime.timedelta(microseconds=1))
-    if isinstance(value, (list, dict)):
-        raise MalformedError(f"column {column!r} must hold numbers, text or time stamps")
-    return str(value).encode("utf-8", "surrogateescape")
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat().encode()
+    try:
+        return text_forms.to_bytes(value, f"column {column!r}")
+    except InputError as error:
+        rule = f"column {column!r} must hold numbers, text or time stamps"
+        raise MalformedError(rule) from error

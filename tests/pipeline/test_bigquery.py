@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import decimal
 import json
 
 import apache_beam as beam
@@ -58,6 +59,10 @@ def test_values_become_text(spec, tmp_path):
         "item_id": b"\xff",
         "at": b"",
     }
+    forms = [(1.0, b"1"), (1e22, b"1" + b"0" * 22), (1e-7, b"0.0000001"), (True, b"true")]
+    forms += [(decimal.Decimal("2.50"), b"2.5"), (datetime.date(2024, 5, 1), b"2024-05-01")]
+    for value, expected in forms:
+        assert table.columns(place, {**row, "item_id": value})["item_id"] == expected
     with pytest.raises(MalformedError, match="'item_id' must hold numbers, text or time stamps"):
         table.columns(place, {**row, "item_id": ["a", "b"]})
 
