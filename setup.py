@@ -38,6 +38,8 @@ setup(
         "pipeline": [
             "tfx[kfp]==1.16.0",
             "apache-beam[gcp]>=2.74,<2.75",
+            # TFX needs pyarrow 10, which runs code from Parquet files without it.
+            "pyarrow-hotfix",
             "dill==0.3.1.1",
             "setuptools<81",
             "pip",
