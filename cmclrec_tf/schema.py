@@ -30,7 +30,20 @@ EXAMPLES = "examples"
 # Name of the item vocabulary; every categorical feature has a vocabulary of its own name.
 ITEMS = "items"
 
-RESERVED = frozenset({USER_ID, HISTORY, HISTORY_TIME, TARGET, SEGMENT, EXCLUDE, EXAMPLES, ITEMS})
+# Names that no user feature can have, each with the reason. Upper and lower case count as the same:
+# for TensorFlow, `Age` and `age` are one input of a signature, and for some disks one file.
+RESERVED = {
+    **dict.fromkeys(
+        (USER_ID, HISTORY, HISTORY_TIME, TARGET, SEGMENT), "it is a field of the user record"
+    ),
+    **dict.fromkeys((EXCLUDE, EXAMPLES), "it is an input of the served signatures"),
+    ITEMS: "it is the name of the item vocabulary",
+    "self": "TensorFlow cannot call a signature with an input of that name",
+}
+# The name is also that of a vocabulary file, for which disks have 255 bytes.
+LONGEST_NAME = 100
+# No machine has the memory for longer vectors; TensorFlow counts bytes of strings in 32 bits.
+_MOST_NUMBERS = 2**16
 
 # Segments of users.
 WARM = "warm"
@@ -85,17 +98,18 @@ class Feature:
     numbers: int = 1
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
+        is_name = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name)
+        if not is_name or len(self.name) > LONGEST_NAME:
             raise InputError(
                 f"user feature {self.name!r}",
-                "a name is a letter followed by letters, digits or _",
-                "Rename the column in the dataset spec.",
+                f"a name is a letter followed by letters, digits or _, at most {LONGEST_NAME}",
+                "Rename the feature in the dataset spec; `column` names its column.",
             )
-        if self.name in RESERVED:
+        if self.name.lower() in RESERVED:
             raise InputError(
                 f"user feature {self.name!r}",
-                f"the names {sorted(RESERVED)} are taken by the user record",
-                "Rename the column in the dataset spec.",
+                f"the name is reserved: {RESERVED[self.name.lower()]}",
+                "Rename the feature in the dataset spec; `column` names its column.",
             )
         if self.kind not in KINDS:
             raise InputError(
@@ -103,16 +117,16 @@ class Feature:
                 f"kinds are {list(KINDS)}",
                 "Correct the kind in the dataset spec.",
             )
-        if self.prefix < 0 or (self.prefix and self.kind == NUMERIC):
+        if not 0 <= self.prefix <= _MOST_NUMBERS or (self.prefix and self.kind == NUMERIC):
             raise InputError(
                 f"user feature {self.name!r} with prefix {self.prefix}",
-                "a prefix is a positive number of bytes of a string feature",
+                f"a prefix is a number of bytes of a string feature, at most {_MOST_NUMBERS}",
                 "Drop it from the dataset spec or make it positive.",
             )
-        if self.numbers < 1 or (self.numbers > 1 and self.kind != NUMERIC):
+        if not 1 <= self.numbers <= _MOST_NUMBERS or (self.numbers > 1 and self.kind != NUMERIC):
             raise InputError(
                 f"user feature {self.name!r} with numbers={self.numbers}",
-                "numbers is the length of a numeric feature's vector",
+                f"numbers is the length of a numeric feature's vector, at most {_MOST_NUMBERS}",
                 "Drop it from the dataset spec, or make the feature numeric.",
             )
 
@@ -132,7 +146,7 @@ class Schema:
         digest: hash of all vocabularies, since vocabularies of equal size can differ.
 
     Raises:
-        InputError: no features, or two features of one name.
+        InputError: no features, or two features whose names differ in upper and lower case at most.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -155,8 +169,12 @@ class Schema:
                 "a cold user needs at least one",
                 "List one in the dataset spec.",
             )
-        if len(set(names)) != len(names):
-            raise InputError(f"user features {names}", "names are unique", "Drop the repeated one.")
+        if len({name.lower() for name in names}) != len(names):
+            raise InputError(
+                f"user features {names}",
+                "names are unique, where upper and lower case count as the same",
+                "Drop or rename the repeated one.",
+            )
 
     @property
     def vocabularies(self) -> tuple[str, ...]:

@@ -172,7 +172,19 @@ def test_configs_are_frozen():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"name": "history"}, "taken by the user record"),
+        ({"name": "history"}, "reserved: it is a field of the user record"),
+        ({"name": "self"}, "reserved: TensorFlow cannot call"),
+        ({"name": "Self"}, "reserved"),
+        ({"name": "Exclude"}, "reserved: it is an input of the served signatures"),
+        ({"name": "items"}, "reserved: it is the name of the item vocabulary"),
+        ({"name": "a" * 101}, "at most 100"),
+        ({"name": ""}, "a name is a letter"),
+        ({"name": "_a"}, "a name is a letter"),
+        ({"name": "größe"}, "a name is a letter"),
+        ({"name": 7}, "a name is a letter"),
+        ({"name": None}, "a name is a letter"),
+        ({"name": "a", "kind": "numeric", "numbers": 10**9}, "numbers=1000000000"),
+        ({"name": "a", "prefix": 2**40}, "prefix 1099511627776"),
         ({"name": "a b"}, "a name is a letter"),
         ({"name": "a", "kind": "text"}, "kinds are"),
         ({"name": "a", "kind": "numeric", "prefix": 2}, "prefix 2"),
@@ -188,6 +200,8 @@ def test_schema_needs_unique_features():
         Schema(())
     with pytest.raises(InputError, match="unique"):
         Schema((Feature("a"), Feature("a")))
+    with pytest.raises(InputError, match="upper and lower case"):
+        Schema((Feature("age"), Feature("Age")))
 
 
 def test_schema_round_trip():
