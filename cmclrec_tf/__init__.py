@@ -69,14 +69,17 @@ __all__ = [
 ]
 
 
-def load(folder: str) -> "PreparedDataset":
+def load(folder: str, max_history: int | None = None) -> "PreparedDataset":
     """Reads a prepared dataset from its folder.
 
     Args:
         folder: path of the folder that `cmclrec prepare` or `prepare_tables` wrote.
+        max_history: L, the number of a user's newest items in a batch; by default the number that
+            the dataset was prepared with.
 
     Raises:
-        InputError: the folder is missing, damaged or not a prepared dataset.
+        InputError: the folder is missing, damaged or not a prepared dataset, or the dataset was
+            prepared with shorter histories.
 
     Example:
         >>> import tempfile
@@ -93,7 +96,7 @@ def load(folder: str) -> "PreparedDataset":
     """
     from cmclrec_tf.data.prepared import PreparedDataset
 
-    return PreparedDataset.load(folder)
+    return PreparedDataset.load(folder, max_history)
 
 
 def __getattr__(name: str) -> Any:

@@ -51,7 +51,7 @@ def train(
     from cmclrec_tf import Config, load, training
 
     config = Config.from_yaml(config_path) if config_path else Config.preset("default")
-    dataset = load(folder)
+    dataset = load(folder, config.data.max_history)
     with strategy.scope():
         model = training.train(dataset, config, log_dir=logs, checkpoint_dir=checkpoints)
         chief = replicas.is_chief()

@@ -15,7 +15,7 @@ from experiments import run_folders
 from experiments.figure2_report import STATES, Vectors, write
 from experiments.run_datasets import datasets_of_runs
 from experiments.run_folders import Folder
-from experiments.run_table import Outcome, config_from_options, load_run
+from experiments.run_table import Outcome, check_histories, config_from_options, load_run
 from experiments.table_rows import Row, parse_rows
 from pipeline.storage.folders import make_folder
 
@@ -61,6 +61,7 @@ def run(
     _check(row)
     out = run_folders.results_folder(out, root, name)
     make_folder(out, "Give another folder by --out.")
+    check_histories(datasets, runs, [row])
     with run_folders.lock(out):
         vectors, versions, trained = [], [], 0
         for number in range(runs):

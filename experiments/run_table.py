@@ -16,7 +16,7 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TEST
 from experiments import run_folders, write_tables
-from experiments.run_datasets import Datasets, datasets_of_runs, label
+from experiments.run_datasets import Datasets, ExistingDatasets, datasets_of_runs, label
 from experiments.run_folders import Folder
 from experiments.table_kinds import QUALITY, Table
 from experiments.table_rows import Row, parse_rows
@@ -82,6 +82,7 @@ def run(
     # Tuned rows keep their names, so they need a folder of their own.
     out = out / f"tuned-{trials}" if trials else out
     make_folder(out, "Give another folder by --out.")
+    check_histories(datasets, runs, rows)
     with run_folders.lock(out):
         if trials:
             rows = _tune(datasets, out, rows, trials)
@@ -130,6 +131,20 @@ def _tune(datasets: Datasets, out: Folder, rows: Sequence[Row], trials: int) -> 
     return tuned_rows
 
 
+def check_histories(datasets: Datasets, runs: int, rows: Sequence[Row]) -> None:
+    """Checks that datasets that exist have histories as long as the configs of all rows need.
+
+    Raises:
+        InputError: one of them was prepared with shorter histories, or is no prepared dataset.
+    """
+    from cmclrec_tf.data.prepared import check_history
+
+    if isinstance(datasets, ExistingDatasets):
+        longest = max(row.config.data.max_history for row in rows)
+        for number in range(runs):
+            check_history(datasets.folder(number, rows[0].config.data), longest)
+
+
 def load_run(
     datasets: Datasets, number: int, rows: Sequence[Row]
 ) -> tuple["PreparedDataset", list[Row]]:
@@ -140,7 +155,7 @@ def load_run(
     # One dataset serves all rows; each cuts the histories to its own length.
     longest = max(row.config.data.max_history for row in run_rows)
     data = dataclasses.replace(run_rows[0].config.data, max_history=longest)
-    return PreparedDataset.load(datasets.folder(number, data)), run_rows
+    return PreparedDataset.load(datasets.folder(number, data), longest), run_rows
 
 
 def _run(

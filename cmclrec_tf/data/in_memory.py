@@ -157,7 +157,7 @@ def _checked(record: object, schema: Schema, where: str) -> _Checked:
             f"segment {segment!r} of {where}", f"it is {WARM} or {COLD}", "Correct it."
         )
     checked = {
-        USER_ID: _present(record[USER_ID], f"{USER_ID} of {where}"),
+        USER_ID: _id(record[USER_ID], f"{USER_ID} of {where}"),
         SEGMENT: segment.encode(),
         HISTORY: _items(record[HISTORY], f"{HISTORY} of {where}"),
         TARGET: _items(record[TARGET], f"{TARGET} of {where}"),
@@ -172,14 +172,14 @@ def _checked(record: object, schema: Schema, where: str) -> _Checked:
     return checked
 
 
-def _present(value: object, where: str) -> bytes:
-    """Returns the text of a value that must not be missing."""
+def _id(value: object, where: str) -> bytes:
+    """Returns the text of an id, which must not be missing."""
     text = text_forms.to_bytes(value, where)
     if not text:
         raise InputError(
             f"{where} ({value!r})", "it must not be missing or empty", "Add it, or leave it out."
         )
-    return text
+    return _one_line(text, where)
 
 
 def _items(values: object, where: str) -> list[bytes]:
@@ -187,7 +187,7 @@ def _items(values: object, where: str) -> list[bytes]:
         raise InputError(
             f"{where} (a {type(values).__name__})", "it must be a list of item ids", "Pass a list."
         )
-    return [_one_line(_present(value, where), where) for value in values]
+    return [_id(value, where) for value in values]
 
 
 def _listed(value: object) -> list[object]:

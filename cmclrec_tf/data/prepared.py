@@ -4,7 +4,9 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import yaml
 
@@ -82,25 +84,28 @@ class PreparedDataset:
         return cls(name, schema, max_history, paths, dict(vocabularies), users)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> "PreparedDataset":
+    def load(
+        cls, folder: str | os.PathLike[str], max_history: int | None = None
+    ) -> "PreparedDataset":
         """Reads a prepared dataset from its folder.
 
+        Args:
+            folder: path of the folder.
+            max_history: L; by default the length that the dataset was prepared with.
+
         Raises:
-            InputError: the folder, its description or a vocabulary is missing, a file is damaged,
-                or records are missing.
+            InputError: the dataset was prepared with shorter histories, which is noticed before any
+                record is read; the folder, its description or a vocabulary is missing, a file is
+                damaged, or records are missing.
         """
         folder = pathlib.Path(folder)
-        path = folder / DESCRIPTION
-        if not path.is_file():
-            raise InputError(
-                folder, f"a prepared dataset holds {DESCRIPTION}", "Run `cmclrec prepare` first."
-            )
-        description = yaml.safe_load(path.read_text())
+        description = check_history(folder, max_history)
+        length = description["max_history"] if max_history is None else max_history
         features = tuple(Feature(**values) for values in description["features"])
         names = Schema(features).vocabularies
         dataset = cls.build(
             features,
-            description["max_history"],
+            length,
             {split: [str(p) for p in (folder / split).glob("*.gz")] for split in SPLITS},
             {name: str(folder / VOCABULARIES / name) for name in names},
             description["name"],
@@ -119,12 +124,7 @@ class PreparedDataset:
         Raises:
             InputError: the dataset was prepared with shorter histories.
         """
-        if length > self.max_history:
-            raise InputError(
-                f"data.max_history={length}",
-                f"{self.name} was prepared with {self.max_history}",
-                "Prepare it again with this config, or lower data.max_history.",
-            )
+        _check_history(length, self.max_history, self.name)
         return dataclasses.replace(self, max_history=length)
 
     def batches(
@@ -205,11 +205,49 @@ class PreparedDataset:
         return parsing.parse(serialized, self.schema, self.max_history)
 
 
+def _check_history(length: int, longest: int, name: str) -> None:
+    if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 1:
+        raise InputError(f"max_history={length!r}", "it is a positive integer", "Correct it.")
+    if length > longest:
+        raise InputError(
+            f"data.max_history={length}",
+            f"{name} was prepared with {longest}",
+            "Prepare it again with this config, or lower data.max_history.",
+        )
+
+
 def _shard_by_record() -> tf.data.Options:
     """Lets `tf.distribute` share the records among workers; sharing the files would be uneven."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return options
+
+
+def check_history(folder: str | os.PathLike[str], length: int | None) -> dict[str, Any]:
+    """Checks that a prepared dataset has histories of a length; reads only its description.
+
+    Args:
+        folder: folder of the prepared dataset.
+        length: the length; None means any.
+
+    Returns:
+        The description of the dataset, see `write_description`.
+
+    Raises:
+        InputError: the dataset was prepared with shorter histories, or is no prepared dataset.
+    """
+    path = pathlib.Path(folder) / DESCRIPTION
+    if not path.is_file():
+        raise InputError(
+            folder, f"a prepared dataset holds {DESCRIPTION}", "Run `cmclrec prepare` first."
+        )
+    try:
+        description = yaml.safe_load(path.read_text())
+        longest = description["max_history"]
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise InputError(path, "it must be whole", "Prepare the dataset again.") from error
+    _check_history(longest if length is None else length, longest, str(folder))
+    return dict(description)
 
 
 def check_replaceable(folder: str | os.PathLike[str]) -> None:

@@ -202,7 +202,8 @@ class CrossModalMapper(keras.Model):
             raise InputError(
                 f"histories of length {length}",
                 f"the model was built for data.max_history={self.length}",
-                "Read the dataset with that max_history, or build the model for this one.",
+                "Read the dataset by `cm.load(folder, max_history=...)`, or build the model for "
+                "this length.",
             )
         t_s = self.history_side(batch["history"], training=training)
         t_f = self.feature_side(batch["features"])

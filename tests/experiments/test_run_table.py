@@ -274,6 +274,7 @@ def test_every_row_against_one(output, values, setting, tmp_path):
         ("--models", "random,random", "named once"),
         ("--preset", "tiny", "only one of them"),
         ("--prepared", "folder", "must hold {run}"),
+        ("--models", "random,sasrec:data.max_history=7", "max_history=7.* was prepared with 6"),
     ],
 )
 def test_bad_input(setting, option, value, message):

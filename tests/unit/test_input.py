@@ -1,18 +1,23 @@
 """Prepared datasets: records in memory to files, and files to batches."""
 
+import pathlib
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
+import cmclrec_tf as cm
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.data.parsing import left_pad, profile_key
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup, clean, read
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
+from cmclrec_tf.train_cli import train
 
 RECORDS = {
     "train": [
@@ -135,6 +140,7 @@ def test_bad_tables_write_nothing(records, text, tmp_path):
         ({"history": [["x"]]}, "history of record 1 of val (a list): it must be text or a number"),
         ({"history": ["\ud800"]}, "history of record 1 of val (a str): UTF-8 must be able"),
         ({"user_id": pd.NA}, "user_id of record 1 of val (<NA>): it must not be missing"),
+        ({"user_id": "a\nb"}, "'a\\nb' in user_id of record 1 of val: ids and categories"),
         ({"color": "a\rb"}, "'a\\rb' in user feature 'color' of record 1 of val"),
         ({"color": ["red", "blue"]}, "user feature 'color' of record 1 of val with 2 strings"),
         ({"color": {"red": 1}}, "user feature 'color' of record 1 of val (a dict): it must be"),
@@ -219,9 +225,30 @@ def test_missing_folder(tmp_path):
         PreparedDataset.load(tmp_path / "nowhere")
 
 
-def test_missing_split_and_vocabulary(small, tmp_path):
-    import shutil
+def test_load_takes_a_history_length_that_the_dataset_has(small, tmp_path):
+    folder = pathlib.Path(small.files["train"][0]).parents[1]
+    shorter = cm.load(folder, max_history=2)
+    assert shorter.max_history == 2 and cm.load(folder).max_history == 3
+    assert single_batch(shorter, "train")["history"].shape == (3, 2)
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(copied / "train")  # an error about records would come later
+    with pytest.raises(InputError, match="max_history=4: .*copy was prepared with 3"):
+        cm.load(copied, max_history=4)
+    for length in (0, -1, True, 2.0):
+        with pytest.raises(InputError, match="it is a positive integer"):
+            cm.load(folder, max_history=length)
 
+
+def test_train_refuses_a_config_with_longer_histories_before_it_reads_records(small, tmp_path):
+    folder = pathlib.Path(small.files["train"][0]).parents[1]
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(copied / "train")
+    result = CliRunner().invoke(train, [str(copied), "--out", str(tmp_path / "model.keras")])
+    assert isinstance(result.exception, InputError)
+    assert "data.max_history=50" in str(result.exception)
+
+
+def test_missing_split_and_vocabulary(small, tmp_path):
     folder = tmp_path / "broken"
     shutil.copytree(small.files["train"][0].rsplit("/", 2)[0], folder)
     shutil.rmtree(folder / "val")
