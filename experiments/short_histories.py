@@ -13,7 +13,7 @@ from cmclrec_tf.schema import FIRST_ID, PAD, TEST, VAL
 from experiments import run_folders
 from experiments.run_datasets import datasets_of_runs, label
 from experiments.run_folders import Folder
-from experiments.run_table import Outcome, config_from_options, load_run
+from experiments.run_table import Outcome, check_histories, config_from_options, load_run
 from experiments.short_histories_report import (
     COLD,
     COUNTS,
@@ -78,15 +78,17 @@ def run(
     name = label(name, row.config.data)
     out = run_folders.results_folder(out, root, name)
     make_folder(out, "Give another folder by --out.")
-    ranks, versions, trained = [], [], 0
-    for number in range(runs):
-        run_dataset, (run_row,) = load_run(datasets, number, [row])
-        folder = run_folders.run_folder(out, number, f"short-{row.name}")
-        run_ranks, facts, is_new = _ranks_of_run(run_row, run_dataset, folder)
-        ranks.append(run_ranks)
-        versions.append(facts["versions"])
-        trained += is_new
-    page = write(out, name, row, ranks, versions, command)
+    check_histories(datasets, runs, [row])
+    with run_folders.lock(out):
+        ranks, versions, trained = [], [], 0
+        for number in range(runs):
+            run_dataset, (run_row,) = load_run(datasets, number, [row])
+            folder = run_folders.run_folder(out, number, f"short-{row.name}")
+            run_ranks, facts, is_new = _ranks_of_run(run_row, run_dataset, folder)
+            ranks.append(run_ranks)
+            versions.append(facts["versions"])
+            trained += is_new
+        page = write(out, name, row, ranks, versions, command)
     return Outcome(page.text, page.files, trained)
 
 
@@ -149,7 +151,8 @@ def _trained_model(
 def ranks_of(model: "CMCLRec", dataset: "PreparedDataset", split: str) -> dict[int, Ranks]:
     """Ranks the last item of a split's warm users by every rule.
 
-    The model sees only a user's newest n events, and leaves only these out of the list.
+    The model sees only a user's newest n events, and leaves only these out of the list, or no item
+    with `evaluate.seen_items: keep`.
 
     Args:
         model: `CMCLRec`.
@@ -173,9 +176,10 @@ def ranks_of(model: "CMCLRec", dataset: "PreparedDataset", split: str) -> dict[i
             if not rows.any():
                 continue
             newest = newest_only(history[rows], n)
+            hidden = newest if model.config.evaluate.hides_history else newest[:, :0]
             row_features = {name: values[rows] for name, values in features.items()}
             states = states_of(model, newest, row_features, cold[rows])
-            ranks = [_ranks(model.score(x), newest, target[rows]) for x in states.values()]
+            ranks = [_ranks(model.score(x), hidden, target[rows]) for x in states.values()]
             parts[n].append(np.stack(ranks))
     return {n: np.concatenate(parts_of_n, axis=1) for n, parts_of_n in parts.items()}
 
@@ -207,12 +211,12 @@ def states_of(
     return states
 
 
-def _ranks(scores: "FloatBV", seen: "IdsBL", target: "IdsB") -> Ranks:
+def _ranks(scores: "FloatBV", hidden: "IdsBL", target: "IdsB") -> Ranks:
     """Returns the rank of each target, int32 [B]."""
     from cmclrec_tf.layers.masking import MASKED_SCORE
     from cmclrec_tf.models import ranking
 
-    scores = np.asarray(ranking.exclude(scores, seen))
+    scores = np.asarray(ranking.exclude(scores, hidden))
     target_score = np.take_along_axis(scores, target[:, None], axis=1)
     # Ties count against the item, as in training and evaluation.
     ranks = (~(scores < target_score)).sum(axis=1)

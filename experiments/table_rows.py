@@ -12,6 +12,7 @@ from cmclrec_tf import baselines
 from cmclrec_tf.config import ABLATIONS, Config, checks
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import VAL
+from experiments.row_settings import read_by, seen_items
 from experiments.run_folders import Folder
 
 if TYPE_CHECKING:
@@ -66,10 +67,11 @@ class Row:
     def settings(self) -> dict[str, Any]:
         """Returns all settings that the result of the training depends on, as plain values."""
         if self.kind != "floor":
-            config = _settings_read(self.config, self.kind)
+            config = read_by(self.config, self.kind)
             return {"row": self.name, "kind": self.kind, "config": config}
         mlp = dataclasses.asdict(self._mlp()) if self.has_mlp else {}
-        return {"row": self.name, "seed": self.config.seed, **mlp}
+        mlp.pop("hides_history", None)
+        return {"row": self.name, "seed": self.config.seed, **mlp, **seen_items(self.config)}
 
     def for_run(self, run: int) -> "Row":
         """Returns the row of run number `run`: salt and seed become `run`.
@@ -147,19 +149,21 @@ class Row:
         from cmclrec_tf.baselines.popularity import Popularity
         from cmclrec_tf.baselines.random import Random
 
+        hides = self.config.evaluate.hides_history
         if self.base == "random":
-            return Random(dataset, self.config.seed)
+            return Random(dataset, self.config.seed, hides)
         if self.base.startswith("popularity"):
-            return Popularity(dataset, self._events())
+            return Popularity(dataset, self._events(), hides)
         if self.base.startswith(_KNN):
-            return FeatureKNN(dataset, self._events(), seed=self.config.seed)
+            return FeatureKNN(dataset, self._events(), seed=self.config.seed, hides_history=hides)
         return train_feature_mlp(dataset, self._mlp())
 
     def _mlp(self) -> "FeatureMLPConfig":
         from cmclrec_tf.baselines.feature_mlp import FeatureMLPConfig
 
-        settings = {"events": self._events(), "seed": self.config.seed, **self.mlp}
-        return checks.build(FeatureMLPConfig, settings, self.base)
+        hides = self.config.evaluate.hides_history
+        settings = {"events": self._events(), "seed": self.config.seed, "hides_history": hides}
+        return checks.build(FeatureMLPConfig, {**settings, **self.mlp}, self.base)
 
     def _events(self) -> str:
         return "last" if self.base.endswith("-last") else "all"
@@ -184,44 +188,6 @@ def parse_rows(names: Iterable[str], dataset: str, config: Config | None = None)
     rows = [_parse_row(name, dataset, config) for name in names]
     _check_one_population(rows)
     return rows
-
-
-# Settings that only CMCLRec reads.
-_CMCLREC_ONLY = {
-    "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
-    "finetune": (
-        "eta",
-        "cold_rows",
-        "cold_share",
-        "cold_weight",
-        "cold_decay",
-        "distill",
-        "weight_decay",
-    ),
-}
-# Further settings that backbones, or baselines, do not read.
-_UNREAD: dict[str, dict[str, tuple[str, ...]]] = {
-    "backbone": {"finetune": ("feature_dropout",)},
-    "baseline": {
-        "model": ("backbone", "blocks", "heads", "dropout", "positions"),
-        "finetune": ("softmax",),
-    },
-}
-
-
-def _settings_read(config: Config, kind: str) -> dict[str, Any]:
-    """Returns the settings that a kind of row reads; changes of others keep its stored results."""
-    values = config.to_dict()
-    del values["serve"]
-    # Early stopping reads this K; no other setting of the evaluation changes a training.
-    values["evaluate"] = {"k": config.evaluate.k}
-    if kind != "baseline":
-        del values["baseline"]
-    if kind != "cmclrec":
-        del values["pretrain"]
-        for part, fields in (*_CMCLREC_ONLY.items(), *_UNREAD[kind].items()):
-            values[part] = {name: v for name, v in values[part].items() if name not in fields}
-    return values
 
 
 def _parse_row(name: str, dataset: str, config: Config | None) -> Row:

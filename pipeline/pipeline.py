@@ -143,6 +143,7 @@ def create_pipeline(
         features=features,
         list_length=config.serve.list_length,
         is_blended=int(config.serve.simulated_events > 0),
+        hides_history=int(config.evaluate.hides_history),
         sources=digests.validator,
     )
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class FeatureKNN:
     """score(u, i) = sum over the K most similar train users t of sim(u, t) [t took i].
 
-    `Neighbours` defines sim. The history is not used, except that its items are left out of a warm
-    user's list.
+    `Neighbours` defines sim. The history is not used, except to leave its items out.
 
     Args:
         dataset: `PreparedDataset`; only its train split is read.
         events: `all` uses all events of the records, `last` only the last one of each user.
         neighbours: K.
         seed: seeds the order among equally similar users.
+        hides_history: whether items of a warm user's history are left out of the list.
 
     Raises:
         InputError: `events` is neither `all` nor `last`.
@@ -39,11 +39,16 @@ class FeatureKNN:
     """
 
     def __init__(
-        self, dataset: "PreparedDataset", events: str = "all", neighbours: int = 100, seed: int = 0
+        self,
+        dataset: "PreparedDataset",
+        events: str = "all",
+        neighbours: int = 100,
+        seed: int = 0,
+        hides_history: bool = True,
     ) -> None:
         if events not in ("all", "last"):
             raise InputError(f"events={events!r}", "it must be `all` or `last`", "Choose one.")
-        self.newest_only = events == "last"
+        self.newest_only, self.hides_history = events == "last", hides_history
         self.items, users = dataset.schema.items, dataset.users[TRAIN]
         length, most = dataset.max_history + 1, min(neighbours, users)
         self.neighbours = Neighbours(dataset.schema.features, users, length, most)
@@ -57,4 +62,4 @@ class FeatureKNN:
         rows = np.broadcast_to(np.arange(len(items))[:, None, None], items.shape)
         weights = np.broadcast_to(similarity[:, :, None], items.shape) * (items >= FIRST_ID)
         np.add.at(scores, (rows, items), weights)
-        return ranking.recommend(ops.convert_to_tensor(scores), batch, k)
+        return ranking.recommend(ops.convert_to_tensor(scores), batch, k, self.hides_history)

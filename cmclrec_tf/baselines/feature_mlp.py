@@ -40,6 +40,7 @@ class FeatureMLPConfig:
         patience: epochs without a better validation NDCG@k before training stops.
         k: the K of this NDCG.
         seed: seeds weights, shuffling and dropout.
+        hides_history: whether items of a warm user's history are left out of the lists.
 
     Example:
         >>> FeatureMLPConfig(events="last", hidden=64).patience
@@ -58,6 +59,7 @@ class FeatureMLPConfig:
     patience: int = 6
     k: int = 20
     seed: int = 0
+    hides_history: bool = True
 
     def __post_init__(self) -> None:
         checks.types_of(self)
@@ -107,8 +109,9 @@ class FeatureMLP(keras.Model):
         return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, MASKED_SCORE)
 
     def recommend(self, batch: Users, k: int) -> IdsBK:
-        """Returns ids [B, K], best first, without those of a warm user's history."""
-        return ranking.recommend(self(batch["features"], training=False), batch, k)
+        """Returns ids [B, K], best first."""
+        scores = self(batch["features"], training=False)
+        return ranking.recommend(scores, batch, k, self.settings.hides_history)
 
     def get_config(self) -> KerasConfig:
         return {"schema": self.schema.to_dict(), "settings": dataclasses.asdict(self.settings)}

@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 class Popularity:
     """Ranks items by their number of events in the train split.
 
-    Items of a warm user's history are left out of the list.
-
     Args:
         dataset: `PreparedDataset`; only its train split is read.
         events: `all` counts all events of the records (the newest `data.max_history` and the
             target), `last` only the last one of each user.
+        hides_history: whether items of a warm user's history are left out of the list.
 
     Raises:
         InputError: `events` is neither `all` nor `last`.
@@ -36,7 +35,9 @@ class Popularity:
         1.0
     """
 
-    def __init__(self, dataset: "PreparedDataset", events: str = "all") -> None:
+    def __init__(
+        self, dataset: "PreparedDataset", events: str = "all", hides_history: bool = True
+    ) -> None:
         if events not in ("all", "last"):
             raise InputError(f"events={events!r}", "it must be `all` or `last`", "Choose one.")
         counts = np.zeros(dataset.schema.items, np.int64)
@@ -44,9 +45,10 @@ class Popularity:
             fields = [batch["target"]] if events == "last" else [batch["history"], batch["target"]]
             for ids in fields:
                 counts += np.bincount(ids.numpy().ravel(), minlength=len(counts))
-        self.scores = counts.astype(np.float32)
+        self.scores, self.hides_history = counts.astype(np.float32), hides_history
 
     def recommend(self, batch: Users, k: int) -> IdsBK:
         """Returns ids [B, K], most popular first."""
         rows = batch["history"].shape[0]
-        return ranking.recommend(ops.broadcast_to(self.scores, (rows, len(self.scores))), batch, k)
+        scores = ops.broadcast_to(self.scores, (rows, len(self.scores)))
+        return ranking.recommend(scores, batch, k, self.hides_history)

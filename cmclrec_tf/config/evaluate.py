@@ -24,6 +24,10 @@ class EvaluateConfig:
         max_drop: share of the last blessed model's NDCG@K that a model may lose in each segment, in
             [0, 1]; 1 turns the comparison off. Chance alone separates equally good models, by 13 %
             among 900 cold users (docs/pipeline.md).
+        seen_items: whether the items of a warm user's history are left out of the lists. `mask`
+            leaves them out, so a user whose target stands in the history is a miss. `keep` suits
+            data of repeat consumption, such as food or music. Validation, evaluation, floors and
+            the exported lists all obey it.
         floors: what the pipeline does with a model whose NDCG@K in a segment is below that of the
             most popular items, counted over all events or over each user's last one. `warn` names
             the segment, `refuse` does not bless the model if the 95 % interval of the difference
@@ -37,6 +41,7 @@ class EvaluateConfig:
     min_cold_ndcg: float = 0.01
     min_cold_coverage: int = 40
     max_drop: float = 0.3
+    seen_items: str = "mask"
     floors: str = "warn"
 
     def __post_init__(self) -> None:
@@ -49,4 +54,10 @@ class EvaluateConfig:
         checks.check(once, "slices", self.slices, "a name must appear once")
         checks.not_negative(self, "min_warm_ndcg", "min_cold_ndcg", "min_cold_coverage")
         checks.proportion(self, "max_drop")
+        checks.one_of(self, "seen_items", ("mask", "keep"))
         checks.one_of(self, "floors", ("warn", "refuse"))
+
+    @property
+    def hides_history(self) -> bool:
+        """Whether the items of a warm user's history are left out of the lists."""
+        return self.seen_items == "mask"

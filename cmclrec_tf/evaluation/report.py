@@ -10,7 +10,7 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import metrics
 from cmclrec_tf.evaluation.metrics import Bools, Floats, Ints
 from cmclrec_tf.schema import COLD, FIRST_ID, OOV, OVERALL, PAD, WARM
-from cmclrec_tf.types import ItemRecommender
+from cmclrec_tf.types import Batch, ItemRecommender
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -25,9 +25,9 @@ class Report:
 
     Attributes:
         rows: values by segment and metric. Metrics are `recall@20`, `ndcg@20`, `coverage@20`,
-            `jaccard@20`, `mrr` and `users`, the number of users; cold users also have
-            `recall_all@20` and `ndcg_all@20`, with all removed items as relevant. Segments
-            without users are left out.
+            `jaccard@20`, `mrr`, `users` and `repeats`, the numbers of users and of those whose
+            last item stands in their history; cold users also have `recall_all@20` and
+            `ndcg_all@20`, with all removed items as relevant. Segments without users are left out.
         users: values per user by metric, in the order of the split.
         is_cold: bool per user.
         ranks: rank of the last item in each user's list, from 1; 0 if it is not in the list.
@@ -58,8 +58,9 @@ def evaluate(
 ) -> Report:
     """Ranks the whole catalogue for every user of a split and computes the metrics.
 
-    The recommender sees the history of warm users, and only the user features of cold ones. Items
-    of the history are left out of the lists. The last item is relevant; for cold users the `_all`
+    The recommender sees the history of warm users, and only the user features of cold ones. By
+    default it leaves items of the history out, so no user in `repeats` can be a hit; with
+    `evaluate.seen_items: keep` it does not. The last item is relevant; for cold users the `_all`
     metrics take all items that the record has of the removed history (`data.target: all`). A
     target outside the vocabulary is a miss.
 
@@ -89,17 +90,19 @@ def evaluate(
     if config is not None:
         dataset = dataset.with_history(config.data.max_history)
     k = min(max(ks), dataset.schema.items - FIRST_ID)
-    batch_lists, cold_flags = [], []
+    batch_lists, cold_flags, repeat_flags = [], [], []
     relevant: list[Ints] = []
     for batch in dataset.batches(split, batch_size):
         batch_lists.append(np.asarray(recommender.recommend(batch, k)))
         relevant.extend(_distinct_misses(row[row != PAD]) for row in batch["target"].numpy())
         cold_flags.append(batch["is_cold"].numpy())
+        repeat_flags.append(_is_repeat(batch))
     if not relevant:
         raise InputError(
             f"split {split!r} of {dataset.name}", "it must hold users", "Prepare the dataset again."
         )
     lists, is_cold = np.concatenate(batch_lists), np.concatenate(cold_flags)
+    is_repeat = np.concatenate(repeat_flags)
     hit, n_relevant = metrics.hits(lists, [items[-1:] for items in relevant])
     users = {"mrr": metrics.reciprocal_rank(hit), **_by_k(hit, n_relevant, ks)}
     all_items = _by_k(*metrics.hits(lists, relevant), ks, suffix="_all")
@@ -107,6 +110,7 @@ def evaluate(
     rows = {
         segment: {
             "users": int(selected.sum()),
+            "repeats": int((selected & is_repeat).sum()),
             **_means(users, selected),
             **(_means(all_items, selected) if segment == COLD else {}),
             **{f"coverage@{k}": metrics.coverage(lists[selected], k, PAD) for k in ks},
@@ -130,6 +134,16 @@ def _by_k(hit: Bools, n_relevant: Ints, ks: Sequence[int], suffix: str = "") -> 
 
 def _means(users: Mapping[str, Floats], selected: Bools) -> dict[str, float]:
     return {name: float(values[selected].mean()) for name, values in users.items()}
+
+
+def _is_repeat(batch: Batch) -> Bools:
+    """Returns which warm users' last item is a known one of their history, bool [B]."""
+    history, target = batch["history"].numpy(), batch["target"].numpy()
+    # Targets are padded on the right, so the last item is the last id that is not PAD.
+    at = np.maximum((target != PAD).sum(axis=1) - 1, 0)
+    last = np.take_along_axis(target, at[:, None], axis=1) if target.shape[1] else target
+    flags: Bools = ((history == last) & (last > OOV)).any(axis=1) & ~batch["is_cold"].numpy()
+    return flags
 
 
 def _distinct_misses(items: Ints) -> Ints:

@@ -76,13 +76,14 @@ def _top_k_by_blocks(scores: FloatBV, k: int, blocks: int) -> tuple[FloatBK, Ids
     return values, first + at % _BLOCK_SIZE
 
 
-def recommend(scores: FloatBV, batch: Users, k: int) -> IdsBK:
-    """Returns the ids of the K best items, without the history of warm rows.
+def recommend(scores: FloatBV, batch: Users, k: int, hides_history: bool = True) -> IdsBK:
+    """Returns the ids of the K best items, by default without the history of warm rows.
 
     Args:
         scores: float [B, V].
         batch: the users; `history` and `is_cold` are read.
         k: K.
+        hides_history: whether the history is left out, see `EvaluateConfig.seen_items`.
 
     Returns:
         int [B, K], best first; PAD where no item is left.
@@ -93,8 +94,9 @@ def recommend(scores: FloatBV, batch: Users, k: int) -> IdsBK:
         >>> recommend(scores, {"history": history, "is_cold": is_cold}, k=2).numpy().tolist()
         [[4, 2], [3, 4]]
     """
-    history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-    return top_k(exclude(scores, history), k)[1]
+    hidden = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
+    hidden = hidden if hides_history else hidden[:, :0]
+    return top_k(exclude(scores, hidden), k)[1]
 
 
 def single_item_ndcg(scores: FloatBV, target: IdsB, k: int) -> FloatB:

@@ -129,8 +129,12 @@ class Recommender(StagedModel):
         return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, MASKED_SCORE)
 
     def recommend(self, batch: Users, k: int) -> IdsBK:
-        """Returns the ids of the K best items [B, K], without those of the history."""
-        return ranking.recommend(self.score(self(batch, training=False)), batch, k)
+        """Returns the ids of the K best items [B, K].
+
+        Those of the history are left out, unless the config has `evaluate.seen_items: keep`.
+        """
+        scores = self.score(self(batch, training=False))
+        return ranking.recommend(scores, batch, k, self.config.evaluate.hides_history)
 
     def learned_states(self, x: FloatBLD, mask: BoolBL, training: bool | None = None) -> FloatBND:
         """Returns the states that `history_loss` trains: G [B, L, D], or the newest one [B, 1, D].
@@ -229,7 +233,9 @@ class Recommender(StagedModel):
         """Returns NDCG@K and loss of every user, with the history and without it."""
         target, history = batch["target"][:, 0], batch["history"]
         warm, cold = self.warm_and_cold_states(batch)
-        segments = {"warm": (warm, history), "cold": (cold, ops.zeros_like(history))}
+        nothing = ops.zeros_like(history)
+        hidden = history if self.config.evaluate.hides_history else nothing
+        segments = {"warm": (warm, hidden), "cold": (cold, nothing)}
         values = {}
         for segment, (states, excluded) in segments.items():
             scores = self.score(states)

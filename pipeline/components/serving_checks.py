@@ -41,12 +41,15 @@ class ExportContract:
             lists are that much shorter.
         is_blended: whether `serving_default` blends the warm and the cold path for warm users, see
             `ServeConfig.simulated_events`; otherwise they get the lists of `warm`.
+        hides_history: whether items of the history never come back, see
+            `EvaluateConfig.seen_items`; otherwise lists may hold them.
     """
 
     features: tuple[schema.Feature, ...]
     items: frozenset[bytes]
     list_length: int
     is_blended: bool = False
+    hides_history: bool = True
 
     @property
     def k(self) -> int:
@@ -145,7 +148,8 @@ def _answer_faults(
             yield f"serving_default: is_cold is wrong for {name} users"
         part = {key: np.asarray(outputs[key])[rows[name]] for key in (ITEM_IDS, SCORES)}
         if name == WARM and contract.is_blended:
-            yield from _list_faults(f"serving_default: {name} users", part, histories, contract)
+            hidden = _hidden(histories, contract)
+            yield from _list_faults(f"serving_default: {name} users", part, hidden, contract)
         elif not _same_lists(part, answers[name]):
             yield f"serving_default: {name} users get other lists than from {name!r}"
 
@@ -162,7 +166,7 @@ def _warm_and_cold_faults(
 ) -> Generator[str, None, dict[str, _Arrays]]:
     """Calls `warm` and `cold` without and with excluded items; returns the first answers."""
     requests: dict[str, tuple[_Arrays, Sequence[Sequence[bytes]]]] = {
-        WARM: ({schema.HISTORY: padded(histories, schema.HISTORY)}, histories),
+        WARM: ({schema.HISTORY: padded(histories, schema.HISTORY)}, _hidden(histories, contract)),
         COLD: (_cold_inputs(cold_users, contract.features), [[] for _ in cold_users]),
     }
     answers = {}
@@ -175,6 +179,13 @@ def _warm_and_cold_faults(
         hidden = [[*a, *b] for a, b in zip(hidden, exclude, strict=True)]
         yield from _list_faults(f"{name} with exclude", second, hidden, contract)
     return answers
+
+
+def _hidden(
+    histories: Sequence[Sequence[bytes]], contract: ExportContract
+) -> Sequence[Sequence[bytes]]:
+    """Returns the items of each history that must not come back: all, or none."""
+    return histories if contract.hides_history else [[] for _ in histories]
 
 
 def _unknown_user_faults(session: SavedModelSession, contract: ExportContract) -> Iterator[str]:

@@ -29,6 +29,7 @@ def ServingValidator(  # noqa: N802
     features: Parameter[str],
     list_length: Parameter[int],
     is_blended: Parameter[int],
+    hides_history: Parameter[int],
     sources: Parameter[str],
 ) -> None:
     """Blesses an export if all its signatures return what they should.
@@ -46,6 +47,7 @@ def ServingValidator(  # noqa: N802
         features: the user features, `schema.Schema.to_dict()["features"]` as JSON.
         list_length: length K of the lists that the export was made for.
         is_blended: 1 if `serving_default` blends the warm and the cold path, else 0.
+        hides_history: 1 if items of the history must not come back, else 0.
         sources: digest of the code of this component, used only in the cache key.
     """
     items = tft.TFTransformOutput(transform_graph.uri).vocabulary_file_by_name(schema.ITEMS)
@@ -54,6 +56,7 @@ def ServingValidator(  # noqa: N802
         items=frozenset(t.encode("utf-8", "surrogateescape") for t in vocabulary.read(items)),
         list_length=list_length,
         is_blended=bool(is_blended),
+        hides_history=bool(hides_history),
     )
     with staging.local_copy(path_utils.serving_model_path(model.uri)) as folder:
         reasons = serving_checks.check_export(folder, _sample(examples), contract)

@@ -30,7 +30,8 @@ def export(
         model: a trained model.
         dataset: the dataset with whose vocabularies the model was trained.
         folder: where to write; an empty folder is replaced.
-        config: sets the list length; the model's own config if None.
+        config: sets the list length, and whether the history is left out of the lists; the model's
+            own config if None.
 
     Returns:
         The path of the folder.
@@ -48,7 +49,8 @@ def export(
             "its vocabularies and features must be those that the model was trained with",
             "Export with the dataset of the training.",
         )
-    signatures = Signatures(model, dataset.vocabularies, config.serve)
+    hides_history = config.evaluate.hides_history
+    signatures = Signatures(model, dataset.vocabularies, config.serve, hides_history)
     # A Keras 3 model in a plain tf.Module can be saved, but the C++ loader cannot run it.
     archive = keras.export.ExportArchive()
     # The archive finds the variables that the endpoints read. If it tracked the model as well, it

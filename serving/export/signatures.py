@@ -29,18 +29,24 @@ from serving.contract import (
 class Signatures(tf.Module):
     """The signatures of a trained `CMCLRec`, each a function of tensors.
 
-    Items of the history and of `exclude` never come back. Where fewer than K items are left, a
-    list ends in "" with the lowest float32 as score. An unknown value of a user feature counts as
-    missing; unknown items of a history are dropped.
+    Items of `exclude` never come back, nor do those of the history unless `hides_history` is
+    False. Where fewer than K items are left, a list ends in "" with the lowest float32 as score. An
+    unknown value of a user feature counts as missing; unknown items of a history are dropped.
 
     Args:
         model: a trained model.
         vocabularies: paths of the vocabulary files, by the names in `Schema.vocabularies`.
         settings: the list length and the blending of the warm and the cold path.
+        hides_history: whether items of the history are left out of the lists, see
+            `EvaluateConfig.seen_items`.
     """
 
     def __init__(
-        self, model: CMCLRec, vocabularies: Mapping[str, str], settings: ServeConfig
+        self,
+        model: CMCLRec,
+        vocabularies: Mapping[str, str],
+        settings: ServeConfig,
+        hides_history: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
@@ -48,6 +54,7 @@ class Signatures(tf.Module):
         self.length = model.config.data.max_history
         self.k = min(settings.list_length, model.schema.items - FIRST_ID)
         self.simulated_events = settings.simulated_events
+        self.hides_history = hides_history
         self.item_ids = Lookup(vocabularies[ITEMS])
         self.item_names = ReverseLookup(vocabularies[ITEMS])
         self.value_ids = {
@@ -80,7 +87,8 @@ class Signatures(tf.Module):
         """
         ids = self.item_ids(history)
         states = self.model.warm_states(self._padded(tf.RaggedTensor.from_tensor(ids)))
-        return self._lists(states, tf.concat([ids, self.item_ids(exclude)], axis=1))
+        hidden = tf.concat([self._hidden(ids), self.item_ids(exclude)], axis=1)
+        return self._lists(states, hidden)
 
     def cold(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Recommends items from user features.
@@ -106,7 +114,8 @@ class Signatures(tf.Module):
             `item_ids` string [B, K], `scores` float32 [B, K] and `is_cold` bool [B].
         """
         users, history = self._parse(examples)
-        return {**self._lists(self._states(users), history), IS_COLD: users["is_cold"]}
+        lists = self._lists(self._states(users), self._hidden(history))
+        return {**lists, IS_COLD: users["is_cold"]}
 
     def user_embedding(self, examples: Tensor) -> dict[str, Tensor]:
         """Returns the states [B, D] of serialized records, as `embedding` float32."""
@@ -126,7 +135,7 @@ class Signatures(tf.Module):
     def _parse(self, examples: Tensor) -> tuple[Users, IdsBN]:
         """Returns the users of serialized records, and the ids of their whole histories.
 
-        The model reads the newest L items; the whole history is excluded from the lists.
+        The model reads the newest L items; the whole history is hidden from the lists.
         """
         spec = {
             f.name: tf.io.RaggedFeature(tf.float32 if f.is_numeric else tf.string)
@@ -155,6 +164,10 @@ class Signatures(tf.Module):
 
     def _padded(self, ids: tf.RaggedTensor) -> IdsBL:
         return parsing.left_pad(ids, self.length)
+
+    def _hidden(self, history: IdsBN) -> IdsBN:
+        """Returns the items of histories [B, N] that are left out of the lists: all, or none."""
+        return history if self.hides_history else history[:, :0]
 
     def _lists(self, states: FloatBD, excluded: IdsBN) -> dict[str, Tensor]:
         scores = ranking.exclude(self.model.score(states), excluded)

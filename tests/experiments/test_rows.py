@@ -55,6 +55,14 @@ def test_an_impossible_change_is_rejected(name, message):
         parse_rows([name], "my-data")
 
 
+@pytest.mark.parametrize("name", ["random", "popularity-last", "features-mlp", "sasrec", "default"])
+def test_results_with_kept_history_are_stored_apart(name):
+    kept = Config.from_dict({"evaluate": {"seen_items": "keep"}})
+    (row,), (usual,) = (parse_rows([name], "my-data", c) for c in (kept, Config()))
+    assert row.settings() != usual.settings()
+    assert "seen_items" not in str(usual.settings())  # results without the setting stay valid
+
+
 def test_a_feature_mlp_has_its_own_settings():
     plain, changed = parse_rows(["features-mlp-last", "features-mlp-last:dropout=0.5"], "my-data")
     assert (plain.setting("dropout"), changed.setting("dropout")) == (0.3, 0.5)

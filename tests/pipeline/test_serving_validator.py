@@ -171,6 +171,15 @@ def test_a_blend_need_not_equal_the_warm_path_but_must_be_lists(export):
     assert "serving_default: warm users: an item of the history" in reason
 
 
+@pytest.mark.parametrize("is_blended", [False, True])
+def test_history_items_come_back_if_and_only_if_seen_items_are_kept(export, is_blended):
+    keeps = dataclasses.replace(CONTRACT, hides_history=False, is_blended=is_blended)
+    assert check_export(export("history comes back"), [*WARM, *COLD], keeps) == []
+    # The second warm user's history is so long that a list without it is shorter.
+    (reason, *_) = check_export(export(), [*WARM, *COLD], keeps)
+    assert "7 items in a list, expected 9" in reason
+
+
 def test_a_list_is_no_longer_than_the_catalogue(export):
     items = frozenset(item.encode() for item in ITEMS)
     longer = ExportContract(FEATURES, items, list_length=100)

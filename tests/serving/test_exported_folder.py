@@ -1,14 +1,17 @@
 """Tests the files of an export, and that an export is complete or absent."""
 
+import keyword
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmclrec_tf.data import vocabulary
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import CMCLRec
+from cmclrec_tf.schema import Feature
 from serving.c_api.session import SavedModelSession
 from serving.contract import WARMUP_FILE
 from serving.export import warmup
@@ -95,3 +98,106 @@ def test_ids_that_are_not_utf8_are_served_unchanged(records, config, tmp_path):
     with SavedModelSession(export(model, data, tmp_path / "model" / "1")) as session:
         lists = session.run("warm", warm_inputs([[]]))["item_ids"][0]
     assert lists[0] == b"caf\xe9"  # the most popular item
+
+
+# Names that have a meaning somewhere: Python, Keras, TensorFlow, TFX, TFMA, the signatures, REST.
+NASTY_NAMES = {
+    *keyword.kwlist,
+    *("cls", "args", "kwargs", "print", "list", "dict", "str", "object", "captures", "func"),
+    *("inputs", "outputs", "training", "mask", "name", "call", "build", "data", "dtype", "shape"),
+    *("item_ids", "scores", "is_cold", "embedding", "known_items", "source", "simulated_history"),
+    *("serving_default", "warm", "cold", "user_embedding", "overall", "train", "val", "test"),
+    *("instances", "signature_name", "predictions", "b64", "model_spec", "feature", "features"),
+    *("label", "labels", "example_weights", "weights", "baseline", "candidate", "slice", "users"),
+    *("values", "id", "dataset", "vocabularies", "user_key", "profile_key", "items_", "age_1"),
+    *("Const", "NoOp", "StatefulPartitionedCall", "save", "init", "saver_filename", "nan", "x__y"),
+    *("Self", "SELF", "History", "EXCLUDE", "Items", "user_id", "a" * 100, "a" * 101, "_a", "A"),
+    *("self", "history", "history_time", "target", "segment", "exclude", "examples", "items"),
+}
+REFUSED = {
+    *("self", "history", "history_time", "target", "segment", "exclude", "examples", "items"),
+    *("Self", "SELF", "History", "EXCLUDE", "Items", "user_id", "a" * 101, "_a"),
+}
+# Names that differ in case only are refused by the schema.
+LOWER = {name.lower(): name for name in sorted(NASTY_NAMES - REFUSED)}
+
+
+def accepts(name):
+    try:
+        return bool(Feature(name))
+    except InputError:
+        return False
+
+
+def test_every_name_that_a_feature_accepts_can_be_exported_and_called(records, config, tmp_path):
+    assert {name for name in NASTY_NAMES if not accepts(name)} == REFUSED
+    kinds = ("categorical", "multi", "numeric")
+    features = [Feature(name, kinds[i % 3]) for i, name in enumerate(LOWER.values())]
+    strings = {"categorical": "red", "multi": ["red", "blue"], "numeric": 1.5}
+    values = {feature.name: strings[feature.kind] for feature in features}
+    users = [
+        {**{field: user[field] for field in ("user_id", "history", "target")}, **values}
+        for user in records["train"][:4]
+    ]
+    data = prepare_tables({"train": users}, features, tmp_path / "data", max_history=8)
+    model = CMCLRec(data.schema, config)
+    model(next(iter(data.batches("train", 2))))
+    with SavedModelSession(export(model, data, tmp_path / "model" / "1")) as session:
+        assert set(session.signatures["cold"].inputs) == {*LOWER.values(), "exclude"}
+        requests = warmup.requests(data, 2)
+        answers = {name: session.run(name, inputs) for name, inputs in requests.items()}
+        lists = answers["serving_default"]["item_ids"][1], answers["cold"]["item_ids"][1]
+        assert lists[0].tolist() == lists[1].tolist()  # a cold user, in a record and in inputs
+
+
+ODD_ITEMS = [
+    " ",
+    " i 1",
+    "Grün",
+    "\x00",
+    "a\x00b",
+    "\t",
+    "\x0b",
+    "\u2028",
+    "\udcff",
+    "\U0001f600",
+    '"',
+    ",",
+]
+
+
+def test_ids_of_tables_are_those_of_the_served_graph_for_odd_tokens(records, config, tmp_path):
+    users = [
+        {**user, "history": ODD_ITEMS, "target": [ODD_ITEMS[0]], "zip": item, "tags": [item, 1.0]}
+        for user, item in zip(records["train"], ODD_ITEMS, strict=False)
+    ]
+    data = prepare_tables({"train": users}, FEATURES, tmp_path / "data", max_history=16)
+    model = CMCLRec(data.schema, config)
+    model(next(iter(data.with_history(8).batches("train", 8))))
+    ids = next(iter(data.batches("train", 8, shuffle=False)))["history"].numpy()[0]
+    assert sorted(ids[ids > 0]) == list(range(2, 2 + len(ODD_ITEMS)))
+    folder = export(model, data, tmp_path / "model" / "1")
+    lines = (folder / "assets" / "items").read_bytes().split(b"\n")[:-1]
+    names = [vocabulary.encode(item) for item in ODD_ITEMS]
+    np.testing.assert_array_equal(ids[ids > 0], [2 + lines.index(name) for name in names])
+    with SavedModelSession(folder) as session:
+        hidden = [names[:i] + names[i + 1 :] for i in range(len(names))]
+        lists = session.run("warm", warm_inputs(hidden))["item_ids"]
+        # All but one item is in the history, so that one is recommended, by its name.
+        assert lists[:, 0].tolist() == names and not any(lists[:, 1:].ravel())
+
+
+def test_seen_items_decides_whether_history_items_come_back(model, dataset, tmp_path):
+    config = model.config.changed({"evaluate.seen_items": "keep"})
+    history = [f"i{n}" for n in range(8)]
+    with SavedModelSession(export(model, dataset, tmp_path / "1", config)) as session:
+        no_history = set(session.run("warm", warm_inputs([[]]))["item_ids"][0])
+        record = tf.train.Example()
+        for item in history:
+            record.features.feature["history"].bytes_list.value.append(item.encode())
+        answers = [
+            session.run("warm", warm_inputs([history], [["i1"]])),
+            session.run("serving_default", {"examples": [record.SerializeToString()]}),
+        ]
+    seen = [{item.encode() for item in history} & set(a["item_ids"][0]) for a in answers]
+    assert all(seen) and b"i1" not in seen[0] and len(no_history) == len(answers[0]["item_ids"][0])

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from keras import ops
 
+from cmclrec_tf.baselines.feature_knn import FeatureKNN
+from cmclrec_tf.baselines.feature_mlp import FeatureMLP, FeatureMLPConfig
 from cmclrec_tf.baselines.popularity import Popularity
+from cmclrec_tf.baselines.random import Random
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate, metrics, table
 from cmclrec_tf.layers.masking import MASKED_SCORE
-from cmclrec_tf.models import ranking
+from cmclrec_tf.models import CMCLRec, ranking
 
 
 def test_metrics_by_hand():
@@ -199,6 +202,57 @@ def test_cold_users_are_judged_on_the_last_item_and_on_all(records, tmp_path):
     assert row["ndcg_all@3"] == pytest.approx((of_a + of_b) / 2)
     assert "recall_all@3" not in report.rows["overall"]
     assert report.rows["overall"]["recall@3"] == pytest.approx(1 / 3)
+
+
+def _repeat_users(records, tmp_path):
+    """Two warm users whose target is in their history, and one cold user, whose history is not."""
+    from cmclrec_tf.data.in_memory import prepare_tables
+    from tests.conftest import FEATURES
+
+    warm, cold = records["test"][0], {**records["test"][-1], "history": []}
+    test = [
+        {**warm, "user_id": "again", "history": ["i1", "i3", "i5"], "target": ["i3"]},
+        {**warm, "user_id": "older", "history": ["i4", *["i1"] * 8], "target": ["i4"]},
+        {**warm, "user_id": "unknown", "history": ["new", "i1"], "target": ["new"]},
+        {**warm, "user_id": "fresh", "history": ["i1"], "target": ["i2"]},
+        {**cold, "target": ["i3", "i3"]},
+    ]
+    small = {"train": records["train"], "val": records["val"], "test": test}
+    return prepare_tables(small, FEATURES, tmp_path / "repeats", max_history=8)
+
+
+def test_users_whose_target_is_in_their_history_are_counted_and_missed(records, tmp_path):
+    """An item that is older than the L newest ones does not count, as it is not left out either."""
+    dataset = _repeat_users(records, tmp_path)
+    report = evaluate(Popularity(dataset), dataset, ks=(40,))
+    assert {segment: row["repeats"] for segment, row in report.rows.items()} == {
+        "overall": 1,
+        "warm": 1,
+        "cold": 0,
+    }
+    assert report.ranks[0] == 0 and (report.ranks[[1, 3, 4]] > 0).all()
+
+
+@pytest.mark.usefixtures("eager")
+def test_every_recommender_and_validation_obey_seen_items(records, config, tmp_path):
+    dataset = _repeat_users(records, tmp_path)
+    batch = next(iter(dataset.batches("test", 8)))
+    again = int(batch["target"][0, 0])
+    model = CMCLRec(
+        dataset.schema, config.changed({"evaluate.seen_items": "keep", "evaluate.k": 50})
+    )
+    assert again in np.asarray(model.recommend(batch, 20))[0]
+    assert float(model.validation_of(batch)["ndcg_warm"][0]) > 0
+    for hides in (True, False):
+        floors = [
+            Popularity(dataset, hides_history=hides),
+            Random(dataset, hides_history=hides),
+            FeatureKNN(dataset, neighbours=9, hides_history=hides),
+            FeatureMLP(dataset.schema, FeatureMLPConfig(hides_history=hides)),
+        ]
+        for floor in floors:
+            listed = np.asarray(floor.recommend(batch, 20))[0]
+            assert (again in listed) != hides, type(floor).__name__
 
 
 def test_table_shows_every_segment(dataset):

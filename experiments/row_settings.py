@@ -1,0 +1,52 @@
+"""Defines which settings of a config a row reads: a change of others keeps its stored results."""
+
+from typing import Any
+
+from cmclrec_tf.config import Config
+
+# Settings that only CMCLRec reads.
+_CMCLREC_ONLY = {
+    "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
+    "finetune": (
+        "eta",
+        "cold_rows",
+        "cold_share",
+        "cold_weight",
+        "cold_decay",
+        "distill",
+        "weight_decay",
+    ),
+}
+# Further settings that backbones, or baselines, do not read.
+_UNREAD: dict[str, dict[str, tuple[str, ...]]] = {
+    "backbone": {"finetune": ("feature_dropout",)},
+    "baseline": {
+        "model": ("backbone", "blocks", "heads", "dropout", "positions"),
+        "finetune": ("softmax",),
+    },
+}
+
+
+def read_by(config: Config, kind: str) -> dict[str, Any]:
+    """Returns the settings that a row reads, as plain values.
+
+    Args:
+        config: the config of the row.
+        kind: kind of the row, see `table_rows.Row`; it is no floor.
+    """
+    values = config.to_dict()
+    del values["serve"]
+    # Early stopping reads these; no other setting of the evaluation changes a training.
+    values["evaluate"] = {"k": config.evaluate.k, **seen_items(config)}
+    if kind != "baseline":
+        del values["baseline"]
+    if kind != "cmclrec":
+        del values["pretrain"]
+        for part, fields in (*_CMCLREC_ONLY.items(), *_UNREAD[kind].items()):
+            values[part] = {name: v for name, v in values[part].items() if name not in fields}
+    return values
+
+
+def seen_items(config: Config) -> dict[str, str]:
+    """Returns `evaluate.seen_items`, unless it is the default, with which most results are."""
+    return {} if config.evaluate.hides_history else {"seen_items": config.evaluate.seen_items}
