@@ -50,7 +50,14 @@ setup(
             "matplotlib",
         ],
         # Needs `pipeline` too, which prepares missing datasets.
-        "experiments": ["pyarrow", "keras-tuner", "scikit-learn", "scipy", "matplotlib"],
+        "experiments": [
+            "pyarrow",
+            "pyarrow-hotfix",
+            "keras-tuner",
+            "scikit-learn",
+            "scipy",
+            "matplotlib",
+        ],
         "dev": [
             "pytest",
             "pytest-xdist",
