@@ -19,7 +19,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from benchmarks import soak_requests
 from benchmarks.soak_models import LETTERS, Case
 from serving import contract, tensor_protos
-from serving.client import AsyncClient, Client, Recommendations, ServingError
+from serving.client import AsyncClient, Client, Recommendations, ServingError, loopback
 
 # A restart takes seconds: a caller that waits this long gets an answer.
 PATIENCE = 90.0
@@ -188,7 +188,9 @@ class Callers:
             case, start = rng.choice(self._cases), time.monotonic()
             record = soak_requests.record(case.user)
             request = soak_requests.predict(contract.USER_EMBEDDING, examples=[record])
-            with grpc.insecure_channel(self._target) as channel:
+            with grpc.insecure_channel(
+                self._target, options=loopback.channel_options(self._target)
+            ) as channel:
                 predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
                 answer = None
                 while answer is None and time.monotonic() < start + PATIENCE:
@@ -255,7 +257,9 @@ class Callers:
     def _malformed(self, rng: random.Random) -> None:
         while not self._stop.is_set():
             message = soak_requests.malformed(rng)
-            with grpc.insecure_channel(self._target) as channel:
+            with grpc.insecure_channel(
+                self._target, options=loopback.channel_options(self._target)
+            ) as channel:
                 call = channel.unary_unary(
                     "/tensorflow.serving.PredictionService/Predict", None, None
                 )

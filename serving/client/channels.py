@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from cmclrec_tf.errors import InputError
-from serving.client import protos
+from serving.client import loopback, protos
 from serving.client.answers import ServingError
 from serving.contract import MESSAGE_BYTES
 
@@ -54,8 +54,8 @@ _FIXES = {
 }
 
 
-def options() -> list[tuple[str, str | int]]:
-    """Returns the options of every channel."""
+def options(target: str) -> list[tuple[str, str | int]]:
+    """Returns the options of a channel to a target."""
     config = {
         "methodConfig": [
             {"name": [{"service": name} for name in _SERVICES], "retryPolicy": _RETRY}
@@ -73,13 +73,14 @@ def options() -> list[tuple[str, str | int]]:
         ("grpc.max_reconnect_backoff_ms", 1000),
         # This is also the time limit of one attempt to connect, TLS included.
         ("grpc.min_reconnect_backoff_ms", 5000),
+        *loopback.channel_options(target),
     ]
 
 
 def open_channel(
     library: ModuleType, target: str, credentials: grpc.ChannelCredentials | None
 ) -> Channel:
-    """Opens a channel.
+    """Opens a channel; a target on this machine never goes through a proxy.
 
     Args:
         library: the module `grpc` or `grpc.aio`.
@@ -87,8 +88,8 @@ def open_channel(
         credentials: `grpc.ChannelCredentials`; None means no encryption.
     """
     if credentials is None:
-        return library.insecure_channel(target, options=options())
-    return library.secure_channel(target, credentials, options=options())
+        return library.insecure_channel(target, options=options(target))
+    return library.secure_channel(target, credentials, options=options(target))
 
 
 def methods(channel: Channel) -> dict[str, Callable[..., Any]]:

@@ -14,10 +14,13 @@ import json
 import time
 from collections.abc import Sequence
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 import grpc
 import numpy as np
+
+from serving.client import loopback
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -68,7 +71,8 @@ class GrpcSender:
         self._target = target
 
     async def __aenter__(self) -> GrpcSender:
-        self._channel = grpc.aio.insecure_channel(self._target, options=_UNLIMITED)
+        options = [*_UNLIMITED, *loopback.channel_options(self._target)]
+        self._channel = grpc.aio.insecure_channel(self._target, options=options)
         self._call = self._channel.unary_unary(_PREDICT, None, None)
         return self
 
@@ -95,7 +99,12 @@ class RestSender:
         self._url = f"{url}:predict"
 
     async def __aenter__(self) -> RestSender:
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        host = urlsplit(self._url).hostname or ""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            # The environment's proxies, for other machines only.
+            trust_env=not loopback.is_loopback(host),
+        )
         return self
 
     async def __aexit__(self, *exception: object) -> None:
