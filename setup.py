@@ -4,6 +4,21 @@ from setuptools import find_packages, setup
 
 PACKAGES = ["cmclrec_tf", "pipeline", "serving", "experiments"]
 
+# pip adds extras to install_requires, so that has only what every command needs.
+CLIENT = ["grpcio", "protobuf>=3.20"]
+LIBRARY = ["tensorflow>=2.16", "keras>=3.12"]
+SERVING = [
+    *LIBRARY,
+    *CLIENT,
+    "grpcio-health-checking",
+    "grpcio-reflection",
+    "tensorflow-serving-api>=2.16",
+    "aiohttp",
+    "prometheus-client",
+    # Draws the plot of a load test.
+    "matplotlib",
+]
+
 setup(
     version="0.2.0",
     packages=find_packages(include=[name for top in PACKAGES for name in (top, f"{top}.*")]),
@@ -13,29 +28,29 @@ setup(
         "pipeline": ["datasets/*.yaml"],
     },
     install_requires=[
-        "tensorflow>=2.16",
-        "keras>=3.12",
         "numpy",
         "pyyaml",
         "click>=8",
         "tqdm",
     ],
     extras_require={
-        "serving": [
-            "grpcio",
-            "grpcio-health-checking",
-            "grpcio-reflection",
-            "tensorflow-serving-api>=2.16",
-            "aiohttp",
-            "prometheus-client",
-            # Draws the plot of a load test.
-            "matplotlib",
-        ],
+        # `serving.client` and `cmclrec recommend`, without TensorFlow.
+        "client": CLIENT,
+        # `import cmclrec_tf`: models, training and evaluation.
+        "library": LIBRARY,
+        "serving": SERVING,
         # Indexes for offline retrieval. ScaNN 1.3 is the newest that loads with TensorFlow 2.16.
-        "retrieval": ["tensorflow-recommenders", "scann>=1.3,<1.4", "tf-keras>=2.16,<2.17"],
+        "retrieval": [
+            *LIBRARY,
+            "tensorflow-recommenders",
+            "scann>=1.3,<1.4",
+            "tf-keras>=2.16,<2.17",
+        ],
         # TFX 1.16 is the newest whose wheels install on glibc 2.36. TFT needs dill and
         # pkg_resources, which newer Beam and setuptools do not bring.
+        # `cmclrec quickstart` serves the pushed model.
         "pipeline": [
+            *SERVING,
             "tfx[kfp]==1.16.0",
             "apache-beam[gcp]>=2.74,<2.75",
             # TFX needs pyarrow 10, which runs code from Parquet files without it.
@@ -45,12 +60,12 @@ setup(
             "pip",
             "tf-keras>=2.16,<2.17",
             "keras-tuner",
-            # Write the model card.
+            # Writes the model card.
             "markdown",
-            "matplotlib",
         ],
         # Needs `pipeline` too, which prepares missing datasets.
         "experiments": [
+            *LIBRARY,
             "pyarrow",
             "pyarrow-hotfix",
             "keras-tuner",

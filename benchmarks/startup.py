@@ -19,7 +19,7 @@ _CASES = (
         "from cmclrec_tf.cli import main; main(['recommend', '--help'])",
         None,
     ),
-    ("`import serving.client.sync`", "import serving.client.sync", None),
+    ("`import serving.client.sync`", "import serving.client.sync", 1.0),
 )
 _TFX_MODULES = (
     "import sys, cmclrec_tf.training, serving.export.saved_model\n"

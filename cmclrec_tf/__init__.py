@@ -14,6 +14,7 @@ Example:
 
 import importlib
 import importlib.metadata
+import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,9 @@ _MODULES = {
     "train": "cmclrec_tf.training",
     "train_plain": "cmclrec_tf.training",
 }
+
+# Packages of the extra `library`.
+_LIBRARY = ("tensorflow", "keras")
 
 __all__ = [
     "CMCLRec",
@@ -104,7 +108,12 @@ def __getattr__(name: str) -> Any:
         return importlib.metadata.version("cmclrec-tf")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    try:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name in _LIBRARY:
+            raise _missing([error.name]) from None
+        raise
 
 
 def __dir__() -> list[str]:
@@ -123,8 +132,27 @@ def _imports_only_a_module() -> bool:
     return False
 
 
-# Keras finds a class by the name it is registered under, so the classes must be imported before a
-# model is loaded. That takes 0.2 s once Keras is imported.
-if "keras" in sys.modules or not _imports_only_a_module():
+def _missing(packages: list[str]) -> ImportError:
+    return ImportError(
+        f"cmclrec_tf: {' and '.join(packages)} must be installed. "
+        'Run pip install "cmclrec-tf[library]".'
+    )
+
+
+def _register_models() -> None:
+    """Imports the models and baselines, which registers their classes with Keras.
+
+    Raises:
+        ImportError: the extra `library` is not installed.
+    """
+    if missing := [name for name in _LIBRARY if not importlib.util.find_spec(name)]:
+        raise _missing(missing)
     importlib.import_module("cmclrec_tf.models")
     importlib.import_module("cmclrec_tf.baselines").load_all()
+
+
+# Keras finds a class by the name it is registered under, so the classes must be imported before a
+# model is loaded. That takes 0.2 s once Keras is imported. A process that has Keras without
+# TensorFlow cannot load these models.
+if {"keras", "tensorflow"} <= set(sys.modules) or not _imports_only_a_module():
+    _register_models()

@@ -10,6 +10,18 @@ from cmclrec_tf.errors import ReadableError
 from cmclrec_tf.processes import stopping
 
 GROUP = "cmclrec.commands"
+# The extra of this package with what a command imports.
+_EXTRAS = {
+    "train": "library",
+    "serve": "serving",
+    "recommend": "client",
+    "loadtest": "serving",
+    "index": "retrieval",
+    "prepare": "pipeline",
+    "pipeline": "pipeline",
+    "quickstart": "pipeline",
+    "experiment": "pipeline,experiments",
+}
 
 
 class ReadableGroup(click.Group):
@@ -37,7 +49,8 @@ def one_line(error: BaseException) -> str | None:
     """Returns what a user should read of an error, or None if it needs a traceback."""
     if isinstance(error, ReadableError):
         return str(error)
-    if not isinstance(error, Exception):
+    # After a BrokenPipeError, of `| head`, click ends the process without a word.
+    if not isinstance(error, Exception) or isinstance(error, BrokenPipeError):
         return None
     from cmclrec_tf.processes.whole import full_disk
 
@@ -58,6 +71,22 @@ class CommandGroups(ReadableGroup):
         if not args and extra.get("args") is None:  # else the signals belong to the caller
             stopping.install()
         return super().main(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; says in one line which extra of this package it lacks."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            name, extra = ctx.invoked_subcommand, _EXTRAS.get(ctx.invoked_subcommand or "")
+            packages = {point.module.partition(".")[0] for point in entry_points(group=GROUP)}
+            if extra is None or not error.name or error.name.partition(".")[0] in packages:
+                raise
+            click.echo(
+                f"error: {error.name}: `cmclrec {name}` needs it, and it is not installed. "
+                f'Run pip install "cmclrec-tf[{extra}]".',
+                err=True,
+            )
+            ctx.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the names of all commands, without importing them."""

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -139,3 +140,99 @@ def raw(target):
     order = [tensorflow, ask] if is_first else [ask, tensorflow, ask]
     code = "\n".join([CALL, *order, "print(raw(sys.argv[1]))"])
     assert run(code, target, TF_CPP_MIN_LOG_LEVEL="3").strip() == "[[b'c', b'd', b'e']]"
+
+
+@pytest.fixture(scope="module")
+def client_environment(tmp_path_factory):
+    """The `bin` folder of a new environment with the extra `client` of this package."""
+    folder = tmp_path_factory.mktemp("install")
+    listing = subprocess.run(
+        [
+            "git",
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "cmclrec_tf",
+            "serving",
+            "pipeline",
+            "experiments",
+            "*.toml",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in [*listing.stdout.splitlines(), "setup.py", "README.md"]:
+        if not (ROOT / name).is_file():
+            continue  # removed, and not committed yet
+        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / "source" / name)
+    uv = ROOT / ".uv" / "bin" / "uv"
+    if not uv.exists():
+        pytest.skip("no uv, which `make` installs")
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    done = subprocess.run(
+        [uv, "pip", "install", "-q", "--python", python, f"{folder / 'source'}[client]"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"the packages cannot be had: {done.stderr[-300:]}")
+    return folder / "venv" / "bin"
+
+
+def shell(folder, *words):
+    """Runs a command of the new environment, away from the repository."""
+    return subprocess.run(
+        [folder / words[0], *words[1:]],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_extra_client_installs_without_tensorflow(client_environment, target):
+    installed = {path.name for path in client_environment.parent.glob("lib/*/site-packages/*")}
+    assert "grpc" in installed and not {"tensorflow", "keras"} & installed
+    ask = f"{CALL}\nprint(json.dumps(ask(sys.argv[1])))"
+    done = shell(client_environment, "python", "-c", ask, target)
+    assert json.loads(done.stdout or "null") == LISTS, done.stderr
+    done = shell(
+        *(client_environment, "cmclrec", "recommend", "warm", "--item", "a", "--target", target)
+    )
+    assert done.stdout.split()[:2] == ["1", "b"] and not done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (("python", "-c", "import cmclrec_tf"), "library"),
+        (("python", "-c", "import cmclrec_tf.schema as s, cmclrec_tf as cm; cm.train"), "library"),
+        (("cmclrec", "train", "."), "library"),
+        (("cmclrec", "loadtest"), "serving"),
+        (("cmclrec", "prepare", "movielens-100k"), "pipeline"),
+        (("cmclrec", "index", "."), "retrieval"),
+    ],
+)
+def test_what_needs_another_extra_names_it(client_environment, words, extra):
+    done = shell(client_environment, *words)
+    assert done.returncode and not done.stdout
+    *traceback, line = done.stderr.splitlines()
+    assert f'pip install "cmclrec-tf[{extra}]"' in line
+    assert words[0] == "python" or not traceback
+
+
+@pytest.mark.slow
+def test_help_and_presets_need_no_extra(client_environment):
+    done = shell(client_environment, "cmclrec", "--help")
+    assert done.returncode == 0 and "recommend" in done.stdout and not done.stderr
+    preset = "from cmclrec_tf.config import Config; print(Config.preset('default').model.backbone)"
+    assert shell(client_environment, "python", "-c", preset).stdout == "sasrec\n"
