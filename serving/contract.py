@@ -11,6 +11,7 @@ SIGNATURES = (WARM, COLD, SERVING_DEFAULT, USER_EMBEDDING)
 ITEM_IDS = "item_ids"
 SCORES = "scores"
 IS_COLD = "is_cold"
+KNOWN_ITEMS = "known_items"
 EMBEDDING = "embedding"
 
 # Score of the places of a list where no item is left: the lowest float32.

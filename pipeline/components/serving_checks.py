@@ -16,6 +16,7 @@ from serving.contract import (
     EMBEDDING,
     IS_COLD,
     ITEM_IDS,
+    KNOWN_ITEMS,
     SCORES,
     SERVING_DEFAULT,
     SIGNATURES,
@@ -106,9 +107,9 @@ def _signature_faults(session: SavedModelSession, contract: ExportContract) -> I
             yield f"the signature {name!r} is missing"
     lists = {ITEM_IDS, SCORES}
     expected = {
-        WARM: ({schema.HISTORY, schema.EXCLUDE}, lists),
+        WARM: ({schema.HISTORY, schema.EXCLUDE}, lists | {KNOWN_ITEMS}),
         COLD: ({*(f.name for f in contract.features), schema.EXCLUDE}, lists),
-        SERVING_DEFAULT: ({schema.EXAMPLES}, lists | {IS_COLD}),
+        SERVING_DEFAULT: ({schema.EXAMPLES}, lists | {IS_COLD, KNOWN_ITEMS}),
         USER_EMBEDDING: ({schema.EXAMPLES}, {EMBEDDING}),
     }
     for name in set(SIGNATURES) & set(session.signatures):
@@ -138,6 +139,7 @@ def _answer_faults(
     cold = [users[i] for i in rows[schema.COLD]]
     histories = [user[schema.HISTORY] for user in warm]
     answers = yield from _warm_and_cold_faults(session, histories, cold, contract)
+    yield from _known_items_faults(WARM, answers[WARM], histories, contract)
     yield from _unknown_user_faults(session, contract)
 
     examples = np.array(records, object)
@@ -152,6 +154,10 @@ def _answer_faults(
             yield from _list_faults(f"serving_default: {name} users", part, hidden, contract)
         elif not _same_lists(part, answers[name]):
             yield f"serving_default: {name} users get other lists than from {name!r}"
+
+    yield from _known_items_faults(
+        SERVING_DEFAULT, outputs, [user.get(schema.HISTORY, []) for user in users], contract
+    )
 
     embedding = np.asarray(session.run(USER_EMBEDDING, {schema.EXAMPLES: examples})[EMBEDDING])
     if embedding.ndim != 2 or len(embedding) != len(users) or not np.isfinite(embedding).all():
@@ -197,6 +203,15 @@ def _unknown_user_faults(session: SavedModelSession, contract: ExportContract) -
     for name, inputs in requests.items():
         answer = session.run(name, {**inputs, schema.EXCLUDE: padded(None, schema.EXCLUDE, 1)})
         yield from _list_faults(f"{name} of an unknown user", answer, [[]], contract)
+
+
+def _known_items_faults(
+    name: str, answer: _Arrays, histories: Sequence[Sequence[bytes]], contract: ExportContract
+) -> Iterator[str]:
+    """Checks the numbers of known items of histories."""
+    expected = [sum(item in contract.items for item in history) for history in histories]
+    if np.asarray(answer[KNOWN_ITEMS]).tolist() != expected:
+        yield f"{name}: known_items is not the number of items of the history that are known"
 
 
 def _list_faults(

@@ -5,6 +5,7 @@ import dataclasses
 import grpc
 
 from cmclrec_tf.errors import ReadableError
+from serving.contract import SERVING_DEFAULT
 
 
 class ServingError(ReadableError):
@@ -47,6 +48,8 @@ class Recommendations:
         signature: signature that answered, such as `warm`.
         is_cold: True if the list comes from user features alone. With `serving_default` the model
             decides this; with the other signatures it follows from the signature.
+        known_items: number of items of the history that the model knows; None if the model does not
+            say, as exports without this output.
 
     Example:
         >>> from serving.client import Recommendations
@@ -62,3 +65,18 @@ class Recommendations:
     version: int | None = dataclasses.field(default=None, compare=False)
     signature: str | None = dataclasses.field(default=None, compare=False)
     is_cold: bool | None = dataclasses.field(default=None, compare=False)
+    known_items: int | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def source(self) -> str | None:
+        """What the list comes from: "history", "features" or "popular"; None if it is not known.
+
+        A user with a history and no user features gets the most popular items if the model knows
+        no item of the history.
+        """
+        if self.is_cold is None or self.is_cold:
+            return "features" if self.is_cold else None
+        if self.known_items is None:
+            # The model takes a record without a known item for one of a cold user.
+            return "history" if self.signature == SERVING_DEFAULT else None
+        return "history" if self.known_items else "popular"

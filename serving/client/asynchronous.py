@@ -60,6 +60,12 @@ class AsyncClient(BaseClient):
         """Returns a list for each user; see `Client.recommend_many`."""
         return await self._run(self._recommend_many(users, k, first))
 
+    async def recommend_each(
+        self, users: Iterable[Mapping[str, Any] | InputError], k: int | None = None, first: int = 0
+    ) -> list[Recommendations | InputError | ServingError]:
+        """Returns a list or an error for each user; see `Client.recommend_each`."""
+        return await self._run(self._recommend_each(users, k, first))
+
     async def warm(
         self, histories: ItemLists, exclude: ItemLists | None = None, k: int | None = None
     ) -> list[Recommendations]:

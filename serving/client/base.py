@@ -22,7 +22,11 @@ from serving.contract import COLD, HOST, MODEL_NAME, PORT
 
 _T = TypeVar("_T")
 Conversation: TypeAlias = Generator[list[Call], list[AnyMessage], _T]
+Answer: TypeAlias = Recommendations | InputError | ServingError
+"""The list of one user, or why there is none."""
 DEFAULT_TARGET = f"{HOST}:{PORT}"
+# The server refuses what is sent, not the client; fewer users may be accepted.
+_REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 class BaseClient:
@@ -65,6 +69,42 @@ class BaseClient:
     ) -> Conversation[list[Recommendations]]:
         return (yield from self._lists(users.from_mappings(mappings, first), k))
 
+    def _recommend_each(
+        self, mappings: Iterable[Mapping[str, Any] | InputError], k: int | None, first: int
+    ) -> Conversation[list[Answer]]:
+        """Requests the lists of the users that can be sent; returns the errors of the others."""
+        _check_length(k)
+        people = [users.from_mapping_or_error(m, i) for i, m in enumerate(mappings, first)]
+        kinds: Kinds = {}
+        is_cached = self._kinds is not None
+        if any(isinstance(user, users.User) and user.needs_kinds for user in people):
+            kinds = yield from self._features()
+        errors = users.errors(people, kinds)
+        # Another model may be served since its features were cached.
+        if kinds and is_cached and any(errors):
+            kinds = yield from self._features(refresh=True)
+            errors = users.errors(people, kinds)
+        pairs = zip(people, errors, strict=True)
+        sendable = [user for user, error in pairs if isinstance(user, users.User) and not error]
+        answers = iter((yield from self._halves(sendable, k)))
+        return [error or next(answers) for error in errors]
+
+    def _halves(self, people: list[users.User], k: int | None) -> Conversation[list[Answer]]:
+        """Requests the lists of all users, and of each half if the server refuses the request.
+
+        So a user whom the server refuses costs the others nothing.
+        """
+        try:
+            return list((yield from self._lists(people, k)))
+        except (InputError, ServingError) as error:
+            if isinstance(error, ServingError) and error.code not in _REFUSALS:
+                raise
+            if len(people) == 1:
+                return [error]
+        half = len(people) // 2
+        first = yield from self._halves(people[:half], k)
+        return first + (yield from self._halves(people[half:], k))
+
     def _warm(
         self, histories: ItemLists, exclude: ItemLists | None, k: int | None
     ) -> Conversation[list[Recommendations]]:
@@ -105,8 +145,7 @@ class BaseClient:
         Another model may be served since its user features were cached. So after a failure that
         this can explain, the features are requested again; if they changed, so are the lists.
         """
-        if k is not None and k < 1:
-            raise InputError(f"k={k}", "a list holds at least one item", "Give a positive k.")
+        _check_length(k)
         need_kinds = any(user.needs_kinds for user in people)
         is_cached = self._kinds is not None
         kinds = (yield from self._features()) if need_kinds else {}
@@ -153,3 +192,8 @@ class BaseClient:
                 f"{self.target}: the answer to {name} cannot be read: {error}. "
                 "Point the target at TensorFlow Serving or at `cmclrec serve`.",
             ) from error
+
+
+def _check_length(k: int | None) -> None:
+    if k is not None and k < 1:
+        raise InputError(f"k={k}", "a list holds at least one item", "Give a positive k.")

@@ -10,7 +10,7 @@ from serving.client.answers import Recommendations
 from serving.client.inputs import InputArray
 from serving.client.protos import AnyMessage
 from serving.client.users import Batch
-from serving.contract import COLD, IS_COLD, ITEM_IDS, SCORES, SERVING_DEFAULT, WARM
+from serving.contract import COLD, IS_COLD, ITEM_IDS, KNOWN_ITEMS, SCORES, SERVING_DEFAULT, WARM
 
 _LISTS = (ITEM_IDS, SCORES)
 _MAX_VERSION = 2**63 - 1
@@ -68,8 +68,8 @@ class Model:
             signature: name of the signature.
             inputs: `{name: array}`; strings are object arrays of bytes.
         """
-        outputs = [*_LISTS, IS_COLD] if signature == SERVING_DEFAULT else _LISTS
-        request = protos.PredictRequest(output_filter=outputs)
+        # Without an output filter, so that models without `known_items` answer, too.
+        request = protos.PredictRequest()
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             tensor_protos.encode(array, request.inputs[name])
@@ -112,6 +112,13 @@ def recommendations(batch: Batch, k: int | None, response: AnyMessage) -> list[R
         is_cold = tensor_protos.decode(response.outputs[IS_COLD]).tolist()
     else:
         is_cold = [{WARM: False, COLD: True}[batch.signature]] * len(ids)
+    known_items: list[int | None]
+    if batch.signature == COLD:
+        known_items = [0] * len(ids)  # these users have no history
+    elif KNOWN_ITEMS in response.outputs:
+        known_items = tensor_protos.decode(response.outputs[KNOWN_ITEMS]).tolist()
+    else:
+        known_items = [None] * len(ids)
     spec = response.model_spec
     version = spec.version.value if spec.HasField("version") else None
     return [
@@ -120,8 +127,11 @@ def recommendations(batch: Batch, k: int | None, response: AnyMessage) -> list[R
             version,
             batch.signature,
             cold,
+            known,
         )
-        for user, items, values, cold in zip(batch.users, ids, scores, is_cold, strict=True)
+        for user, items, values, cold, known in zip(
+            batch.users, ids, scores, is_cold, known_items, strict=True
+        )
     ]
 
 

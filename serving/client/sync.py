@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from cmclrec_tf.errors import InputError
 from serving.client import channels
 from serving.client.answers import Recommendations, ServingError
 from serving.client.base import BaseClient, Conversation
@@ -79,6 +80,26 @@ class Client(BaseClient):
                 feature, its value is of another kind, or k is below 1.
         """
         return self._run(self._recommend_many(users, k, first))
+
+    def recommend_each(
+        self, users: Iterable[Mapping[str, Any] | InputError], k: int | None = None, first: int = 0
+    ) -> list[Recommendations | InputError | ServingError]:
+        """Returns a list for each user, as `recommend_many` does, or what is wrong with the user.
+
+        A user whom the client or the server refuses does not keep the others from their lists.
+
+        Args:
+            users: as in `recommend_many`. An `InputError` in place of a user, from reading the
+                user, is returned in its place.
+            k, first: as in `recommend_many`.
+
+        Returns:
+            In the order of the users, `Recommendations` or the error of this user.
+
+        Raises:
+            InputError: k is below 1.
+        """
+        return self._run(self._recommend_each(users, k, first))
 
     def warm(
         self, histories: ItemLists, exclude: ItemLists | None = None, k: int | None = None

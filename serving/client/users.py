@@ -10,12 +10,13 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, EXAMPLES, EXCLUDE, HISTORY, MULTI
 from serving.client import inputs, protos
 from serving.client.inputs import InputArray, ItemLists, Kinds
-from serving.contract import COLD, SERVING_DEFAULT, WARM
+from serving.contract import COLD, MESSAGE_BYTES, SERVING_DEFAULT, WARM
 
 ROWS = 256
 """Largest number of users in one request."""
-# Most elements of one padded input, far below what a server accepts.
+# Most elements of one padded input and most bytes of one request, far below what a server accepts.
 _MAX_ELEMENTS = 2**20
+_MAX_BYTES = MESSAGE_BYTES // 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,13 @@ class User:
             return 0, 0  # a serialized record needs no padding
         lists = (len(value) for value in self.features.values() if isinstance(value, list))
         return max(len(self.history), *lists, 0, 0), len(self.exclude)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the user's strings."""
+        lists = (value if isinstance(value, list) else [value] for value in self.features.values())
+        texts = [*self.history, *self.exclude, *(v for values in lists for v in values)]
+        return sum(len(text) for text in texts if isinstance(text, bytes))
 
     def resolved(self, kinds: Kinds) -> "User":
         """Returns the user with converted features and a signature.
@@ -106,17 +114,45 @@ def from_mappings(mappings: Iterable[Mapping[str, Any]], first: int = 0) -> list
     Raises:
         InputError: a user is not a mapping, or an id has no text.
     """
-    people = []
-    for number, mapping in enumerate(mappings, first):
-        _check_mapping(mapping, number)
-        lists = {name: mapping.get(name) for name in (HISTORY, EXCLUDE)}
-        history, exclude = (
-            [] if items is None else inputs.item_list(items, name, number)
-            for name, items in lists.items()
-        )
-        features = {name: value for name, value in mapping.items() if name not in lists}
-        people.append(User(None, history, exclude, features, number))
-    return people
+    return [from_mapping(mapping, number) for number, mapping in enumerate(mappings, first)]
+
+
+def from_mapping(mapping: Mapping[str, Any], number: int) -> User:
+    """Returns one user; see `from_mappings`."""
+    _check_mapping(mapping, number)
+    lists = {name: mapping.get(name) for name in (HISTORY, EXCLUDE)}
+    history, exclude = (
+        [] if items is None else inputs.item_list(items, name, number)
+        for name, items in lists.items()
+    )
+    features = {name: value for name, value in mapping.items() if name not in lists}
+    return User(None, history, exclude, features, number)
+
+
+def from_mapping_or_error(
+    mapping: Mapping[str, Any] | InputError, number: int
+) -> User | InputError:
+    """Returns one user, or why a mapping describes none; an `InputError` as it is."""
+    if isinstance(mapping, InputError):
+        return mapping
+    try:
+        return from_mapping(mapping, number)
+    except InputError as error:
+        return error
+
+
+def errors(people: Iterable[User | InputError], kinds: Kinds) -> list[InputError | None]:
+    """Returns for each user why `resolved` refuses it, or None; an error is its own reason."""
+    result = []
+    for user in people:
+        reason = None if isinstance(user, User) else user
+        if isinstance(user, User):
+            try:
+                user.resolved(kinds)
+            except InputError as error:
+                reason = error
+        result.append(reason)
+    return result
 
 
 def warm(histories: ItemLists, exclude: ItemLists | None) -> list[User]:
@@ -158,12 +194,15 @@ def batches(users: list[User]) -> list[Batch]:
     for signature in (WARM, COLD, SERVING_DEFAULT):
         places = [place for place, user in enumerate(users) if user.signature == signature]
         part: list[int] = []
+        size = 0
         for place in sorted(places, key=lambda place: users[place].width):
             elements = (len(part) + 1) * max(*users[place].width, 1)
-            if len(part) == ROWS or (part and elements > _MAX_ELEMENTS):
+            is_large = elements > _MAX_ELEMENTS or size + users[place].size > _MAX_BYTES
+            if len(part) == ROWS or (part and is_large):
                 result.append(Batch(signature, part, [users[i] for i in part]))
-                part = []
+                part, size = [], 0
             part.append(place)
+            size += users[place].size
         if part:
             result.append(Batch(signature, part, [users[i] for i in part]))
     return result

@@ -1,24 +1,25 @@
 """Implements `cmclrec recommend`, which requests recommendations from a running server."""
 
 import functools
-import itertools
-import json
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from cmclrec_tf.cli import ReadableGroup
-from cmclrec_tf.errors import InputError
-from serving.commands import console
+from serving.commands import console, user_lines
 from serving.contract import HOST, MODEL_NAME, PORT
 
 if TYPE_CHECKING:
     from serving.client import Client, Recommendations
 
-# Users that `many` reads before it sends a request; similar ones among them share a batch.
-_CHUNK = 2048
+_SOURCES = {
+    "history": "the list comes from them.",
+    "features": "the list comes from the user features.",
+    "popular": "the list is that of the most popular items.",
+    None: "",
+}
 
 
 @click.group(cls=ReadableGroup)
@@ -118,7 +119,7 @@ def warm(
     cmclrec recommend warm --item 50 --item 181 -k 10
     """
     with _client(connection) as client:
-        _print(client.warm([items], exclude=[exclude], k=k)[0], as_json)
+        _print(client.warm([items], exclude=[exclude], k=k)[0], as_json, items)
 
 
 @recommend.command()
@@ -166,14 +167,14 @@ def user(
             )
     with _client(connection) as client:
         answer = client.recommend({**user_features, "history": items, "exclude": exclude}, k)
-        _print(answer, as_json)
+        _print(answer, as_json, items)
 
 
 @recommend.command()
 @click.option(
     "--input",
     "lines",
-    type=click.File(encoding="utf-8", errors="surrogateescape"),
+    type=click.File("rb"),
     default="-",
     show_default="standard input",
     help="File with one JSON object per line, each a user.",
@@ -186,11 +187,12 @@ def user(
     help="Number of requests that may run at once.",
 )
 @_connection_options
-def many(lines: TextIO, concurrency: int, k: int, **connection: Any) -> None:
+def many(lines: BinaryIO, concurrency: int, k: int, **connection: Any) -> None:
     """Recommend items to many users: JSON lines in, JSON lines out.
 
     A line holds any of "history", "exclude" and user features. Answers come in the order of the
-    lines, each with the line's "user_id".
+    lines, each with the line's "user_id". A line that is wrong gets {"error": ...} as its answer,
+    and the exit status is 1. If the server fails, the exit status is 2.
 
     \b
     echo '{"user_id": "7", "history": ["50", "181"], "age": 24}' | cmclrec recommend many
@@ -200,30 +202,24 @@ def many(lines: TextIO, concurrency: int, k: int, **connection: Any) -> None:
 
     from serving.client import AsyncClient
 
-    async def run() -> None:
+    async def run() -> tuple[int, int]:
+        total = failed = 0
         async with AsyncClient(concurrency=concurrency, **options) as client:
-            first = 1
-            while chunk := list(itertools.islice(lines, _CHUNK)):
-                users = [_parsed_line(line, number) for number, line in enumerate(chunk, first)]
-                keys = [{"user_id": u.pop("user_id")} if "user_id" in u else {} for u in users]
-                answers = await client.recommend_many(users, k, first)
+            for group in user_lines.groups(lines):
+                keys, users = zip(*group, strict=True)
+                answers = await client.recommend_each(users, k, total + 1)
                 for key, answer in zip(keys, answers, strict=True):
-                    click.echo(_json_line(answer, **key))
-                first += len(chunk)
+                    click.echo(user_lines.answer_line(answer, **key))
+                total += len(answers)
+                failed += sum(isinstance(answer, Exception) for answer in answers)
+        return total, failed
 
-    asyncio.run(run())
-
-
-def _parsed_line(line: str, number: int) -> dict[str, Any]:
-    try:
-        user = json.loads(line)
-    except (ValueError, RecursionError):
-        user = None
-    if not isinstance(user, dict):
-        raise InputError(
-            f"user {number}", "its line must hold a JSON object", "Correct the line's JSON."
+    total, failed = asyncio.run(run())
+    if failed:
+        click.echo(
+            f'error: {failed} of {total} users have no list. See "error" in their lines.', err=True
         )
-    return user
+        click.get_current_context().exit(1)
 
 
 def _parsed_features(features: Sequence[str]) -> dict[str, str | list[str]]:
@@ -258,28 +254,24 @@ def _client_options(connection: dict[str, Any]) -> dict[str, Any]:
     return connection
 
 
-def _json_line(answer: "Recommendations", **fields: Any) -> str:
-    return json.dumps(
-        {
-            **fields,
-            "item_ids": answer.item_ids,
-            "scores": answer.scores,
-            "version": answer.version,
-            "signature": answer.signature,
-            "is_cold": answer.is_cold,
-        }
-    )
-
-
-def _print(answer: "Recommendations", as_json: bool) -> None:
+def _print(answer: "Recommendations", as_json: bool, history: Sequence[str] = ()) -> None:
     if as_json:
-        click.echo(_json_line(answer))
+        click.echo(user_lines.answer_line(answer))
         return
+    if answer.known_items is not None and answer.known_items < len(history):
+        click.echo(
+            f"note: the model knows {answer.known_items} of {len(history)} items of the history; "
+            f"{_SOURCES[answer.source]}",
+            err=True,
+        )
     if not answer.item_ids:
         click.echo("No items are left to recommend.")
-    width = max(map(len, answer.item_ids), default=0)
-    pairs = zip(answer.item_ids, answer.scores, strict=True)
-    for rank, (item, score) in enumerate(pairs, 1):
-        line = f"{rank:>3}  {item:<{width}}  {score:.4f}"
-        # Bytes of an id that are not UTF-8 cannot be printed.
-        click.echo(line.encode("utf-8", "replace").decode())
+    names = [_printable(item) for item in answer.item_ids]
+    width = max(map(len, names), default=0)
+    for rank, (name, score) in enumerate(zip(names, answer.scores, strict=True), 1):
+        click.echo(f"{rank:>3}  {name:<{width}}  {score:.4f}".encode())
+
+
+def _printable(item: str) -> str:
+    """Returns an id without characters that a terminal cannot show or would obey."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in item)

@@ -18,6 +18,7 @@ from serving.contract import (
     EMBEDDING,
     IS_COLD,
     ITEM_IDS,
+    KNOWN_ITEMS,
     LOWEST_SCORE,
     SCORES,
     SERVING_DEFAULT,
@@ -83,12 +84,13 @@ class Signatures(tf.Module):
             exclude: string [B, N], padded with "".
 
         Returns:
-            `item_ids` string [B, K] and `scores` float32 [B, K].
+            `item_ids` string [B, K], `scores` float32 [B, K] and `known_items` int32 [B], the
+            number of items of the history that the model knows.
         """
         ids = self.item_ids(history)
         states = self.model.warm_states(self._padded(tf.RaggedTensor.from_tensor(ids)))
         hidden = tf.concat([self._hidden(ids), self.item_ids(exclude)], axis=1)
-        return self._lists(states, hidden)
+        return {**self._lists(states, hidden), KNOWN_ITEMS: _known_items(ids)}
 
     def cold(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Recommends items from user features.
@@ -111,11 +113,12 @@ class Signatures(tf.Module):
         """Recommends items to the users of serialized records, string [B].
 
         Returns:
-            `item_ids` string [B, K], `scores` float32 [B, K] and `is_cold` bool [B].
+            `item_ids` string [B, K], `scores` float32 [B, K], `is_cold` bool [B] and
+            `known_items` int32 [B], the number of items of the history that the model knows.
         """
         users, history = self._parse(examples)
         lists = self._lists(self._states(users), self._hidden(history))
-        return {**lists, IS_COLD: users["is_cold"]}
+        return {**lists, IS_COLD: users["is_cold"], KNOWN_ITEMS: _known_items(history)}
 
     def user_embedding(self, examples: Tensor) -> dict[str, Tensor]:
         """Returns the states [B, D] of serialized records, as `embedding` float32."""
@@ -176,6 +179,11 @@ class Signatures(tf.Module):
             ITEM_IDS: self.item_names(ids),
             SCORES: ops.where(ids == PAD, LOWEST_SCORE, scores),
         }
+
+
+def _known_items(ids: IdsBN) -> Tensor:
+    """Returns the number of known items of each row, int32 [B]; the model may read fewer."""
+    return tf.reduce_sum(tf.cast(ids >= FIRST_ID, tf.int32), axis=1)
 
 
 def _strings_spec(name: str) -> tf.TensorSpec:

@@ -47,6 +47,15 @@ class _Toy(tf.Module):
         return functions
 
     def warm(self, history, exclude):
+        return {**self.warm_lists(history, exclude), "known_items": self.known_items(history)}
+
+    def known_items(self, history):
+        is_known = tf.reduce_any(history[:, :, None] == self.items, axis=2)
+        if self.fault == "unknown items count":
+            is_known = history != ""
+        return tf.reduce_sum(tf.cast(is_known, tf.int32), axis=1)
+
+    def warm_lists(self, history, exclude):
         hidden = exclude if self.fault == "history comes back" else [history, exclude]
         hidden = tf.concat(hidden, axis=1)
         if self.fault == "exclude comes back":
@@ -95,20 +104,22 @@ class _Toy(tf.Module):
         city = parsed["city"].to_tensor("", shape=[None, 1])[:, 0]
         age = parsed["age"].to_tensor(float("nan"), shape=[None, 1])[:, 0]
         is_cold = parsed["history"].row_lengths() == 0
-        warm = self.warm(history, history[:, :0])
+        warm = self.warm_lists(history, history[:, :0])
         cold = self.cold(city, parsed["likes"].to_tensor(""), age, history[:, :0])
         if self.fault == "warm users get other lists":
             raised = tf.tile([[0.0] * (len(ITEMS) - 1) + [1.0]], [tf.shape(history)[0], 1])
             warm = self.top_k(raised, history)
         if self.fault == "default shows the history":
-            warm = self.warm(history[:, :0], history[:, :0])
+            warm = self.warm_lists(history[:, :0], history[:, :0])
         if self.fault == "all take the warm path":
             cold = warm
         if self.fault == "is_cold is inverted":
             is_cold = ~is_cold
             warm, cold = cold, warm
         both = {key: tf.where(is_cold[:, None], cold[key], warm[key]) for key in warm}
-        return {**both, "is_cold": is_cold}
+        if self.fault == "no known_items":
+            return {**both, "is_cold": is_cold}
+        return {**both, "is_cold": is_cold, "known_items": self.known_items(history)}
 
     def embedding(self, examples):
         fill = float("nan") if self.fault == "broken embedding" else 1.0
@@ -203,6 +214,8 @@ def test_a_list_is_no_longer_than_the_catalogue(export):
         ("increasing", "scores increase"),
         ("all take the warm path", "cold users get other lists than from 'cold'"),
         ("is_cold is inverted", "is_cold is wrong for warm users"),
+        ("unknown items count", "warm: known_items is not the number of items of the history"),
+        ("no known_items", "serving_default: outputs are ['is_cold', 'item_ids', 'scores']"),
         ("broken embedding", "user_embedding"),
     ],
 )

@@ -299,3 +299,20 @@ def test_real_export(exported, records):
         )
         assert one.item_ids != other.item_ids
         assert len(stranger.item_ids) == 10
+        known = histories[0][0]
+        users = [
+            {"history": [known, "no such item", known]},
+            {"history": ["no such item"]},
+            {"history": ["no such item"], "team": "team-0"},
+            {"history": [known], "team": "team-0"},
+            {},
+        ]
+        answers = client.recommend_many(users)
+        assert [(a.signature, a.is_cold, a.known_items, a.source) for a in answers] == [
+            ("warm", False, 2, "history"),
+            ("warm", False, 0, "popular"),
+            ("serving_default", True, 0, "features"),
+            ("serving_default", False, 1, "history"),
+            ("cold", True, 0, "features"),
+        ]
+        assert set(answers[1].scores) == {0.0}

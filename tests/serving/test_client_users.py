@@ -1,10 +1,13 @@
 """Tests `recommend_many`: users with a history, user features, both or nothing in one call."""
 
+import asyncio
+
 import grpc
 import numpy as np
 import pytest
 
 from cmclrec_tf.errors import InputError
+from serving.client import AsyncClient, Client, ServingError
 
 Code = grpc.StatusCode
 
@@ -39,6 +42,12 @@ def test_recommend_many(client):
     lists = [(a.signature, a.is_cold, "".join(a.item_ids), a.scores) for a in answers]
     assert lists == EXPECTED
     assert {answer.version for answer in answers} == {12}
+    # The tiny model has no output `known_items`.
+    assert {(a.signature, a.known_items, a.source) for a in answers} == {
+        ("warm", None, None),
+        ("cold", 0, "features"),
+        ("serving_default", None, "history"),
+    }
     assert [client.recommend(user) for user in USERS] == answers
     assert [a.item_ids for a in client.recommend_many(USERS, k=1)] == [
         (items[0],) for _, _, items, _ in EXPECTED
@@ -77,6 +86,68 @@ def test_wrong_users(client, user, texts):
     assert "secret" not in str(caught.value)
 
 
+BAD_USERS = [
+    {"history": ["a"]},
+    {"gender": ["secret"]},
+    {"history": ["b", "x" * 70_000]},  # the server refuses it
+    ["secret"],
+    {"gender": "c"},
+    {"history": [["secret"]]},
+    {"height": 1},
+    {"history": ["d"], "age": 1, "gender": "secret" * 12_000_000},  # no message is that long
+    {"history": ["d"], "age": 1},
+    InputError("line 9", "it cannot be read", "Correct it."),
+]
+REASONS = {
+    1: "user feature 'gender' of user 1 (a list)",
+    2: "a string of 70000 bytes",
+    3: "user 3 (a list)",
+    5: "history of user 5 (a list)",
+    6: "user feature 'height' of user 6",
+    7: "RESOURCE_EXHAUSTED",
+    9: "line 9: it cannot be read",
+}
+
+
+def test_recommend_each(client, target):
+    answers = client.recommend_each(BAD_USERS, k=1)
+    lists = {place: a.item_ids for place, a in enumerate(answers) if place not in REASONS}
+    assert lists == {0: ("b",), 4: ("c",), 8: ("e",)}
+    for place, reason in REASONS.items():
+        assert isinstance(answers[place], (InputError, ServingError))
+        assert reason in str(answers[place]) and "secret" not in str(answers[place])
+
+    async def ask():
+        async with AsyncClient(target, timeout=30.0) as other:
+            return await other.recommend_each(BAD_USERS, k=1)
+
+    assert list(map(str, asyncio.run(ask()))) == list(map(str, answers))
+    assert client.recommend_each([]) == []
+    with pytest.raises(InputError, match="k=0"):
+        client.recommend_each([{}], k=0)
+
+
+def test_recommend_each_fails_without_a_server():
+    with (
+        Client("127.0.0.1:1", wait_for_ready=False) as client,
+        pytest.raises(ServingError, match="UNAVAILABLE"),
+    ):
+        client.recommend_each([{"history": ["a"]}, {"history": 5}])
+
+
+def test_one_refused_user_costs_few_requests(target):
+    """The client halves a refused request, and asks once whether another model is served."""
+    people = [{"history": ["a"]} for _ in range(1000)]
+    people[700] = {"history": ["x" * 70_000]}
+    with Client(target, timeout=30.0) as client:
+        calls = []
+        send = client._send
+        client._send = lambda call: [calls.append(call.name), send(call)][1]
+        answers = client.recommend_each(people)
+    assert [place for place, a in enumerate(answers) if isinstance(a, ServingError)] == [700]
+    assert len(calls) < 40
+
+
 def test_similar_histories_go_together():
     """Batches have little padding, and every user is in one of them."""
     from serving.client import users
@@ -89,6 +160,8 @@ def test_similar_histories_go_together():
     assert sent < 1.45 * sum(lengths)
     wide = users.batches([users.User("warm", [b"x"] * 2**19) for _ in range(5)])
     assert [len(batch.places) for batch in wide] == [2, 2, 1]
+    long = users.batches([users.User("warm", [b"x" * 2**22]) for _ in range(6)])
+    assert [len(batch.places) for batch in long] == [4, 2]
 
 
 def test_records_hold_the_features_that_are_present(example):

@@ -106,6 +106,8 @@ def test_serving_default_chooses_the_path_of_each_record(session, users):
     examples = {"examples": np.array([record(user) for user in mixed], object)}
     answer = session.run("serving_default", examples)
     np.testing.assert_array_equal(answer["is_cold"], [False, True] * 16)
+    lengths = [len(user["history"]) for user in mixed]
+    np.testing.assert_array_equal(answer["known_items"], lengths)
     warm = session.run("warm", warm_inputs([user["history"] for user in users["warm"]]))
     cold = session.run("cold", cold_inputs(users["cold"]))
     np.testing.assert_array_equal(answer["item_ids"][::2], warm["item_ids"])
@@ -204,6 +206,7 @@ def test_padding_and_unknown_items_make_no_difference(session):
     noisy = session.run("warm", warm_inputs([["", "i2", "nothing", "i3", "i4", "", ""]]))
     np.testing.assert_array_equal(plain["item_ids"], noisy["item_ids"])
     np.testing.assert_allclose(plain["scores"], noisy["scores"], atol=1e-5)
+    assert plain["known_items"].tolist() == noisy["known_items"].tolist() == [3]
 
 
 def test_only_the_newest_items_count_and_all_are_excluded(session):
@@ -211,6 +214,7 @@ def test_only_the_newest_items_count_and_all_are_excluded(session):
     long = session.run("warm", warm_inputs([[*[f"i{n}" for n in range(8)], *tail]]))
     short = session.run("warm", warm_inputs([tail], [[f"i{n}" for n in range(8)]]))
     np.testing.assert_array_equal(long["item_ids"], short["item_ids"])
+    assert (long["known_items"].tolist(), short["known_items"].tolist()) == ([16], [8])
 
 
 @pytest.mark.parametrize("history", [[""], ["nothing", "known"], []])
@@ -222,6 +226,7 @@ def test_a_history_without_a_known_item_still_gets_a_list(session, dataset, hist
     user = {"history": history, "age": 50.0, "team": "team-1", "tags": [], "zip": "1"}
     default = session.run("serving_default", {"examples": np.array([record(user)], object)})
     assert default["is_cold"].tolist() == [True]
+    assert answer["known_items"].tolist() == default["known_items"].tolist() == [0]
 
 
 def test_missing_unknown_and_unbounded_user_features_give_finite_scores(session, users):

@@ -10,7 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from cmclrec_tf.cli import CommandGroups
+from serving.client import Recommendations
 from serving.commands import recommend as command
+from serving.commands import user_lines
+from serving.server.local_server import LocalServer
 
 # The root group with this command, whether or not the package is installed.
 ROOT = """
@@ -64,7 +67,7 @@ def test_nothing_left(target):
     [
         (["cold", "--feature", "height=1"], "the model knows ['age', 'gender', 'genres']"),
         (["cold", "--feature", "age=old"], "it must be a number"),
-        (["cold", "--feature", "gender=a", "--feature", "gender=b"], "it must be one string"),
+        (["cold", "--feature", "gender=a", "--feature", "gender=b"], "it must be text or a number"),
         (["cold", "--feature", "age"], "NAME=VALUE"),
         (["warm", "--item", "a", "-k", "0"], "x>=1"),
         (["warm"], "--item"),
@@ -110,6 +113,8 @@ def test_user(target):
         "version": 12,
         "signature": "serving_default",
         "is_cold": False,
+        "known_items": None,
+        "source": "history",
     }
     (line,) = recommend(
         "user", "--json", "--target", target, "--model-version", "12"
@@ -117,7 +122,7 @@ def test_user(target):
     assert json.loads(line)["signature"] == "cold"
 
 
-LINES = [
+USERS = [
     {"user_id": "u1", "history": ["a", "b"]},
     {"gender": "d", "genres": ["c", "e"], "age": 0.5},
     {"user_id": 3, "history": ["d"], "gender": "\u0416", "exclude": ["e"]},
@@ -127,8 +132,8 @@ LINES = [
 
 @pytest.mark.parametrize("by", ["file", "stdin"])
 def test_many(target, tmp_path, monkeypatch, by):
-    monkeypatch.setattr(command, "_CHUNK", 3)
-    text = "".join(json.dumps(line) + "\n" for line in LINES)
+    monkeypatch.setattr(user_lines, "MAX_USERS", 3)
+    text = "".join(json.dumps(line) + "\n" for line in USERS)
     (tmp_path / "users.jsonl").write_text(text)
     source = ["--input", str(tmp_path / "users.jsonl")] if by == "file" else []
     done = CliRunner().invoke(
@@ -149,23 +154,89 @@ def test_many(target, tmp_path, monkeypatch, by):
         ("{secret", "user 4: its line must hold a JSON object"),
         ('["secret"]', "user 4: its line must hold a JSON object"),
         ("", "user 4: its line must hold a JSON object"),
-        ("[" * 100_000, "user 4: its line must hold a JSON object"),
+        ("\ufeff{}", "user 4: its line must hold a JSON object"),
+        ("[" * 100_000, "user 4: its JSON is nested too deeply"),
+        ('{"secret": "\\ud800"}', "user 4: its text has a lone surrogate"),
+        ('{"history": ["secret\udcff"]}', "user 4: its line must be UTF-8, and byte 21 is not"),
+        ('{"age": NaN, "history": ["secret"]}', "user 4: JSON has no NaN"),
+        ('{"age": -Infinity}', "user 4: JSON has no NaN and no Infinity"),
+        ('{"age": 1e999}', "user 4: its numbers must be ones that a double can hold"),
+        (f'{{"age": 1{"0" * 5000}}}', "user 4: a number must have at most 400 digits"),
+        ('{"age": 1e300}', "user feature 'age' of user 4 (a float): it must be a number that"),
+        ('{"gender": "secret", "gender": "a"}', "user 4: its JSON must name each key once"),
+        ('{"history": ["secret"], "user_id": ["a"]}', "user 4: its user_id must be a string"),
+        ('{"gender": "secret", "genres": [{"a": 1}]}', "user feature 'genres' of user 4 (a dict)"),
+        ('{"history": ["a", null, ["secret"]]}', "history of user 4 (a list)"),
         ('{"age": "secret"}', "user feature 'age' of user 4 (a str)"),
         ('{"history": "secret"}', "history of user 4"),
         ('{"height": "secret"}', "user feature 'height' of user 4"),
+        # The server refuses it.
+        (f'{{"history": ["a", "{"secret" * 11_000}"]}}', "a string of 66000 bytes"),
+        (f'{{"history": ["{"secret" * 200_000}"]}}', "user 4: its line must have at most 1048576"),
     ],
 )
-def test_bad_lines(target, monkeypatch, line, text):
-    monkeypatch.setattr(command, "_CHUNK", 2)
+def test_a_bad_line_gets_one_error_and_the_others_their_lists(target, line, text):
+    lines = ['{"history": ["a"]}', '{"gender": "d"}', "{}", line, '{"history": ["a"], "age": 1}']
     done = CliRunner().invoke(
         Root(name="cmclrec"),
-        ["recommend", "many", "--target", target],
-        input=f"{{}}\n{{}}\n{{}}\n{line}\n",
+        ["recommend", "many", "--target", target, "-k", "1"],
+        input="\r\n".join(lines).encode("utf-8", "surrogateescape"),
     )
-    assert done.exit_code == 2
-    (error,) = done.stderr.splitlines()
-    assert text in error and "secret" not in error
-    assert len(done.stdout.splitlines()) == 2  # the answers before it remain
+    assert done.exit_code == 1
+    assert done.stderr == 'error: 1 of 5 users have no list. See "error" in their lines.\n'
+    answers = [json.loads(answer) for answer in done.stdout.splitlines()]
+    bad = answers.pop(3)
+    assert [answer["item_ids"] for answer in answers] == [["b"], ["d"], ["a"], ["b"]]
+    assert set(bad) == {"error"} and text in bad["error"] and "secret" not in bad["error"]
+
+
+def test_bytes_and_ids_of_lines(target):
+    """Bytes that are not UTF-8 are written as in TensorFlow Serving's REST interface."""
+    lines = '\ufeff{"user_id": "\\u00e4", "history": [{"b64": "/w=="}, "a"]}\n{"user_id": null}\n'
+    done = CliRunner().invoke(
+        Root(name="cmclrec"), ["recommend", "many", "--target", target, "-k", "1"], input=lines
+    )
+    assert done.exit_code == 0 and done.stdout.isascii()
+    answers = [json.loads(answer) for answer in done.stdout.splitlines()]
+    assert [(answer["user_id"], *answer["item_ids"]) for answer in answers] == [
+        ("\u00e4", "b"),
+        (None, "a"),
+    ]
+    answer = Recommendations(("\udcff", "\u00e4"), (1.0, float("nan")))
+    assert json.loads(user_lines.answer_line(answer))["item_ids"] == [{"b64": "/w=="}, "\u00e4"]
+    assert json.loads(user_lines.answer_line(answer))["scores"] == [1.0, None]
+
+
+def test_a_closed_pipe_ends_the_command_quietly(target):
+    process = subprocess.Popen(
+        [sys.executable, "-c", ROOT, "recommend", "many", "--target", target],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdin.write(b'{"history": ["a"]}\n' * 5000)
+    process.stdin.close()
+    assert json.loads(process.stdout.readline())["item_ids"][0] == "b"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+
+
+def test_the_answer_says_that_no_item_is_known(exported):
+    with LocalServer(exported.parent, port=0) as server:
+        target = f"127.0.0.1:{server.port}"
+        popular = recommend("warm", "--item", "zzz", "--item", "yyy", "--target", target)
+        mixed = recommend("warm", "--item", "i1", "--item", "zzz", "--target", target)
+        cold = recommend("user", "--item", "zzz", "--feature", "team=team-0", "--target", target)
+        known = recommend("warm", "--item", "i1", "--target", target)
+        as_json = recommend("warm", "--item", "zzz", "--json", "--target", target)
+    note = "note: the model knows {} of {} items of the history; the list "
+    assert popular.stderr == note.format(0, 2) + "is that of the most popular items.\n"
+    assert mixed.stderr == note.format(1, 2) + "comes from them.\n"
+    assert cold.stderr == note.format(0, 1) + "comes from the user features.\n"
+    assert known.stderr == "" and as_json.stderr == ""
+    answer = json.loads(as_json.stdout)
+    assert (answer["known_items"], answer["source"]) == (0, "popular")
 
 
 def test_missing_files(target, tmp_path):
