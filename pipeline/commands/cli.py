@@ -9,6 +9,7 @@ from pipeline.commands.after_run import clean, lineage, lists, status
 from pipeline.commands.jobs import compile_, submit
 from pipeline.commands.options import (
     dataset_option,
+    import_run_fn,
     load_config,
     load_inputs,
     root_option,
@@ -143,6 +144,8 @@ def _run(
     run_fn: str = configs.RUN_FN,
     trials: int = 0,
 ) -> "Run":
+    if run_fn != configs.RUN_FN:
+        import_run_fn(run_fn)  # a backbone that it registers is a name that the config may have
     spec, folder, config = load_inputs(dataset, data_dir, preset, config_path)
     folders = configs.Folders(root, spec.name)
     folders.make()

@@ -1,6 +1,7 @@
 """Defines the options that several commands share, and reads what they stand for."""
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -111,3 +112,26 @@ def load_data(dataset: str, data_dir: str | None) -> "tuple[DatasetSpec, AnyPath
     folder = fetch(spec, data_dir)
     check(spec, folder)
     return spec, folder
+
+
+def import_run_fn(run_fn: str) -> None:
+    """Imports the module of the function that trains.
+
+    Raises:
+        InputError: `run_fn` is no import path of a function, or its module cannot be imported.
+    """
+    module, _, name = run_fn.rpartition(".")
+    bad_path = InputError(run_fn, "it must be the import path of a function", "Correct the path.")
+    if not all(part.isidentifier() for part in run_fn.split(".")) or not module:
+        raise bad_path
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        # If the module exists and imports another one that does not, the path is right.
+        if missing and f"{module}.".startswith(f"{missing}."):
+            raise bad_path from error
+        rule = f"its module must be importable, and raised {type(error).__name__}: {error}"
+        raise InputError(run_fn, rule, "Correct the module.") from error
+    if not callable(getattr(loaded, name, None)):
+        raise bad_path

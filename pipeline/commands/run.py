@@ -1,12 +1,12 @@
 """Runs the whole pipeline on this machine."""
 
-import importlib
 import pathlib
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes import locks
 from pipeline import configs
+from pipeline.commands.options import import_run_fn
 from pipeline.commands.run_results import Run
 from pipeline.datasets import DatasetSpec
 from pipeline.metadata.code_digests import CodeDigests
@@ -39,7 +39,7 @@ def run_pipeline(
         InputError: the data or the config are wrong, `run_fn` names no function, its module cannot
             be imported, or the version of this model was rolled back.
     """
-    _check_importable(run_fn)
+    import_run_fn(run_fn)
     folders = configs.Folders(pathlib.Path(root), spec.name)
     # Else the artifacts of another run could count as those of this one.
     with locks.waiting(folders.lock):
@@ -61,24 +61,6 @@ def run_pipeline(
         run = Run(spec, data_dir, config, folders, outputs, trials)
         _make_newest_version(run)
     return run
-
-
-def _check_importable(run_fn: str) -> None:
-    module, _, name = run_fn.rpartition(".")
-    bad_path = InputError(run_fn, "it must be the import path of a function", "Correct the path.")
-    if not all(part.isidentifier() for part in run_fn.split(".")) or not module:
-        raise bad_path
-    try:
-        loaded = importlib.import_module(module)
-    except Exception as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        # If the module exists and imports another one that does not, the path is right.
-        if missing and f"{module}.".startswith(f"{missing}."):
-            raise bad_path from error
-        rule = f"its module must be importable, and raised {type(error).__name__}: {error}"
-        raise InputError(run_fn, rule, "Correct the module.") from error
-    if not callable(getattr(loaded, name, None)):
-        raise bad_path
 
 
 def _make_newest_version(run: Run) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from cmclrec_tf.config.sections import BACKBONES
 from cmclrec_tf.errors import InputError
 from pipeline.commands import cli
 from tests.pipeline.toy_datasets import write_clusters
@@ -43,6 +44,23 @@ def test_bad_input(command, clusters, tmp_path):
     missing = [*clusters[:2], "--data-dir", tmp_path]
     assert "needs this file" in _error(command, *missing, *root)
     assert not (tmp_path / "var").exists()
+
+
+def test_the_module_of_run_fn_can_register_a_backbone(tmp_path, monkeypatch):
+    (tmp_path / "own_backbone.py").write_text(
+        "from cmclrec_tf.config.sections import BACKBONES\n"
+        "BACKBONES.add('own')\n"  # as `backbones.register` does
+        "def run_fn(fn_args): pass\n"
+    )
+    (tmp_path / "own.yaml").write_text("model: {backbone: own}")
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ["--dataset", "absent", "--config", tmp_path / "own.yaml"]
+    try:
+        assert "backbone='own': it must be one of" in _error(cli.run, *arguments)
+        # The config is right, so the next input is read.
+        assert "dataset 'absent'" in _error(cli.run, *arguments, "--run-fn", "own_backbone.run_fn")
+    finally:
+        BACKBONES.discard("own")
 
 
 @pytest.mark.parametrize(
