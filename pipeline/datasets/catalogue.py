@@ -42,7 +42,8 @@ def _pairs(file: TableFile, table: Items) -> Iterator[tuple[bytes, ...]]:
             opened = parquet.open_parquet(stream, file.path)
             texts = parquet.rows(opened, file.parquet_columns(columns), file.path)
             # An items' table holds no lists, see `formats.inspect`.
-            yield from cast(Iterator[tuple[bytes, ...]], texts)
+            for row in cast(Iterator[tuple[bytes, ...]], texts):
+                yield tuple(text.strip() for text in row)
             return
         item, title = (file.positions[column] for column in columns)
         stream.readline()

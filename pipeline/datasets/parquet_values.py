@@ -42,7 +42,7 @@ def check(kind: "pyarrow.DataType", extension: str, lists: bool, where: str) -> 
         reason = "is a list, but not one of numbers or text"
     elif inner.num_fields:
         reason = "is a record"
-    elif types.is_fixed_size_binary(inner):
+    elif types.is_fixed_size_binary(inner) or types.is_float16(inner):
         reason = "has a fixed number of bytes, which may be text, a UUID or a number of 16 bits"
     elif types.is_time(inner):
         reason = "is a time of day"

@@ -108,7 +108,9 @@ def test_a_missing_column_of_parquet(twelve, tmp_path):
 
 def test_titles_of_parquet_and_of_compressed_text(tmp_path):
     spec = {**TWELVE_SPEC, "items": {"file": "items.parquet", "id": "item", "title": "title"}}
-    pq.write_table(pa.table({"title": ["One", "Two"], "item": [1, 2]}), tmp_path / "items.parquet")
+    pq.write_table(
+        pa.table({"title": ["One", " Two"], "item": [1.0, 2.0]}), tmp_path / "items.parquet"
+    )
     assert titles(load_spec(write_spec(tmp_path, spec)), tmp_path) == {"1": "One", "2": "Two"}
     spec["items"]["file"] = "items.csv.gz"
     (tmp_path / "items.csv.gz").write_bytes(gzip.compress(b'item,title\n1,"One, a"\n'))

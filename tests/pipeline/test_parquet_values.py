@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cmclrec_tf.data import text_forms
 from cmclrec_tf.errors import InputError
-from pipeline.datasets import parquet
+from pipeline.datasets import parquet, parquet_values
 from pipeline.datasets.formats import inspect
 from pipeline.datasets.table_specs import Interactions, UserColumn, Users
 
@@ -213,6 +213,13 @@ def test_a_type_without_text_is_refused(tmp_path, column, table, reason):
     assert ("lists" in allowed) == (table == USERS), why
 
 
+def test_floats_of_16_bits_are_refused():
+    """Parquet's type is newer than pyarrow 10, which reads binary of two bytes."""
+    for kind in (pa.float16(), pa.binary(2)):
+        with pytest.raises(InputError, match=f"^column 'a' with the type {re.escape(str(kind))}: "):
+            parquet_values.check(kind, "", False, "column 'a'")
+
+
 def test_extension_types(tmp_path):
     """One that is read by its authors alone is refused, a tensor is a list of numbers."""
     name = lambda of: {"ARROW:extension:name": of, "ARROW:extension:metadata": "{}"}
@@ -237,6 +244,6 @@ def test_extension_types(tmp_path):
 def test_two_columns_of_one_name_are_refused(tmp_path):
     ones = pa.array([1])
     pq.write_table(pa.Table.from_arrays([ones] * 3, ["id", "a", "a"]), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match="column 'a' of .*t.parquet: .* must be unique"):
+    with pytest.raises(InputError, match="column 'a' of .*t.parquet: "):
         read(tmp_path, USERS)
     inspect(Users("t.parquet", "id", (UserColumn("id"),)), tmp_path)
