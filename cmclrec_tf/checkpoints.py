@@ -8,7 +8,7 @@ import pathlib
 import warnings
 import zipfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from keras import ops
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes import locks
-from cmclrec_tf.processes.whole import sync
+from cmclrec_tf.processes.whole import whole_file, write_npz
 
 if TYPE_CHECKING:
     import keras
@@ -86,19 +86,12 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / (DONE if facts.get("complete") else f"epoch-{epoch:05d}.npz")
         text = json.dumps({"epoch": epoch, **facts, **self.identity})
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as data:
-            np.savez(data, facts=np.array(text), **arrays)
-            _sync(data)
-        # The checksum comes first: no checkpoint exists without one.
-        checksum = self.folder / (path.name + CHECKSUM)
-        temporary_sum = checksum.with_suffix(".sum")
-        with temporary_sum.open("w") as line:
-            line.write(f"{_digest(temporary)}  {path.name}\n")
-            _sync(line)
-        os.replace(temporary_sum, checksum)
-        os.replace(temporary, path)
-        sync(self.folder)
+        with whole_file(path) as new:
+            with new.open("wb") as data:
+                write_npz(data, {"facts": np.array(text), **arrays})
+            # The checksum comes first: no checkpoint exists without one.
+            with whole_file(self.folder / (path.name + CHECKSUM)) as checksum:
+                checksum.write_text(f"{_digest(new)}  {path.name}\n")
         for old in self._epochs()[EPOCHS_TO_KEEP:]:
             old.unlink()
             (self.folder / (old.name + CHECKSUM)).unlink(missing_ok=True)
@@ -217,8 +210,3 @@ def _digest(path: pathlib.Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _sync(file: BinaryIO | TextIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -1,5 +1,6 @@
 """The `cmclrec` command: collects the command groups that the packages register."""
 
+import logging
 import sys
 from importlib.metadata import entry_points
 from typing import Any
@@ -70,6 +71,8 @@ class CommandGroups(ReadableGroup):
         """Runs the command line of the process, or that in the first argument."""
         if not args and extra.get("args") is None:  # else the signals belong to the caller
             stopping.install()
+            # Where the home cannot be written it takes a temporary folder for its cache, in words.
+            logging.getLogger("matplotlib").setLevel(logging.ERROR)
         return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:

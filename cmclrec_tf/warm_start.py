@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cmclrec_tf.config import SPLIT_SETTINGS, Config
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes.whole import write_npz
 from cmclrec_tf.schema import FIRST_ID, ITEMS, Schema
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def save(model: "CMCLRec", dataset: "PreparedDataset", folder: str | os.PathLike
     (folder / VOCABULARIES).mkdir(parents=True, exist_ok=True)
     facts = _facts(model.schema, model.config)
     arrays = {str(i): np.asarray(v) for i, v in enumerate(model.trainable_variables)}
-    np.savez(folder / WEIGHTS, facts=np.array(json.dumps(facts)), **arrays)
+    with open(folder / WEIGHTS, "wb") as file:
+        write_npz(file, {"facts": np.array(json.dumps(facts)), **arrays})
     for name, path in dataset.vocabularies.items():
         shutil.copyfile(path, folder / VOCABULARIES / name)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes.whole import whole_file, write_npz
 from cmclrec_tf.schema import PAD, TEST
 from experiments import run_folders
 from experiments.figure2_report import STATES, Vectors, write
@@ -112,9 +113,8 @@ def _vectors_of_run(
     checkpoints = folder / "checkpoints"
     vectors = _train(row, dataset, folder / "logs", checkpoints / digest)
     facts = {"digest": digest, "versions": run_folders.library_versions()}
-    temporary = path.with_name(f".{VECTORS}")
-    np.savez(temporary, about=np.array(json.dumps(facts)), **vectors)
-    temporary.rename(path)
+    with whole_file(path) as new, new.open("wb") as file:
+        write_npz(file, {"about": np.array(json.dumps(facts)), **vectors})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return vectors, facts["versions"], True
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmclrec_tf.processes import locks
+from cmclrec_tf.processes.whole import whole_file
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -94,9 +95,8 @@ def write(folder: Folder, report: "Report", **facts: Any) -> None:
 
 def replace_text(path: pathlib.Path, text: str) -> None:
     """Writes a file in one step: readers see the old text or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text)
-    temporary.rename(path)
+    with whole_file(path) as new:
+        new.write_text(text)
 
 
 def library_versions() -> Versions:

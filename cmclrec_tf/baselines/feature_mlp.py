@@ -10,6 +10,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from cmclrec_tf import augment
+from cmclrec_tf.baselines.base import check_precision
 from cmclrec_tf.callbacks import Progress
 from cmclrec_tf.config import checks
 from cmclrec_tf.layers.dense import Dense
@@ -141,6 +142,7 @@ def train_feature_mlp(
         >>> model.settings.epochs
         1
     """
+    check_precision("features-mlp")
     settings = settings or FeatureMLPConfig()
     keras.utils.set_random_seed(settings.seed)
     features, items = read_split(dataset, TRAIN, settings.events)

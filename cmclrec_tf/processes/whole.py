@@ -8,9 +8,15 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, BinaryIO
 
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes import leftovers
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # HDF5 and sqlite have words of their own; TensorFlow and Beam pass on those of the system.
@@ -33,12 +39,40 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     # A folder of its own, as some writers look at the name and others write more than one file.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
-        written = pathlib.Path(temporary) / path.name
+    with next_to(path) as temporary:
+        written = temporary / path.name
         yield written
         sync(written)
         os.replace(written, path)
         sync(path.parent)
+
+
+@contextlib.contextmanager
+def next_to(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yields a temporary folder in the folder of `path`; those of dead processes are removed."""
+    path = pathlib.Path(path)
+    prefix = f".{path.name}.new-"
+    leftovers.remove_left(path.parent, prefix)
+    with leftovers.temporary_folder(path.parent, prefix) as folder:
+        yield folder
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, "npt.ArrayLike"]) -> None:
+    """Writes what `numpy.savez` does: plain arrays, no pickle.
+
+    After an error, such as that of a full disk, NumPy leaves an open archive behind, which prints a
+    traceback when it is collected. This one is closed.
+
+    Args:
+        file: open for writing, and seekable.
+        arrays: `{name: array}`.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
@@ -47,26 +81,24 @@ def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
     An older folder comes back if the new one cannot take its place, and when the process is
     stopped in between. Of several processes that do this at once, the last one wins.
     """
-    temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    old = temporary / "0"
-    try:
-        for number in itertools.count():
-            old = temporary / str(number)
-            with contextlib.suppress(FileNotFoundError):
-                folder.rename(old)
-            try:
-                new.rename(folder)
-                break
-            except OSError as error:
-                # Another process has put its folder there in the meantime.
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-    except BaseException:
-        with contextlib.suppress(OSError):  # there is no older one, or a newer one is in its place
-            old.rename(folder)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with next_to(folder) as temporary:
+        old = temporary / "0"
+        try:
+            for number in itertools.count():
+                old = temporary / str(number)
+                with contextlib.suppress(FileNotFoundError):
+                    folder.rename(old)
+                try:
+                    new.rename(folder)
+                    break
+                except OSError as error:
+                    # Another process has put its folder there in the meantime.
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+        except BaseException:
+            with contextlib.suppress(OSError):  # there is none, or a newer one is in its place
+                old.rename(folder)
+            raise
 
 
 def sync(path: str | os.PathLike[str]) -> None:
@@ -127,13 +159,15 @@ def full_disk(
     if not is_full:
         return None
     return InputError(
-        path or _fullest(folders),
+        path or _fullest(folders) or "a disk that the command writes to",
         "no space left on device",
         "Free some space on its disk, then run the same command again.",
     )
 
 
 def _fullest(folders: Iterable[str | os.PathLike[str]]) -> str:
-    """Returns the folder whose disk has the least space."""
-    existing = [str(f) for f in (*folders, tempfile.gettempdir()) if os.path.isdir(f)]
-    return min(existing, key=lambda folder: shutil.disk_usage(folder).free)
+    """Returns the folder whose disk has the least space; "" without folders."""
+    existing = [str(folder) for folder in folders if os.path.isdir(folder)]
+    if existing:
+        existing.append(tempfile.gettempdir())
+    return min(existing, key=lambda folder: shutil.disk_usage(folder).free, default="")

@@ -2,12 +2,11 @@
 
 import pathlib
 import shutil
-import tempfile
 
 from tfx.types import artifact_utils
 
 from cmclrec_tf.data.prepared import VOCABULARIES, write_description
-from cmclrec_tf.processes.whole import replace_folder
+from cmclrec_tf.processes.whole import next_to, replace_folder
 from cmclrec_tf.schema import SPLITS, Schema
 from pipeline.components.example_gen import COMPONENT
 from pipeline.components.population import user_counts, users_by_split
@@ -32,8 +31,8 @@ def write(folder: AnyPath, spec: DatasetSpec, max_history: int, outputs: Outputs
     folder.parent.mkdir(parents=True, exist_ok=True)
     counts = user_counts(outputs.artifact(COMPONENT, "examples"))
     # Next to the target: a folder can be renamed within one file system only.
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        new = pathlib.Path(temporary) / "new"
+    with next_to(folder) as temporary:
+        new = temporary / "new"
         _copy(new, spec, outputs)
         write_description(new, spec.name, spec.features, max_history, users_by_split(counts))
         replace_folder(new, folder)

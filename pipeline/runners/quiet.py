@@ -22,16 +22,29 @@ def quiet(path: AnyPath) -> Iterator[None]:
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(open(path, "a", encoding="utf-8", errors="backslashreplace"))
+        log = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        stack.callback(_close, log)
         stack.enter_context(_native_stderr(log))
         stack.enter_context(_logging(log))
         yield
 
 
+class _Handler(logging.StreamHandler):
+    """Leaves out what cannot be written: a full disk must not hide the error that names it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Does nothing, where `logging` prints a traceback for every message."""
+
+
+def _close(log: TextIO) -> None:
+    with contextlib.suppress(OSError):
+        log.close()
+
+
 @contextlib.contextmanager
 def _logging(log: TextIO) -> Iterator[None]:
     root = logging.getLogger()
-    handler = logging.StreamHandler(log)
+    handler = _Handler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handlers, level = root.handlers[:], root.level
     root.handlers[:] = [handler]

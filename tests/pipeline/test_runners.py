@@ -1,13 +1,18 @@
 """What a run prints, what goes to its log, and how its errors surface."""
 
+import io
 import logging
 import os
+import re
 import sys
+import time
 import warnings
 
 import pytest
 
 from cmclrec_tf.errors import InputError
+from pipeline.runners import progress
+from pipeline.runners.progress import ticking
 from pipeline.runners.quiet import quiet
 
 
@@ -52,3 +57,73 @@ def test_an_input_error_is_found_behind_others():
     beam = RuntimeError(f"Traceback ...\n  raise x\n{text} [while running 'A/B']\n\nmore")
     assert str(_input_error(beam)) == str(bad)
     assert _input_error(RuntimeError("some InputError in the prose")) is None
+
+
+def test_a_log_on_a_full_disk_is_left_out(capfd):
+    with quiet("/dev/full"):
+        logging.getLogger("some.library").info("a detail")
+        print("progress", file=sys.stderr, flush=True)
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "progress\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def _shown(stream, silent=0.2):
+    """Returns what is printed while nothing else is for a while."""
+    deadline = time.monotonic() + 5
+    while not stream.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(silent)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("stream", "line"), [(Terminal(), "\r{}"), (io.StringIO(), "{}\n")])
+def test_a_silent_component_prints_how_long_it_has_been_running(monkeypatch, stream, line):
+    monkeypatch.setattr(sys, "stderr", stream)
+    with ticking("[3/9] Transform ...", pause=0.02):
+        assert _shown(stream).startswith(line.format("[3/9] Transform ... 0 s"))
+    printed = stream.getvalue()
+    assert printed.count("Transform") > 1
+    time.sleep(0.1)
+    assert stream.getvalue() == printed and sys.stderr is stream
+
+
+def test_a_component_that_prints_is_left_alone(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with ticking("Trainer ...", pause=0.3):
+        for _ in range(8):
+            print("epoch", file=sys.stderr)
+            time.sleep(0.05)
+        assert "Trainer" not in stream.getvalue()
+        print("\r50 %", end="", file=sys.stderr)  # the line of a progress bar stays open
+        time.sleep(0.5)
+        assert "Trainer" not in stream.getvalue()
+        print(file=sys.stderr)
+        time.sleep(0.5)
+    assert re.search(r"50 %\n\rTrainer \.\.\. [1-9] s$", stream.getvalue())
+
+
+@pytest.mark.pipeline
+def test_the_steps_of_beam_are_counted(monkeypatch):
+    import apache_beam as beam
+
+    from pipeline.runners.local import BEAM_ARGS
+
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    def slow(number):
+        time.sleep(0.3)
+        return number
+
+    with ticking("Evaluator ...", pause=0.05), beam.Pipeline(argv=list(BEAM_ARGS)) as pipeline:
+        numbers = pipeline | beam.Create([1]) | "first" >> beam.Map(slow)
+        _ = numbers | beam.Reshuffle() | "second" >> beam.Map(slow)
+    steps = [int(line.split()[-1]) for line in stream.getvalue().splitlines() if "step" in line]
+    assert steps == sorted(steps) and len(set(steps)) > 1
+    assert not logging.getLogger(progress._BEAM_STEPS).handlers

@@ -1,5 +1,7 @@
 """Commands that are stopped, that run at the same time, and that find the disk full."""
 
+import gc
+import io
 import os
 import signal
 import subprocess
@@ -7,11 +9,12 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes import locks
-from cmclrec_tf.processes.whole import full_disk, replace_folder, whole_file
+from cmclrec_tf.processes.whole import full_disk, replace_folder, whole_file, write_npz
 
 START = """
 import sys, time, threading, click
@@ -227,3 +230,24 @@ def test_a_full_disk_is_found_behind_other_errors(error, path, tmp_path):
     assert ": no space left on device. Free some space on its disk, " in found
     assert found.startswith(f"{path}: " if path else "/")
     assert full_disk(ValueError("no space for more rows")) is None
+
+
+class _SmallDisk(io.BytesIO):
+    def write(self, data):
+        if self.tell() + len(data) > 5000:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
+def test_arrays_on_a_full_disk_leave_no_traceback(monkeypatch):
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    with pytest.raises(OSError, match="No space left"):
+        write_npz(_SmallDisk(), {"a": np.ones(10), "b": np.ones(1000)})
+    gc.collect()
+    assert not ignored
+    file = io.BytesIO()
+    write_npz(file, {"model/0": np.ones(3), "facts": np.array("{}")})
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as loaded:
+        assert loaded["model/0"].tolist() == [1, 1, 1] and str(loaded["facts"]) == "{}"

@@ -6,6 +6,9 @@ import keras
 import numpy as np
 import pytest
 
+from cmclrec_tf import baselines
+from cmclrec_tf.baselines.feature_mlp import train_feature_mlp
+from cmclrec_tf.baselines.training import train_baseline
 from cmclrec_tf.config import Config
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError, TrainingError
@@ -104,3 +107,45 @@ def test_mixed_precision_learns_with_large_numbers(tmp_path):
     moved = [np.abs(a - b).max() for a, b in zip(before, model.get_weights(), strict=True)]
     assert max(moved) > 0.01
     assert len(np.unique(ages, axis=0)) > 2  # not all users have the vector of a missing value
+
+
+@pytest.fixture
+def policy():
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_weights_of_half_precision_are_refused(name, dataset, config, policy):
+    policy(name)
+    with pytest.raises(InputError, match=f"^dtype policy '{name}': .* Take 'mixed_{name}'"):
+        train(dataset, config)
+
+
+def test_baselines_train_in_full_precision_only(dataset, config, policy):
+    policy("mixed_bfloat16")
+    for name in baselines.names():
+        with pytest.raises(InputError, match=f"^{name} under the dtype policy 'mixed_bfloat16'"):
+            train_baseline(name, dataset, config)
+    with pytest.raises(InputError, match="^features-mlp under"):
+        train_feature_mlp(dataset)
+
+
+@pytest.mark.usefixtures("eager")
+def test_bfloat16_trains_both_stages_and_the_lists_survive_a_file(
+    dataset, config, policy, tmp_path
+):
+    policy("mixed_bfloat16")
+    short = changed(config, pretrain={"epochs": 1}, finetune={"epochs": 1})
+    model = train(dataset, short, checkpoint_dir=tmp_path / "checkpoints")
+    rows = evaluate(model, dataset, ks=(5,)).rows
+    model.save(tmp_path / "model.keras")
+    policy("float32")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.compute_dtype == "bfloat16"
+    assert all(np.all(np.isfinite(weight)) for weight in again.get_weights())
+    assert evaluate(again, dataset, ks=(5,)).rows == rows
+    batch = next(iter(dataset.batches("test", 32)))
+    # The special ids and the masks keep their scores, which float16 cannot hold.
+    scores = np.asarray(again.score(again.warm_states(batch["history"])))
+    assert scores.dtype == np.float32 and np.all(scores[:, :2] == np.float32(-1e9))
