@@ -72,7 +72,7 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, "npt.ArrayLike"]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                np.save(member, np.asanyarray(array), allow_pickle=False)
 
 
 def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
