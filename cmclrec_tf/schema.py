@@ -5,6 +5,7 @@ B batch, L history length, M user features, D width, Z latent width, V items, K 
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -76,10 +77,12 @@ class Feature:
         mean: mean of a numeric feature over the train split, all numbers of a vector together.
         scale: standard deviation of a numeric feature over the train split, likewise.
         numbers: length of a numeric feature's vector; a user has all numbers or none.
+        clip: the lowest and the highest value of a numeric feature; numbers beyond count as these,
+            in training and in serving. Empty: no bounds.
 
     Raises:
-        InputError: a malformed or reserved name, an unknown kind, or a `prefix` or `numbers` that
-            does not fit the kind.
+        InputError: a malformed or reserved name, an unknown kind, or a `prefix`, `numbers` or
+            `clip` that does not fit the kind.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -96,8 +99,11 @@ class Feature:
     mean: float = 0.0
     scale: float = 1.0
     numbers: int = 1
+    clip: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        # JSON has lists in place of tuples.
+        object.__setattr__(self, "clip", tuple(self.clip))
         is_name = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name)
         if not is_name or len(self.name) > LONGEST_NAME:
             raise InputError(
@@ -128,6 +134,12 @@ class Feature:
                 f"user feature {self.name!r} with numbers={self.numbers}",
                 f"numbers is the length of a numeric feature's vector, at most {_MOST_NUMBERS}",
                 "Drop it from the dataset spec, or make the feature numeric.",
+            )
+        if self.clip and not (self.is_numeric and _are_bounds(self.clip)):
+            raise InputError(
+                f"user feature {self.name!r} with clip={list(self.clip)}",
+                "clip is a lower and a higher number, the bounds of a numeric feature",
+                "Drop it from the dataset spec, or correct it.",
             )
 
     @property
@@ -183,9 +195,16 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, as JSON holds them."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        for feature in values["features"]:
+            feature["clip"] = list(feature["clip"])
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Schema":
         """Builds a schema from the values of `to_dict`."""
         return cls(**{**values, "features": tuple(Feature(**f) for f in values["features"])})
+
+
+def _are_bounds(clip: tuple[float, ...]) -> bool:
+    return len(clip) == 2 and all(map(math.isfinite, clip)) and clip[0] < clip[1]

@@ -71,11 +71,23 @@ def dense_feature(feature: Feature, values: tf.RaggedTensor) -> Tensor:
         int32 ids [B, N], PAD = missing, or float32 [B, N], NaN = missing.
     """
     if feature.is_numeric:
-        return values.to_tensor(float("nan"), shape=[None, feature.numbers])
+        return clip(feature, values.to_tensor(float("nan"), shape=[None, feature.numbers]))
     width = None if feature.kind == MULTI else 1
     dense = tf.cast(values.to_tensor(PAD, shape=[None, width]), tf.int32)
     # A batch in which no user has a value still gets one column.
     return dense if width else tf.pad(dense, [[0, 0], [0, 1]], constant_values=PAD)
+
+
+def clip(feature: Feature, values: Tensor) -> Tensor:
+    """Moves numbers that lie beyond the bounds of a numeric feature to the bounds.
+
+    Args:
+        feature: the feature; without a `clip` nothing changes.
+        values: floats of any shape. NaN and infinity, which count as missing, stay.
+    """
+    if not feature.clip:
+        return values
+    return tf.where(tf.math.is_finite(values), tf.clip_by_value(values, *feature.clip), values)
 
 
 def profile_key(features: Features) -> KeysB:

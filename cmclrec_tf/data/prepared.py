@@ -17,6 +17,8 @@ from cmclrec_tf.schema import FIRST_ID, ITEMS, SPLITS, TRAIN, USER_ID, Feature, 
 from cmclrec_tf.types import Batch, Tensor
 
 DESCRIPTION = "dataset.yaml"
+# The settings of a user feature that a dataset is prepared with; the others are computed.
+_SETTINGS = ("name", "kind", "prefix", "numbers")
 VOCABULARIES = "vocabularies"
 SHUFFLE_BUFFER = 100_000
 READ_BATCH = 1024
@@ -288,8 +290,7 @@ def write_description(
         "max_history": max_history,
         "users": dict(counts),
         "features": [
-            {"name": f.name, "kind": f.kind, "prefix": f.prefix, "numbers": f.numbers}
-            for f in features
+            {**{key: getattr(f, key) for key in _SETTINGS}, "clip": list(f.clip)} for f in features
         ],
     }
     (pathlib.Path(folder) / DESCRIPTION).write_text(yaml.safe_dump(description, sort_keys=False))

@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from cmclrec_tf.data.parsing import clip
 from cmclrec_tf.schema import Schema
 from cmclrec_tf.types import Tensor
 
@@ -23,7 +24,7 @@ def with_statistics(schema: Schema, records: tf.data.Dataset) -> Schema:
 
     def add(state: tuple[Tensor, ...], serialized: Tensor) -> tuple[Tensor, ...]:
         parsed = tf.io.parse_example(serialized, spec)
-        values = [tf.cast(parsed[f.name].flat_values, tf.float64) for f in numeric]
+        values = [clip(f, tf.cast(parsed[f.name].flat_values, tf.float64)) for f in numeric]
         values = [tf.boolean_mask(v, tf.math.is_finite(v)) for v in values]
         return (
             state[0] + tf.stack([tf.cast(tf.size(v), tf.float64) for v in values]),

@@ -19,8 +19,8 @@ class FeatureTokens(keras.layers.Layer):
     """Embeds each user feature as one token: [B, M, D].
 
     - A category is looked up in an embedding; of several categories the mean is taken.
-    - A number, or a vector of numbers, is standardised by the mean and scale of the train split
-      and goes through a small MLP.
+    - A number, or a vector of numbers, is clipped to the bounds of its feature, standardised by
+      the mean and scale of the train split, and goes through a small MLP.
     - A masked field becomes a learned vector of that field. So do missing values, numbers that
       are not finite and categories that the train split does not contain: only that vector is
       trained to mean "not known".
@@ -86,7 +86,10 @@ class FeatureTokens(keras.layers.Layer):
         """Returns the token of one field, and for which rows its value is known."""
         if feature.is_numeric:
             known = ops.all(ops.isfinite(value), axis=1)  # value [B, N]
-            value = (ops.where(known[:, None], value, feature.mean) - feature.mean) / feature.scale
+            value = ops.where(known[:, None], value, feature.mean)
+            # Records are clipped as they are parsed; inputs of the `cold` signature are not.
+            value = ops.clip(value, *feature.clip) if feature.clip else value
+            value = (value - feature.mean) / feature.scale
             return layer(ops.clip(value, -MAX_DEVIATION, MAX_DEVIATION)), known
         known = value >= FIRST_ID  # [B, N]
         if feature.kind == MULTI:

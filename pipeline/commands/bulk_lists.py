@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes import locks
-from cmclrec_tf.schema import Schema
+from cmclrec_tf.schema import Feature
 from pipeline.components.example_gen import CURRENT, current_users
 from pipeline.components.lists import COMPONENT, Lists
 from pipeline.components.population import user_counts, users_by_segment
@@ -68,7 +68,7 @@ def make_lists(
     version = version or versions.latest(folders.serving)[1]
     config, features, model = _trained(folders, version)
     # BulkInferrer would read the users of another dataset as users without any feature.
-    if features != list(Schema(spec.features).to_dict()["features"]):
+    if tuple(Feature(**values) for values in features) != spec.features:
         raise InputError(
             version,
             f"it was trained on other user features than {spec.name} has now",

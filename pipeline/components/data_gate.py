@@ -53,9 +53,8 @@ def DataGate(  # noqa: N802
         InputError: there are too many malformed rows, or an anomaly stops the run. The error names
             the first anomaly, the log all of them.
     """
-    folder = rejects.rejects_folder(examples)
-    rows = rejects.read(folder)
-    rejects.check(rows, max_rejects, folder)
+    malformed = rejects.summarize(rejects.rejects_folder(examples))
+    malformed.check(max_rejects)
     protos = _by_split(statistics, "FeatureStats.pb", statistics_pb2.DatasetFeatureStatisticsList)
     # TFDV writes one dataset per split.
     splits = {split: proto.datasets[0] for split, proto in protos if proto.datasets}
@@ -70,7 +69,7 @@ def DataGate(  # noqa: N802
         first, more = blocking[0], len(blocking) - 1
         also = f" ({more} more in the log)" if more else ""
         raise InputError(first.place, f"{first.rule}{also}", first.fix)
-    lines = [*rejects.report(rows), *map(str, reports)] or ["no anomalies"]
+    lines = [*malformed.report(), *map(str, reports)] or ["no anomalies"]
     io_utils.write_string_file(os.path.join(report.uri, REPORT_FILE), "\n".join(lines) + "\n")
     io_utils.write_bytes_file(
         os.path.join(accepted.uri, ACCEPTED_FILE), splits[TRAIN].SerializeToString()

@@ -15,13 +15,13 @@ from tfx.types import artifact_utils
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SPLITS
+from pipeline.components import rejects
 from pipeline.components.population import (
     COUNTS,
     check_current_users,
     check_population,
     summary,
 )
-from pipeline.components.rejects import rejects_folder
 from pipeline.datasets import DatasetSpec, states
 from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters
@@ -113,11 +113,12 @@ class _Executor(BaseExampleGenExecutor):
     def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802
         """Writes the splits and the rejects, checks the counts and stores them on the artifact."""
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        self._rejects = os.path.join(rejects_folder(examples), "rows")
+        self._rejects = os.path.join(rejects.rejects_folder(examples), "rows")
         super().Do(input_dict, output_dict, exec_properties)
         spec, data = _parameters(exec_properties)
         counts = counters.read(self._beam.result)
-        self._check(counts, spec, data)
+        malformed = rejects.summarize(rejects.rejects_folder(examples))
+        self._check(counts, spec, data, malformed)
         examples.set_string_custom_property(COUNTS, json.dumps(counts, sort_keys=True))
 
     def _make_beam_pipeline(self):
@@ -132,9 +133,9 @@ class UserRecordsExecutor(_Executor):
     def _records(self, pipeline, spec, folder, data, rejects):
         return pipeline | UserRecords(spec, folder, data, rejects=rejects)
 
-    def _check(self, counts, spec, data):
+    def _check(self, counts, spec, data, malformed):
         logging.info("User records of %s: %s", spec.name, summary(counts))
-        check_population(counts, spec, data)
+        check_population(counts, spec, data, malformed)
 
 
 class CurrentUsersExecutor(_Executor):
@@ -143,8 +144,8 @@ class CurrentUsersExecutor(_Executor):
     def _records(self, pipeline, spec, folder, data, rejects):
         return {ALL_USERS: pipeline | CurrentUsers(spec, folder, data, rejects=rejects)}
 
-    def _check(self, counts, spec, data):
-        check_current_users(counts, spec)
+    def _check(self, counts, spec, data, malformed):
+        check_current_users(counts, spec, malformed)
 
 
 def _parameters(exec_properties):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, SPLITS, TEST, TRAIN, VAL, WARM
+from pipeline.components.rejects import NO_ROWS, Summary
 from pipeline.transforms import counters
 from pipeline.transforms.record import ALL_USERS
 
@@ -67,23 +68,18 @@ def _dropped_rows(counts: Mapping[str, int]) -> str:
     return f"; rows left out: {', '.join(parts)}" if parts else ""
 
 
-def check_current_users(counts: Mapping[str, int], spec: "DatasetSpec") -> None:
+def check_current_users(counts: Mapping[str, int], spec: "DatasetSpec", malformed: Summary) -> None:
     """Checks that there are users to recommend to, and not too many malformed rows.
 
     Args:
         counts: `{counter: number}` of `CurrentUsers`.
         spec: the dataset spec.
+        malformed: the malformed rows; none by default.
 
     Raises:
         InputError: there is no user, or there are more than `max_rejects` malformed rows.
     """
-    rejected = counts.get(counters.REJECTED, 0)
-    if rejected > spec.max_rejects:
-        raise InputError(
-            f"{rejected} malformed rows in {spec.users.file} and {spec.interactions.file}",
-            f"at most max_rejects={spec.max_rejects} may be left out",
-            "Correct them; `cmclrec prepare` writes them to a file, with the reason of each.",
-        )
+    malformed.check(spec.max_rejects)
     if not sum(users_by_segment(counts).values()):
         raise InputError(
             f"0 users in {spec.users.file} and {spec.interactions.file}",
@@ -92,26 +88,54 @@ def check_current_users(counts: Mapping[str, int], spec: "DatasetSpec") -> None:
         )
 
 
-def check_population(counts: Mapping[str, int], spec: "DatasetSpec", data: DataConfig) -> None:
+def check_population(
+    counts: Mapping[str, int],
+    spec: "DatasetSpec",
+    data: DataConfig,
+    malformed: Summary = NO_ROWS,
+) -> None:
     """Checks the users that are left after filtering and splitting.
+
+    Malformed rows alone are no error here: DataGate judges them. But if users are missing and there
+    are too many malformed rows, the rows are the error, as they may be the reason.
 
     Args:
         counts: `{counter: number}` of `UserRecords`.
         spec: the dataset spec.
         data: settings of the data.
+        malformed: the malformed rows; none by default.
 
     Raises:
         InputError: no user is left, a split or a segment is empty, or a user feature has no value
             in the train split.
     """
+    try:
+        _check_users(counts, spec, data, malformed)
+    except InputError:
+        malformed.check(spec.max_rejects)
+        raise
+
+
+def _check_users(counts, spec, data, malformed):
     total = sum(users_by_split(counts).values())
-    few = counts.get(counters.FEW_EVENTS, 0)
+    few, events = counts.get(counters.FEW_EVENTS, 0), counts.get(counters.EVENTS, 0)
+    log = spec.interactions.file
+    if not total and not events:
+        fix = "Give a log with rows."
+        if counts.get(counters.NOT_KEPT):
+            fix = "Correct interactions.keep in the dataset spec."
+        if malformed.total:
+            fix = f"Correct the malformed rows, which are in {malformed.folder}, or the spec."
+        raise InputError(
+            f"0 events in {log}{_dropped_rows(counts)}",
+            f"a log must have events{_most_frequent(malformed)}",
+            fix,
+        )
     if not total:
         raise InputError(
-            f"{few} users with {counts.get(counters.EVENTS, 0)} events in "
-            f"{spec.interactions.file}{_dropped_rows(counts)}",
+            f"{few} users with {events} events in {log}{_dropped_rows(counts)}",
             f"users with fewer than data.min_events={data.min_events} events are dropped, and "
-            "nobody is left",
+            f"nobody is left{_most_frequent(malformed)}",
             "Lower data.min_events or give more events.",
         )
     for split, segment in _POPULATIONS:
@@ -130,3 +154,8 @@ def check_population(counts: Mapping[str, int], spec: "DatasetSpec", data: DataC
                 "it must have a value for at least one user of the train split",
                 "Drop it from the dataset spec, or check its column and the user ids.",
             )
+
+
+def _most_frequent(malformed):
+    fault = malformed.most_frequent()
+    return f" (the most frequent fault: {fault})" if fault else ""

@@ -3,18 +3,18 @@
 import collections
 import json
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tfx.dsl.io import fileio
 
 from cmclrec_tf.errors import InputError
+from pipeline.datasets.text_rows import row_number
 
 if TYPE_CHECKING:
     from tfx.types import Artifact
 
 _FOLDER = "rejects"
-_EXAMPLES = 3
 
 Reject: TypeAlias = dict[str, str]
 """A malformed row, see `pipeline.transforms.read_tables.ReadTable`."""
@@ -27,37 +27,86 @@ def rejects_folder(examples: "Artifact") -> str:
 
 def read(folder: str) -> list[Reject]:
     """Reads the rejects of a folder in the order of their places; a missing folder has none."""
-    rejects: list[Reject] = []
+    return sorted(_each(folder), key=lambda reject: (reject["table"], _natural(reject["place"])))
+
+
+class Summary(NamedTuple):
+    """How many malformed rows there are, and by which rules.
+
+    Attributes:
+        folder: folder that holds them.
+        counts: number of rows by table and rule, the most frequent ones first.
+        places: the first place by table and rule.
+    """
+
+    folder: str
+    counts: dict[tuple[str, str], int]
+    places: dict[tuple[str, str], str]
+
+    @property
+    def total(self) -> int:
+        """The number of malformed rows."""
+        return sum(self.counts.values())
+
+    def most_frequent(self) -> str:
+        """Returns the most frequent rule, with the number of a row that breaks it."""
+        for (table, rule), count in self.counts.items():
+            where = _for_people(self.places[table, rule])
+            return f"{count} rows of {table}: {rule}, for example {where}"
+        return ""
+
+    def report(self) -> list[str]:
+        """Returns one line for each table and rule, with the number of rows that break the rule."""
+        return [f"{table}: {n} rows: {rule}" for (table, rule), n in sorted(self.counts.items())]
+
+    def check(self, most: int) -> None:
+        """Checks that there are at most `most` malformed rows.
+
+        Raises:
+            InputError: there are more; the error has the most frequent rule, a row and the folder.
+        """
+        if self.total > most:
+            raise InputError(
+                f"{self.total} malformed rows",
+                f"at most max_rejects={most} may be left out (the most frequent fault: "
+                f"{self.most_frequent()})",
+                f"Correct the rows, which are in {self.folder}, or the dataset spec, or raise "
+                "max_rejects there.",
+            )
+
+
+NO_ROWS = Summary("", {}, {})
+
+
+def summarize(folder: str) -> Summary:
+    """Counts the malformed rows in a folder, without holding them; a missing folder has none."""
+    counts = collections.Counter[tuple[str, str]]()
+    places: dict[tuple[str, str], str] = {}
+    for reject in _each(folder):
+        kind = reject["table"], reject["rule"]
+        counts[kind] += 1
+        places[kind] = min(places.get(kind, reject["place"]), reject["place"], key=_natural)
+    by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return Summary(folder, dict(by_count), places)
+
+
+def _each(folder: str) -> Iterator[Reject]:
     for path in sorted(fileio.glob(os.path.join(folder, "*.jsonl"))):
         with fileio.open(path) as file:
-            rejects += map(json.loads, file)
-    return sorted(rejects, key=lambda reject: (reject["table"], _natural(reject["place"])))
+            yield from map(json.loads, file)
 
 
-def report(rejects: Sequence[Reject]) -> list[str]:
-    """Returns one line for each table and rule, with the number of rows that break the rule."""
-    counts = collections.Counter((reject["table"], reject["rule"]) for reject in rejects)
-    return [f"{table}: {n} rows: {rule}" for (table, rule), n in sorted(counts.items())]
-
-
-def check(rejects: Sequence[Reject], most: int, folder: str) -> None:
-    """Checks the number of malformed rows.
-
-    Args:
-        rejects: the malformed rows.
-        most: how many are allowed.
-        folder: folder that holds them, for the error.
-
-    Raises:
-        InputError: there are more; the error names the first ones and the folder.
-    """
-    if len(rejects) > most:
-        first = "; ".join(f"{reject['place']}: {reject['rule']}" for reject in rejects[:_EXAMPLES])
-        raise InputError(
-            f"{len(rejects)} malformed rows",
-            f"at most max_rejects={most} may be left out (the first: {first})",
-            f"Correct the rows, which are in {folder}, or raise max_rejects in the dataset spec.",
-        )
+def _for_people(place):
+    """Names a row by its number, which people can look up, and not by its first byte."""
+    kind, number, rest = place.split(" ", 2)
+    path = rest.removeprefix("of ")
+    if kind != "byte":
+        return place
+    try:
+        return f"row {row_number(path, int(number))} of {path}"
+    except (InputError, OSError):
+        # The file may be on another machine than this one.
+        return place
 
 
 def _natural(place):

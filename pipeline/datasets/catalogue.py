@@ -1,12 +1,15 @@
 """Reads the titles of items, for display."""
 
+import math
 from collections.abc import Iterator
 from typing import cast
 
-from pipeline.datasets import delimited, parquet
-from pipeline.datasets.formats import TableFile, inspect, open_table
+from pipeline.datasets import delimited, parquet, text_rows
+from pipeline.datasets.formats import TableFile, inspect
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.table_specs import Items
+from pipeline.datasets.text_rows import RowShape
+from pipeline.storage.files import open_bytes
 from pipeline.storage.folders import AnyPath
 
 
@@ -35,22 +38,25 @@ def titles(spec: DatasetSpec, folder: AnyPath) -> dict[str, str]:
 
 
 def _pairs(file: TableFile, table: Items) -> Iterator[tuple[bytes, ...]]:
-    """Yields (item id, title)."""
+    """Yields (item id, title); malformed rows of text have none."""
     columns = table.id, table.title
-    with open_table(file.path) as stream:
-        if file.is_parquet:
+    if file.is_parquet:
+        with open_bytes(file.path) as stream:
             opened = parquet.open_parquet(stream, file.path)
             texts = parquet.rows(opened, file.parquet_columns(columns), file.path)
             # An items' table holds no lists, see `formats.inspect`.
             for row in cast(Iterator[tuple[bytes, ...]], texts):
                 yield tuple(text.strip() for text in row)
-            return
-        item, title = (file.positions[column] for column in columns)
-        stream.readline()
-        for line in stream:
-            row = delimited.fields(line.rstrip(b"\r\n"), table.delimiter)
-            if len(row) > max(item, title):
-                yield row[item], row[title]
+        return
+    shape = RowShape(table.delimiter, len(file.names))
+    for first, block in text_rows.blocks(file.path, 0, math.inf, shape):
+        for _, line in text_rows.rows(first, block, shape):
+            try:
+                values = delimited.fields(line, table.delimiter)
+            except delimited.FormatError:
+                continue
+            if len(values) == shape.width:
+                yield tuple(values[file.positions[column]].strip() for column in columns)
 
 
 def _text(value: bytes) -> str:

@@ -102,12 +102,12 @@ def column_names(file: BinaryIO, delimiter: str, path: AnyPath) -> list[str]:
         path: path of the file, for the error.
 
     Raises:
-        InputError: the first line is empty.
+        InputError: the first line is empty or malformed, see `delimited.names`.
     """
     header = file.readline()
     if not header.strip():
         raise InputError(path, "its first line must name the columns", "Add a header line.")
-    return delimited.names(header, delimiter)
+    return delimited.names(header, delimiter, path)
 
 
 def columns_of(table: Table) -> list[str]:
@@ -202,7 +202,7 @@ def positions(names: list[str], columns: Iterable[str], path: AnyPath) -> dict[s
         `{column: its number}` of `columns`.
 
     Raises:
-        InputError: a column that the file lacks.
+        InputError: a column that the file lacks or has twice.
     """
     prefixes = {name.rpartition(".")[0] for name in names}
     short_names = [name.rpartition(".")[2] for name in names] if len(prefixes) == 1 else names
@@ -214,6 +214,12 @@ def positions(names: list[str], columns: Iterable[str], path: AnyPath) -> dict[s
                 f"column {column!r} of {path}",
                 f"the file has the columns {names}",
                 "Correct the column or the delimiter in the dataset spec, or the file.",
+            )
+        if candidates.count(column) > 1:
+            raise InputError(
+                f"column {column!r} of {path}",
+                f"the file has {candidates.count(column)} columns of this name",
+                "Rename them in the file.",
             )
         located[column] = candidates.index(column)
     return located

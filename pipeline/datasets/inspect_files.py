@@ -1,4 +1,4 @@
-"""Checks that the files of a dataset exist and have the columns that its spec names."""
+"""Checks that the files of a dataset exist and fit its spec."""
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import HISTORY, HISTORY_TIME, SEGMENT, TARGET, USER_ID
@@ -9,7 +9,7 @@ from pipeline.storage.folders import AnyPath
 
 
 def check(spec: DatasetSpec, folder: AnyPath) -> None:
-    """Checks all files of a dataset before anything runs.
+    """Checks all files of a dataset, and the first rows, before anything runs.
 
     Args:
         spec: the dataset spec.
@@ -17,11 +17,16 @@ def check(spec: DatasetSpec, folder: AnyPath) -> None:
 
     Raises:
         InputError: a missing or empty file, a file that is not of the format of its name, a missing
-            column, or a schema that does not fit user records.
+            column, malformed rows as in `first_rows.check`, or a schema that does not fit user
+            records.
     """
+    # The parsers import this package.
+    from pipeline.transforms import first_rows
+
     for table in (spec.interactions, spec.users, spec.items):
         if table is not None:
             inspect(table, folder)
+    first_rows.check(spec, folder)
     schema_text(spec, folder)
 
 

@@ -161,7 +161,7 @@ def _time_texts(array, unit):
     try:
         return _scalar_texts(compute.multiply_checked(numbers, factor), "")
     except pyarrow.ArrowInvalid:
-        # More than 64 bits: `row_values.time` says so, with the row.
+        # More than 64 bits: `times.parse` says so, with the row.
         exact = (None if value is None else value * factor for value in numbers.to_pylist())
         return [text_forms.to_bytes(value, "a column") for value in exact]
 

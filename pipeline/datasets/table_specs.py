@@ -1,6 +1,7 @@
 """Defines the parts of a dataset spec: the files, columns and rules of each table."""
 
 import dataclasses
+import datetime
 import re
 from typing import TypeAlias
 
@@ -10,6 +11,10 @@ from pipeline.storage.folders import BIGQUERY, is_bigquery
 
 # Seconds since 1970 with more decimals than nanoseconds have would not fit 64 bits.
 MOST_DECIMALS = 9
+
+# What times are written as: a number, ISO 8601, or else a pattern of `datetime.strptime`.
+NUMBER = "number"
+ISO8601 = "iso8601"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,16 +85,20 @@ class Interactions:
             Parquet; any other is delimited text, compressed if the name ends in `.gz`.
         user: name of the column of user ids.
         item: name of the column of item ids.
-        time: name of the column of times, integers in any unit.
-        delimiter: text between columns. If it is ",", fields may be quoted by '"'.
+        time: name of the column of times.
+        time_format: `number`, for integers in any unit; `iso8601`, for dates with or without a time
+            and a zone; or a pattern of `datetime.strptime` such as "%d.%m.%Y %H:%M". Dates and
+            times without a zone are in UTC. By default the first rows decide between the first two.
+        delimiter: text between columns. If it is "," or ";", fields may be quoted by '"'.
         keep: which rows are events; all of them by default.
-        time_decimals: number of digits after the point of a time that are kept; the others are cut.
-            Times are then integers in units of the last digit: with 3, 1.5 is 1500.
+        time_decimals: number of digits after the point of a number that are kept; the others are
+            cut. Times are then integers in units of the last digit: with 3, 1.5 is 1500.
         drop_without_time: drops rows without a time, which otherwise are malformed.
         drop_duplicates: keeps only the first of several rows with equal user, item and time.
 
     Raises:
-        InputError: time_decimals out of range.
+        InputError: time_decimals out of range, or of times that are no numbers; a pattern that does
+            not give a date.
     """
 
     file: str
@@ -101,8 +110,16 @@ class Interactions:
     time_decimals: int = 0
     drop_without_time: bool = False
     drop_duplicates: bool = False
+    time_format: str = ""
 
     def __post_init__(self):
+        _check_time_format(self.time_format)
+        if self.time_decimals and self.time_format not in ("", NUMBER):
+            raise InputError(
+                f"time_decimals={self.time_decimals} with time_format={self.time_format!r}",
+                "only numbers have decimals; other times are read to the microsecond",
+                "Drop time_decimals from the dataset spec.",
+            )
         if not 0 <= self.time_decimals <= MOST_DECIMALS:
             raise InputError(
                 f"time_decimals={self.time_decimals}",
@@ -126,6 +143,7 @@ class UserColumn:
         most_values: number of values of a string feature that get an id of their own, the most
             frequent ones of the train users; the other values share one id. 0 means no limit.
         numbers: see `cmclrec_tf.schema.Feature`.
+        clip: see `cmclrec_tf.schema.Feature`.
 
     Raises:
         InputError: an empty separator, or most_values that is negative or of a numeric feature.
@@ -139,6 +157,7 @@ class UserColumn:
     missing: tuple[str, ...] = ()
     most_values: int = 0
     numbers: int = 1
+    clip: tuple[float, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "column", self.column or self.name)
@@ -158,7 +177,7 @@ class UserColumn:
     @property
     def feature(self) -> Feature:
         """The user feature, without what is known only after training data are read."""
-        return Feature(self.name, self.kind, self.prefix, numbers=self.numbers)
+        return Feature(self.name, self.kind, self.prefix, numbers=self.numbers, clip=self.clip)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +215,24 @@ class Items:
 
 
 Table: TypeAlias = Interactions | Users | Items
+
+
+def _check_time_format(time_format: str) -> None:
+    """Checks that a format is known, or a pattern that reads the date it has written."""
+    if time_format in ("", NUMBER, ISO8601):
+        return
+    moment = datetime.datetime(2021, 11, 30, 13, 14, 15, tzinfo=datetime.timezone.utc)
+    try:
+        read = datetime.datetime.strptime(moment.strftime(time_format), time_format)
+    except (ValueError, re.error):
+        read = None
+    if read is None or read.date() != moment.date():
+        raise InputError(
+            f"time_format={time_format!r}",
+            f"it must be {NUMBER}, {ISO8601}, or a pattern of Python's strptime with year, month "
+            "and day, such as '%d.%m.%Y %H:%M'",
+            "Correct interactions.time_format in the dataset spec.",
+        )
 
 
 def check_file(table: Table | None) -> None:

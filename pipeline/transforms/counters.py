@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from apache_beam.metrics import MetricsFilter
-
 NAMESPACE = "user_records"
 
 EVENTS = "events"
@@ -37,6 +35,9 @@ def read(result: Any) -> dict[str, int]:
     Returns:
         `{name: number}`.
     """
+    # Beam takes seconds to import, and the names of the counters are needed without it.
+    from apache_beam.metrics import MetricsFilter
+
     metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
     totals: dict[str, int] = {}
     for metric in metrics:

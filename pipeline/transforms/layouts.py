@@ -2,33 +2,38 @@
 
 A layout reads rows as `(place, raw row)` and turns a raw row into `{column: bytes}`. A place is a
 pair of numbers, the file's and the row's, and orders the rows as the files do.
+
+Beam, which takes seconds to import, is only needed to read whole tables.
 """
 
-import csv
-from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import apache_beam as beam
-
-from pipeline.datasets.delimited import fields
+from pipeline.datasets import parquet, text_rows
+from pipeline.datasets.delimited import FormatError, fields
 from pipeline.datasets.formats import TableFile, inspect
 from pipeline.datasets.parquet_values import Text
 from pipeline.datasets.table_specs import Interactions, Users
+from pipeline.datasets.text_rows import RowShape
+from pipeline.storage.files import open_bytes
 from pipeline.storage.folders import BIGQUERY, AnyPath, is_bigquery
-from pipeline.transforms import read_bigquery
 from pipeline.transforms.elements import Place, Row
-from pipeline.transforms.read_parquet import ReadParquet
-from pipeline.transforms.read_rows import ReadRows, Spans, row_number
 from pipeline.transforms.row_values import MalformedError
 
-Raw = TypeVar("Raw", contravariant=True)
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+Raw = TypeVar("Raw")
 
 
 class Layout(Protocol[Raw]):
     """The interface of the layouts below. `Raw` is the type of a raw row."""
 
-    def read(self, span: int) -> beam.PTransform:
+    def read(self, span: int) -> "beam.PTransform":
         """Returns the transform that reads `(place, raw row)`, `span` bytes at a time."""
+
+    def first_rows(self) -> Iterator[tuple[Place, Raw]]:
+        """Yields some of the first rows with their places, without Beam."""
 
     def columns(self, place: Place, raw: Raw) -> Row:
         """Returns the values of a raw row, stripped; raises MalformedError if it has none."""
@@ -41,6 +46,9 @@ class Layout(Protocol[Raw]):
 
     def text(self, raw: Raw) -> str:
         """Returns a raw row as text."""
+
+
+_FIRST_BYTES = 1 << 20
 
 
 def layout_of(table: Interactions | Users, folder: AnyPath) -> Layout[Any]:
@@ -73,38 +81,50 @@ class TextLayout:
     def __init__(self, files: list[TableFile], delimiter: str):
         self._paths = [file.path for file in files]
         self._positions = [file.positions for file in files]
-        self._delimiter = delimiter
+        self._shapes = [RowShape(delimiter, len(file.names)) for file in files]
 
-    def read(self, span: int) -> beam.PTransform:
-        """Returns the transform that reads `(place, line)`, `span` bytes at a time."""
-        return ReadRows(self._paths, span)
+    def read(self, span: int) -> "beam.PTransform":
+        """Returns the transform that reads `(place, row)`, `span` bytes at a time."""
+        from pipeline.transforms.read_rows import ReadRows
 
-    def spans(self, span: int) -> beam.PTransform:
-        """Returns the transform that divides the files into spans, without reading the lines."""
+        return ReadRows(zip(self._paths, self._shapes, strict=True), span)
+
+    def spans(self, span: int) -> "beam.PTransform":
+        """Returns the transform that divides the files into spans, without reading the rows."""
+        from pipeline.transforms.read_rows import Spans
+
         return Spans(self._paths, span)
+
+    def first_rows(self) -> Iterator[tuple[Place, bytes]]:
+        """Yields the rows that begin in the first megabyte of the first file."""
+        path, shape = self._paths[0], self._shapes[0]
+        for first, block in text_rows.blocks(path, 0, _FIRST_BYTES, shape):
+            for offset, row in text_rows.rows(first, block, shape):
+                yield (0, offset), row
 
     def positions(self, number: int) -> dict[str, int]:
         """Returns `{column: its number}` of a file."""
         return self._positions[number]
 
+    def shape(self, number: int) -> RowShape:
+        """Returns the shape of the rows of a file."""
+        return self._shapes[number]
+
     def columns(self, place: Place, raw: bytes) -> Row:
-        """Splits a line into its columns and strips them.
+        """Splits a row into its columns and strips them.
 
         Raises:
-            MalformedError: a line that cannot be split, or that lacks a column.
+            MalformedError: a row that cannot be split, or that has not as many columns as the
+                header.
         """
-        positions = self._positions[place[0]]
+        delimiter, width = self._shapes[place[0]]
         try:
-            values = fields(raw, self._delimiter)
-        except csv.Error as error:
-            raise MalformedError(f"it must be delimited text ({error})") from error
-        try:
-            return {column: values[at].strip() for column, at in positions.items()}
-        except IndexError as error:
-            width = max(positions.values()) + 1
-            raise MalformedError(
-                f"it must have {width} columns or more, and has {len(values)}"
-            ) from error
+            values = fields(raw, delimiter)
+        except FormatError as error:
+            raise MalformedError(str(error)) from error
+        if len(values) != width:
+            raise MalformedError(f"it must have {width} columns, and has {len(values)}")
+        return {column: values[at].strip() for column, at in self._positions[place[0]].items()}
 
     def position(self, place: Place) -> str:
         """Names the byte at which the row begins."""
@@ -113,10 +133,10 @@ class TextLayout:
     def row(self, place: Place) -> str:
         """Names the row by its number, which reads the file up to it; the header is row 1."""
         path = self._paths[place[0]]
-        return f"row {row_number(path, place[1])} of {path}"
+        return f"row {text_rows.row_number(path, place[1])} of {path}"
 
     def text(self, raw: bytes) -> str:
-        """Returns a line as text."""
+        """Returns a row as text."""
         return raw.decode("utf-8", "backslashreplace")
 
 
@@ -133,9 +153,19 @@ class ParquetLayout:
         self._files = [(file.path, tuple(file.parquet_columns(self._columns))) for file in files]
         self._separators = {name: separator.encode() for name, separator in separators.items()}
 
-    def read(self, span: int) -> beam.PTransform:
+    def read(self, span: int) -> "beam.PTransform":
         """Returns the transform that reads `(place, values)`, one row group at a time."""
+        from pipeline.transforms.read_parquet import ReadParquet
+
         return ReadParquet(self._files)
+
+    def first_rows(self) -> Iterator[tuple[Place, tuple[Text, ...]]]:
+        """Yields the rows of the first file."""
+        path, columns = self._files[0]
+        with open_bytes(path) as file:
+            opened = parquet.open_parquet(file, path)
+            for number, row in enumerate(parquet.rows(opened, columns, path)):
+                yield (0, number), row
 
     def columns(self, place: Place, raw: tuple[Text, ...]) -> Row:
         """Names the values of a row, strips them, and joins lists as delimited text does.
@@ -180,10 +210,16 @@ class BigQueryLayout:
     def __init__(self, name: str, columns: list[str]):
         self._name, self._columns = name, tuple(columns)
 
-    def read(self, span: int) -> beam.PTransform:
+    def read(self, span: int) -> "beam.PTransform":
         """Returns the transform that reads `(place, {column: value})`."""
+        from pipeline.transforms.read_bigquery import ReadBigQuery
+
         table = self._name.removeprefix(BIGQUERY)
-        return read_bigquery.ReadBigQuery(table, dict.fromkeys(self._columns))
+        return ReadBigQuery(table, dict.fromkeys(self._columns))
+
+    def first_rows(self) -> Iterator[tuple[Place, dict[str, object]]]:
+        """Yields nothing: a table is read by an account that may only exist on the workers."""
+        yield from ()
 
     def columns(self, place: Place, raw: dict[str, object]) -> Row:
         """Converts the values of a row to stripped text.
@@ -191,7 +227,9 @@ class BigQueryLayout:
         Raises:
             MalformedError: a value that is a list or a record.
         """
-        return {name: read_bigquery.text(raw[name], name).strip() for name in self._columns}
+        from pipeline.transforms.read_bigquery import text
+
+        return {name: text(raw[name], name).strip() for name in self._columns}
 
     def position(self, place: Place) -> str:
         """Names the row by its hash."""

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.datasets.delimited import has_quotes
+from pipeline.datasets.text_rows import RowShape
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -12,17 +15,17 @@ _NEWLINE, _RETURN = b"\n\r"
 
 
 def columns(
-    block: bytes, delimiter: str, positions: Mapping[str, int]
+    block: bytes, shape: RowShape, positions: Mapping[str, int]
 ) -> "tuple[dict[str, pa.Array], np.ndarray] | None":
     """Parses whole lines into columns, if all of them are plain.
 
-    Plain lines all have the same number of columns, hold no quotes, and end in a newline or in a
-    carriage return and a newline. The values equal those that `TextLayout.columns` reads line by
-    line.
+    Plain lines all have as many columns as the header, hold no quotes, and end in a newline or in a
+    carriage return and a newline. The values equal those that `TextLayout.columns` reads row by
+    row.
 
     Args:
         block: bytes of whole lines.
-        delimiter: text between columns.
+        shape: shape of the file's rows.
         positions: `{name: number of the column}`.
 
     Returns:
@@ -32,13 +35,11 @@ def columns(
     import pyarrow as pa
     import pyarrow.csv
 
-    has_quotes = delimiter == "," and b'"' in block
+    delimiter, width = shape
+    is_quoted = has_quotes(delimiter) and b'"' in block
     has_mark = block.startswith(b"\xef\xbb\xbf")
     has_lone_return = block.count(b"\r") != block.count(b"\r\n")
-    if has_quotes or has_mark or has_lone_return or len(delimiter.encode()) != 1:
-        return None
-    width = block.lstrip(b"\r\n").split(b"\n", 1)[0].count(delimiter.encode()) + 1
-    if max(positions.values()) >= width:
+    if is_quoted or has_mark or has_lone_return or len(delimiter.encode()) != 1:
         return None
     names = {name: str(at) for name, at in positions.items()}
     convert = pa.csv.ConvertOptions(
@@ -48,6 +49,7 @@ def columns(
     read = pa.csv.ReadOptions(
         use_threads=False,
         block_size=len(block) + 1,
+        # A line with more or fewer columns is an error of Arrow.
         column_names=[str(at) for at in range(width)],
     )
     parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=False)

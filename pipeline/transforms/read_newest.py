@@ -7,15 +7,17 @@ from apache_beam.typehints.decorators import no_annotations
 
 from pipeline.datasets.formats import inspect
 from pipeline.datasets.spec import DatasetSpec
-from pipeline.datasets.table_specs import Interactions
+from pipeline.datasets.table_specs import ISO8601, NUMBER, Interactions
+from pipeline.datasets.text_rows import blocks, rows
 from pipeline.storage.folders import AnyPath
-from pipeline.transforms import plain_lines, row_values
+from pipeline.transforms import counters, plain_lines, row_values, times
 from pipeline.transforms.elements import NewestOfPart
 from pipeline.transforms.held_events import HeldEvents
 from pipeline.transforms.layouts import TextLayout
 from pipeline.transforms.newest import MergeNewest, NewestEvents
-from pipeline.transforms.read_rows import SPAN, blocks, lines
-from pipeline.transforms.read_tables import ParseInteraction, ReadTable
+from pipeline.transforms.read_rows import SPAN
+from pipeline.transforms.read_tables import Parse, ReadTable
+from pipeline.transforms.row_parsers import InteractionParser
 
 
 class ReadNewest(ReadTable):
@@ -26,7 +28,7 @@ class ReadNewest(ReadTable):
 
     The result equals that of `ReadInteractions` and `NewestEvents`, but a row never becomes an
     element, which is faster. Blocks of plain lines are parsed column by column, and cut to the
-    newest events over many blocks. Other blocks are parsed line by line, and each is cut.
+    newest events over many blocks. Other blocks are parsed row by row, and each is cut.
 
     Args:
         spec: see `ReadTable`.
@@ -53,10 +55,11 @@ class ReadNewest(ReadTable):
         return parts | "Newest" >> beam.CombinePerKey(MergeNewest(self._keep)), rejects
 
 
-class _NewestOfSpan(ParseInteraction):
+class _NewestOfSpan(Parse):
     """Parses spans of a text file to (user id, accumulator of `NewestEvents`)."""
 
     _layout: TextLayout
+    _parser: InteractionParser
 
     def __init__(self, keep, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -67,10 +70,10 @@ class _NewestOfSpan(ParseInteraction):
 
     def process(self, span):
         number, path, start, end = span
-        for offset, block in blocks(path, start, end):
+        for offset, block in blocks(path, start, end, self._layout.shape(number)):
             events = self._parse_columns(number, offset, block)
             if events is None:
-                yield from self._parse_lines(number, offset, block)
+                yield from self._parse_rows(number, offset, block)
             else:
                 users, items, times, offsets = events
                 yield from self._held.add(users, items, times, number, offsets)
@@ -78,11 +81,11 @@ class _NewestOfSpan(ParseInteraction):
     def finish_bundle(self):
         yield from map(GlobalWindows.windowed_value, self._held.take_all())
 
-    def _parse_lines(self, number, first, block):
-        """Parses a block line by line; yields the newest events of its users, and rejects."""
+    def _parse_rows(self, number, first, block):
+        """Parses a block row by row; yields the newest events of its users, and rejects."""
         parts: dict[bytes, NewestOfPart] = {}
-        for offset, line in lines(first, block):
-            for element in super().process(((number, offset), line)):
+        for offset, row in rows(first, block, self._layout.shape(number)):
+            for element in super().process(((number, offset), row)):
                 if isinstance(element, beam.pvalue.TaggedOutput):
                     yield element
                     continue
@@ -95,14 +98,15 @@ class _NewestOfSpan(ParseInteraction):
         """Parses a block column by column.
 
         Returns:
-            (users, items, times, offsets) of the events, or None if the lines must be parsed one
-            by one.
+            (users, items, times, offsets) of the events, or None if the rows must be parsed one by
+            one.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        table = self._table
-        parsed = plain_lines.columns(block, table.delimiter, self._layout.positions(number))
+        table = self._parser.table
+        shape, positions = self._layout.shape(number), self._layout.positions(number)
+        parsed = plain_lines.columns(block, shape, positions)
         if parsed is None:
             return None
         columns, offsets = parsed
@@ -112,40 +116,43 @@ class _NewestOfSpan(ParseInteraction):
         try:
             is_event = self._event_mask(columns)
             has_time = self._time_mask(columns[table.time])
-            times = self._times(columns[table.time].filter(pa.array(is_event & has_time)))
+            moments = self._times(columns[table.time].filter(pa.array(is_event & has_time)))
         except row_values.MalformedError:
             return None
         masks = {
-            self._not_kept: ~is_event,
-            self._without_time: is_event & ~has_time,
-            self._events: is_event & has_time,
+            counters.NOT_KEPT: ~is_event,
+            counters.WITHOUT_TIME: is_event & ~has_time,
+            counters.EVENTS: is_event & has_time,
         }
-        for counter, mask in masks.items():
+        for name, mask in masks.items():
             # A counter that is never incremented does not appear among the counters.
             if mask.any():
-                counter.inc(int(mask.sum()))
+                self._counters[name].inc(int(mask.sum()))
         users, items = (column.filter(pa.array(is_event & has_time)) for column in keys)
-        return users, items, times, first + offsets[is_event & has_time]
+        return users, items, moments, first + offsets[is_event & has_time]
 
     def _event_mask(self, columns):
-        keep = self._table.keep
-        if keep is None:
-            return np.ones(len(columns[self._table.user]), bool)
-        return _mask(columns[keep.column], lambda value: self._is_event({keep.column: value}))
+        table = self._parser.table
+        if table.keep is None:
+            return np.ones(len(columns[table.user]), bool)
+        column = table.keep.column
+        return _mask(columns[column], lambda value: self._parser.is_event({column: value}))
 
     def _time_mask(self, texts):
-        if not self._table.drop_without_time:
+        if not self._parser.table.drop_without_time:
             return np.ones(len(texts), bool)
         return ~_mask(texts, lambda text: row_values.is_missing({"time": text}, "time"))
 
     def _times(self, texts):
-        name, decimals = self._table.time, self._table.time_decimals
-        integers = plain_lines.digits(texts) if decimals == 0 else None
-        if integers is not None:
-            return integers
-        return np.array(
-            [row_values.time({name: t}, name, decimals) for t in texts.to_pylist()], np.int64
-        )
+        table = self._parser.table
+        values = None
+        if table.time_format == ISO8601:
+            values = times.parse_iso(texts)
+        elif table.time_format == NUMBER and table.time_decimals == 0:
+            values = plain_lines.digits(texts)
+        if values is not None:
+            return values
+        return np.array([times.parse(text, table) for text in texts.to_pylist()], np.int64)
 
 
 def _mask(texts, predicate):

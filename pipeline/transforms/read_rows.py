@@ -1,40 +1,41 @@
 """Reads rows of text files with their places, in parallel spans."""
 
-import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import apache_beam as beam
 from apache_beam.typehints.decorators import no_annotations
 
-from pipeline.datasets.formats import is_gzip, open_table
+from pipeline.datasets.formats import is_gzip
+from pipeline.datasets.text_rows import BLOCK, RowShape, blocks, rows
 from pipeline.storage.files import size
 from pipeline.storage.folders import AnyPath
 
-SPAN = 16 << 20
+SPAN = BLOCK
 
 
 class ReadRows(beam.PTransform):
-    """Reads all lines of files except the headers.
+    """Reads all rows of files except the headers.
 
-    Input: the beginning of a pipeline. Output elements: ((number of the file, offset), line). The
-    offset of a line's first byte orders the rows as the file does, on any number of workers. A line
-    is bytes without its end; blank lines are skipped. One worker reads a whole compressed file, and
-    its offsets are those of the uncompressed text.
+    Input: the beginning of a pipeline. Output elements: ((number of the file, offset), row). The
+    offset of a row's first byte orders the rows as the file does, on any number of workers. A row
+    is bytes without its line end; blank lines are skipped. One worker reads a whole compressed
+    file, and its offsets are those of the uncompressed text.
 
     Args:
-        paths: paths of the files, on any file system that Beam knows.
+        files: `[(path, shape of its rows)]`, on any file system that Beam knows.
         span: number of bytes that a worker reads at a time.
     """
 
-    def __init__(self, paths: Iterable[AnyPath], span: int = SPAN):
+    def __init__(self, files: Iterable[tuple[AnyPath, RowShape]], span: int = SPAN):
         super().__init__()
-        self._paths, self._span = paths, span
+        self._files, self._span = [(str(path), shape) for path, shape in files], span
 
     @no_annotations
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        spans = begin | Spans(self._paths, self._span)
-        return spans | "Lines" >> beam.FlatMapTuple(_lines)
+        spans = begin | Spans((path for path, _ in self._files), self._span)
+        shapes = [shape for _, shape in self._files]
+        return spans | "Rows" >> beam.FlatMap(_rows, shapes)
 
 
 class Spans(beam.PTransform):
@@ -44,7 +45,7 @@ class Spans(beam.PTransform):
     where a span is the bytes [start, end).
 
     Args:
-        paths: see `ReadRows`.
+        paths: paths of the files, on any file system that Beam knows.
         span: see `ReadRows`.
     """
 
@@ -62,42 +63,6 @@ class Spans(beam.PTransform):
         )
 
 
-def blocks(path: AnyPath, start: int, end: float) -> Iterator[tuple[int, bytes]]:
-    """Yields `(offset, whole lines)` of the lines that begin within the bytes [start, end).
-
-    The file's first line, its header, is skipped.
-    """
-    with open_table(path) as file:
-        # Start one byte earlier, so that a line which begins exactly at `start` is not skipped.
-        offset = max(start - 1, 0)
-        file.seek(offset)
-        offset += len(file.readline())
-        while offset < end and (block := file.read(int(min(end - offset, SPAN)))):
-            if not block.endswith(b"\n"):
-                block += file.readline()
-            yield offset, block
-            offset += len(block)
-
-
-def lines(offset: int, block: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines of a block with their offsets, without line ends and blank lines."""
-    for line in io.BytesIO(block):
-        stripped = line.rstrip(b"\r\n")
-        if stripped:
-            yield offset, stripped
-        offset += len(line)
-
-
-def row_number(path: AnyPath, offset: int) -> int:
-    """Returns the number of the row that begins at `offset`; the header is row 1."""
-    row, remaining = 1, offset
-    with open_table(path) as file:
-        while remaining > 0 and (block := file.read(min(remaining, SPAN))):
-            row += block.count(b"\n")
-            remaining -= len(block)
-    return row
-
-
 def _spans(numbered, span):
     number, path = numbered
     if is_gzip(path):
@@ -107,7 +72,8 @@ def _spans(numbered, span):
     return [(number, path, start, min(start + span, end)) for start in range(0, end, span)]
 
 
-def _lines(number, path, start, end):
-    for first, block in blocks(path, start, end):
-        for offset, line in lines(first, block):
-            yield (number, offset), line
+def _rows(span, shapes):
+    number, path, start, end = span
+    for first, block in blocks(path, start, end, shapes[number]):
+        for offset, row in rows(first, block, shapes[number]):
+            yield (number, offset), row

@@ -1,7 +1,7 @@
 """Reads and parses the two tables of a dataset."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -9,14 +9,14 @@ from apache_beam.metrics import Metrics
 from apache_beam.typehints.decorators import no_annotations
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import MULTI
 from pipeline.datasets.spec import DatasetSpec
-from pipeline.datasets.table_specs import Interactions, Keep, Users
 from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters, row_values
-from pipeline.transforms.elements import Place, Row
+from pipeline.transforms.elements import Place
+from pipeline.transforms.first_rows import parser_of
 from pipeline.transforms.layouts import Layout, layout_of
 from pipeline.transforms.read_rows import SPAN
+from pipeline.transforms.row_parsers import RowParser
 
 REJECTS = "rejects"
 _TABLE = "table"
@@ -39,7 +39,6 @@ class ReadTable(beam.PTransform):
     """
 
     _name: str
-    _parse: "type[Parse]"
 
     def __init__(self, spec: DatasetSpec, folder: AnyPath, span: int = SPAN):
         super().__init__()
@@ -49,11 +48,12 @@ class ReadTable(beam.PTransform):
     @no_annotations
     def expand(self, begin: beam.pvalue.PBegin) -> tuple[beam.PCollection, beam.PCollection]:
         layout = layout_of(self._table, self._folder)
-        return self._parse_rows(begin | "Read" >> layout.read(self._span), self._parse, layout)
+        return self._parse_rows(begin | "Read" >> layout.read(self._span), Parse, layout)
 
-    def _parse_rows(self, raw_rows, parser, layout):
-        """Applies the parser of this table; returns (rows, rejects)."""
-        parse = parser(self._name, self._table, layout, stop=not self._spec.max_rejects)
+    def _parse_rows(self, raw_rows, do_fn, layout):
+        """Parses rows of a layout by `do_fn`, which is `Parse`; returns (rows, rejects)."""
+        parser = parser_of(self._table, layout)
+        parse = do_fn(self._name, parser, layout, stop=not self._spec.max_rejects)
         parsed = raw_rows | "Parse" >> beam.ParDo(parse).with_outputs(REJECTS, main=_TABLE)
         return parsed[_TABLE], parsed[REJECTS]
 
@@ -61,33 +61,35 @@ class ReadTable(beam.PTransform):
 class Parse(beam.DoFn):
     """Parses the rows of a table.
 
-    Input elements: (place, raw row). Output elements: see the subclasses; malformed rows are in the
+    Input elements: (place, raw row). Output elements: see `row_parsers`; malformed rows are in the
     output `REJECTS`.
 
     Args:
         name: name of the table, as in the spec.
-        table: the table of the spec.
+        parser: parser of the rows.
         layout: layout that splits a raw row into columns.
         stop: whether the first malformed row is an error.
     """
 
-    def __init__(self, name: str, table: Interactions | Users, layout: Layout[Any], stop: bool):
+    def __init__(self, name: str, parser: RowParser, layout: Layout[Any], stop: bool):
         super().__init__()
-        self._name, self._table, self._layout, self._stop = name, table, layout, stop
-        self._rejected = _counter(counters.REJECTED)
+        self._name, self._parser, self._layout, self._stop = name, parser, layout, stop
+        names = (counters.EVENTS, counters.NOT_KEPT, counters.WITHOUT_TIME, counters.REJECTED)
+        self._counters = {name: Metrics.counter(counters.NAMESPACE, name) for name in names}
 
     @no_annotations
     def process(self, numbered: tuple[Place, Any]) -> Iterator[Any]:
         place, raw = numbered
         try:
-            yield from self._parsed(place, self._layout.columns(place, raw))
+            counter, elements = self._parser.parse(place, self._layout.columns(place, raw))
         except row_values.MalformedError as error:
             if self._stop:
                 # The row's number is known only after a look at all rows before it, which is fine
                 # for one error and too slow for each reject.
                 where = self._layout.row(place)
-                raise InputError(where, str(error), "Correct or remove the row.") from error
-            self._rejected.inc()
+                fix = f"Correct or remove the row. {error.fix}".strip()
+                raise InputError(where, str(error), fix) from error
+            self._counters[counters.REJECTED].inc()
             reject = {
                 "table": self._name,
                 "place": self._layout.position(place),
@@ -95,63 +97,10 @@ class Parse(beam.DoFn):
                 "row": self._layout.text(raw),
             }
             yield beam.pvalue.TaggedOutput(REJECTS, json.dumps(reject))
-
-    def _parsed(self, place: Place, row: Row) -> list[Any]:
-        """Returns the elements of a row; raises MalformedError."""
-        raise NotImplementedError
-
-
-class ParseInteraction(Parse):
-    """Parses rows of the log to (user id, (time, place, item id)); skips rows without an event."""
-
-    _table: Interactions
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._is_event = _event_filter(self._table.keep)
-        self._events = _counter(counters.EVENTS)
-        self._not_kept = _counter(counters.NOT_KEPT)
-        self._without_time = _counter(counters.WITHOUT_TIME)
-
-    def _parsed(self, place, row):
-        table = self._table
-        user, item = row_values.key(row, table.user), row_values.key(row, table.item)
-        if not self._is_event(row):
-            self._not_kept.inc()
-            return []
-        if table.drop_without_time and row_values.is_missing(row, table.time):
-            self._without_time.inc()
-            return []
-        time = row_values.time(row, table.time, table.time_decimals)
-        self._events.inc()
-        return [(user, (time, place, item))]
-
-
-class _ParseUser(Parse):
-    """Parses rows of the users' table to (user id, (place, {feature: values}))."""
-
-    _table: Users
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._missing = {
-            column.name: {b"", *(value.encode() for value in column.missing)}
-            for column in self._table.features
-        }
-
-    def _parsed(self, place, row):
-        values = {column.name: self._values(row, column) for column in self._table.features}
-        return [(row_values.key(row, self._table.id), (place, values))]
-
-    def _values(self, row, column):
-        text, missing = row[column.column], self._missing[column.name]
-        if text in missing:
-            return []
-        if column.feature.is_numeric:
-            separator = column.separator.encode() if column.numbers > 1 else None
-            return row_values.numbers(row, column.column, separator, column.numbers)
-        parts = text.split(column.separator.encode()) if column.kind == MULTI else [text]
-        return [part.strip() for part in parts if part.strip() not in missing]
+            return
+        if counter:
+            self._counters[counter].inc()
+        yield from elements
 
 
 class ReadInteractions(ReadTable):
@@ -160,7 +109,7 @@ class ReadInteractions(ReadTable):
     Output elements: (user id, (time, place, item id)), ids as bytes.
     """
 
-    _name, _parse = "interactions", ParseInteraction
+    _name = "interactions"
 
 
 class ReadUsers(ReadTable):
@@ -170,24 +119,4 @@ class ReadUsers(ReadTable):
     empty when the value is missing.
     """
 
-    _name, _parse = "users", _ParseUser
-
-
-def _event_filter(keep: Keep | None) -> Callable[[Row], bool]:
-    """Returns the function that decides whether a row is an event."""
-    if keep is None:
-        return lambda row: True
-    column, least = keep.column, keep.at_least
-    if least is None:
-        values = {value.encode() for value in keep.one_of}
-        return lambda row: row[column] in values
-
-    def is_enough(row):
-        number = row_values.number(row, column)
-        return number is not None and number >= least
-
-    return is_enough
-
-
-def _counter(name):
-    return Metrics.counter(counters.NAMESPACE, name)
+    _name = "users"

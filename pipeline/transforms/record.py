@@ -8,7 +8,7 @@ from pipeline.transforms.elements import FeatureValues, TimedItem, UserRecord
 from pipeline.transforms.split import assign_split
 
 # Part of the cache key: increase it with every change of the content of records.
-RECORD_VERSION = 3
+RECORD_VERSION = 4
 
 # The only split of the records that lists are made for.
 ALL_USERS = "everybody"

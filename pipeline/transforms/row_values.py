@@ -1,59 +1,55 @@
 """Parses the values of a row, and says what is wrong with a malformed one."""
 
 import math
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
+from cmclrec_tf.data import text_forms
+
 # Records hold numbers as float32.
 _MOST = float(np.finfo(np.float32).max)
-_DECIMAL = re.compile(rb"([+-]?\d{1,40})(?:\.(\d*))?")
 
 
 class MalformedError(ValueError):
-    """A malformed row. Its text is the rule that the row breaks, without values: they may be
-    personal."""
+    """A malformed row.
+
+    Args:
+        rule: the rule that the row breaks, without values: they may be personal.
+        fix: what to do if many rows break it; a sentence, or empty.
+    """
+
+    def __init__(self, rule: str, fix: str = ""):
+        super().__init__(rule)
+        self.fix = fix
 
 
 def key(row: Mapping[str, bytes], column: str) -> bytes:
-    """Returns a value that must not be empty.
+    """Returns an id, which must not be empty.
 
     Raises:
-        MalformedError: it is empty.
+        MalformedError: it is empty, or see `token`.
     """
     if not row[column]:
         raise MalformedError(f"column {column!r} must not be empty")
-    return row[column]
+    return token(row[column], column)
+
+
+def token(text: bytes, column: str) -> bytes:
+    """Returns an id or a value of a string feature, if a line of a vocabulary can hold it.
+
+    Raises:
+        MalformedError: it holds a line end. TensorFlow Transform would leave it out of the
+            vocabulary without a word.
+    """
+    if not text_forms.is_one_line(text):
+        raise MalformedError(f"column {column!r} must not hold a line end inside a value")
+    return text
 
 
 def is_missing(row: Mapping[str, bytes], column: str) -> bool:
     """Returns whether there is no value: an empty field, null, or the NaN that pandas writes."""
     return not row[column] or row[column].lower() in (b"nan", b"null")
-
-
-def time(row: Mapping[str, bytes], column: str, decimals: int) -> int:
-    """Parses a time as an integer of 64 bits.
-
-    Args:
-        row: values by column.
-        column: name of the column.
-        decimals: number of digits after the point that are kept; 1.5 with 3 decimals is 1500.
-
-    Raises:
-        MalformedError: it is no number, has digits after the point though `decimals` is 0, or is
-            too large.
-    """
-    match = _DECIMAL.fullmatch(row[column])
-    # RecBole and pandas write whole numbers as 12.0 where a column has missing values.
-    if not match or (decimals == 0 and (match[2] or b"").strip(b"0")):
-        kind = "a number" if decimals else "an integer"
-        raise MalformedError(f"column {column!r} must be {kind}")
-    whole, fraction = match[1], match[2] or b""
-    units = int(whole + fraction[:decimals].ljust(decimals, b"0"))
-    if not -(1 << 63) <= units < 1 << 63:
-        raise MalformedError(f"column {column!r} must fit 64 bits")
-    return units
 
 
 def numbers(

@@ -1,6 +1,7 @@
 """ExampleGen: the users that it needs, its cache key, and its errors."""
 
 import dataclasses
+import json
 import os
 import types
 
@@ -9,6 +10,7 @@ import pytest
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline import configs
+from pipeline.components import rejects
 from pipeline.components.population import (
     check_population,
     summary,
@@ -55,6 +57,37 @@ def test_without_users_the_error_gives_the_counts_and_the_fix(twelve):
     text = str(error.value)
     assert "7 users with 9 events" in text and "min_events=5" in text
     assert text.endswith("Lower data.min_events or give more events.")
+
+
+def test_malformed_rows_come_before_missing_users(twelve, tmp_path):
+    (tmp_path / "log.csv").write_text("user\n\na\nb\n")
+    kind, rare = ("interactions", "column 'time' must be an integer"), ("users", "rare")
+    lines = [
+        {"table": table, "rule": rule, "place": f"byte {at} of {tmp_path / 'log.csv'}"}
+        for (table, rule), at in ((rare, 5), (kind, 10), (kind, 8))
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    malformed = rejects.summarize(str(tmp_path))
+    counts = {"rows_rejected": 3, "users_without_events": 4}
+    with pytest.raises(InputError) as error:
+        check_population(counts, twelve, DataConfig(), malformed)
+    fault = f"2 rows of interactions: {kind[1]}, for example row 4 of {tmp_path / 'log.csv'}"
+    assert str(error.value).startswith("3 malformed rows: at most max_rejects=0 may be left out")
+    assert fault in str(error.value) and str(tmp_path) in error.value.fix
+    # As many as are allowed are still the reason.
+    allowed = dataclasses.replace(twelve, max_rejects=3)
+    with pytest.raises(InputError) as error:
+        check_population(counts, allowed, DataConfig(), malformed)
+    message = str(error.value)
+    assert message.startswith("0 events in log.inter; rows left out: 3 malformed: a log must have")
+    assert fault in message and "min_events" not in message
+    assert malformed.report() == [f"interactions: 2 rows: {kind[1]}", "users: 1 rows: rare"]
+    check_population(COUNTS, twelve, DataConfig(), malformed)
+
+
+def test_a_log_without_events_is_named(twelve):
+    with pytest.raises(InputError, match="0 events .*: 9 are no events by .* interactions.keep"):
+        check_population({"rows_not_kept": 9}, twelve, DataConfig())
 
 
 @pytest.mark.parametrize(

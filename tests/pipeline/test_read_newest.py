@@ -9,13 +9,15 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.datasets import text_rows
 from pipeline.datasets.spec import DatasetSpec
-from pipeline.transforms import plain_lines, read_newest, read_rows
+from pipeline.transforms import plain_lines, read_newest
+from pipeline.transforms.first_rows import parser_of
 from pipeline.transforms.layouts import layout_of
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_newest import ReadNewest
-from pipeline.transforms.read_rows import _lines, _spans
-from pipeline.transforms.read_tables import ReadInteractions
+from pipeline.transforms.read_rows import _rows, _spans
+from pipeline.transforms.read_tables import Parse
 
 KEEP = 3
 LOG = {"file": "log.csv", "delimiter": ",", "user": "user", "item": "item", "time": "time"}
@@ -25,6 +27,7 @@ KEEPS = {
     "enough": {"keep": {"column": "liked", "at_least": 3.5}},
     "timed": {"drop_without_time": True},
     "decimals": {"time_decimals": 2},
+    "dates": {"time_format": "iso8601"},
 }
 HEADER = b"user,more,item,time,liked\n"
 PLAIN = st.tuples(
@@ -45,6 +48,11 @@ ODD = st.sampled_from(
             b"u1,x,i1,5,1\r",
             b"u1,x,i1,5\r,1",
             b"\xef\xbb\xbfu1",
+            b"u1,x,i1,2025-08-24T07:08:00+02:00,1",
+            b"u1,x,i1,2025-08-24 07:08,1",
+            b'u1,"x',
+            b'y",i2,6,1',
+            b'"u2","x","i\r1","5","1"',
         ),
     ]
 )
@@ -68,14 +76,15 @@ def by_blocks_and_by_rows(folder, kind, text, span):
     """Reads a log twice, by blocks and row by row; returns ({user: (count, newest)}, rejects)."""
     (folder / "log.csv").write_bytes(text)
     log = write_spec(folder, kind).interactions
+    layout = layout_of(log, folder)
     settings_of_both = {
         "name": "interactions",
-        "table": log,
-        "layout": layout_of(log, folder),
+        "parser": parser_of(log, layout),
+        "layout": layout,
         "stop": False,
     }
     parse_span = read_newest._NewestOfSpan(KEEP, **settings_of_both)
-    parse_row = ReadInteractions._parse(**settings_of_both)
+    parse_row = Parse(**settings_of_both)
     spans = _spans((0, str(folder / "log.csv")), span)
     combine = NewestEvents(KEEP)
     parts, rejects = collections.defaultdict(list), ([], [])
@@ -90,7 +99,7 @@ def by_blocks_and_by_rows(folder, kind, text, span):
         parts[element.value[0]].append(element.value[1])
     whole = collections.defaultdict(combine.create_accumulator)
     for place in spans:
-        for row in _lines(*place):
+        for row in _rows(place, [layout.shape(0)]):
             for element in parse_row.process(row):
                 if isinstance(element, beam.pvalue.TaggedOutput):
                     rejects[1].append(element.value)
@@ -114,18 +123,28 @@ def test_any_lines(tmp_path, kind, lines, span, last):
     assert actual == expected
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KEEPS if kind != "enough"])
+@pytest.mark.parametrize("kind", sorted(set(KEEPS) - {"enough", "dates"}))
 @SLOW
 @given(lines=PLAIN_LINES)
-def test_plain_lines_are_never_read_one_by_one(tmp_path, kind, lines):
-    def no_line(*_):
-        raise AssertionError("a line of its own")
+def test_plain_lines_are_never_parsed_one_by_one(tmp_path, kind, lines):
+    def no_row(*_):
+        raise AssertionError("a row of its own")
 
     text = HEADER + b"".join(line + end for line, end in lines)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(read_newest, "lines", no_line)
+        patched.setattr(read_newest, "rows", no_row)
         actual, expected = by_blocks_and_by_rows(tmp_path, kind, text, 1 << 20)
     assert actual == expected
+
+
+@pytest.mark.parametrize("time", ["2025-08-{:02d}T07:{:02d}:00+02:00", "2025-08-{:02d} 07:{:02d}"])
+def test_blocks_of_dates_are_never_parsed_one_by_one(tmp_path, time, monkeypatch):
+    monkeypatch.setattr(read_newest, "rows", None)
+    rows = [f"u{n % 3},,i{n},{time.format(1 + n % 28, n % 60)},1\n" for n in range(99)]
+    actual, expected = by_blocks_and_by_rows(
+        tmp_path, "dates", HEADER + "".join(rows).encode(), 1 << 20
+    )
+    assert actual == expected and len(actual[0]) == 3
 
 
 @pytest.mark.parametrize(
@@ -142,7 +161,7 @@ def test_digits(text):
 
 def test_blocks_of_a_compressed_file_and_counters(tmp_path, monkeypatch):
     """Reads a compressed file, which is one span, with Beam; its last block is not plain."""
-    monkeypatch.setattr(read_rows, "SPAN", 1000)
+    monkeypatch.setattr(text_rows, "BLOCK", 1000)
     dataset = write_spec(tmp_path, "some")
     rows = [f"u{n % 5},x,i{n},{n},{n % 2}\n".encode() for n in range(1000)]
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(HEADER + b"".join([*rows, b"odd\n"])))

@@ -19,7 +19,10 @@ from tests.pipeline.toy_datasets import write_clusters
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
-LOG = [("u0,it1,noon", "column 'time' must be an integer"), ("u1,it2", "3 columns or more")]
+LOG = [
+    ("u0,it1,noon", "column 'time' must be an integer"),
+    ("u1,it2", "it must have 3 columns, and has 2"),
+]
 USER = "u2,young,cook,,12345", "column 'age' must be a number"
 
 
@@ -71,7 +74,10 @@ def test_too_many_stop_the_run_and_are_stored(clusters, tmp_path):
     message = str(error.value)
     assert message.startswith("3 malformed rows: at most max_rejects=2 may be left out")
     (folder,) = (tmp_path / "var").rglob("rejects")
-    assert str(folder) in message and LOG[0][1] in message and "young" not in message
+    lines = (tmp_path / "raw" / "interactions.csv").read_text().splitlines()
+    fault = f"{LOG[0][1]}, for example row {len(lines) - 1} of {tmp_path}"
+    assert f"(the most frequent fault: 1 rows of interactions: {fault}" in message
+    assert str(folder) in message and "young" not in message
     rows = rejects.read(str(folder))
     expected = [("interactions", *row) for row in LOG] + [("users", *USER)]
     assert len(rows) == 3
@@ -94,11 +100,13 @@ def test_as_many_as_allowed_pass_and_are_reported(clusters, tmp_path):
 
 def test_without_malformed_rows_there_is_no_folder(clusters, tmp_path):
     assert rejects.read(str(tmp_path / "nowhere")) == []
-    rejects.check([], 0, "nowhere")
+    malformed = rejects.summarize(str(tmp_path / "nowhere"))
+    malformed.check(0)
+    assert malformed.report() == []
 
 
 def test_too_many_stop_the_lists(clusters, tmp_path):
     spec = clusters(2)
-    with pytest.raises(InputError, match="3 malformed rows in users.csv and interactions.csv"):
+    with pytest.raises(InputError, match="3 malformed rows: at most max_rejects=2"):
         _run(spec, tmp_path, [current_users(spec, tmp_path / "raw", DataConfig())])
-    check_current_users({"rows_rejected": 2, "users_everybody_cold": 1}, spec)
+    check_current_users({"users_everybody_cold": 1}, spec)

@@ -12,10 +12,11 @@ from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
 from pipeline.datasets import load_spec
+from pipeline.datasets.text_rows import RowShape, row_number
 from pipeline.transforms import counters
 from pipeline.transforms.encode import to_example
 from pipeline.transforms.newest import NewestEvents
-from pipeline.transforms.read_rows import ReadRows, row_number
+from pipeline.transforms.read_rows import ReadRows
 from pipeline.transforms.split import assign_split
 from pipeline.transforms.user_records import UserRecords
 from tests.pipeline.toy_datasets import TWELVE, TWELVE_SALT, write_clusters, write_twelve
@@ -197,7 +198,7 @@ def test_rows_and_their_offsets(tmp_path, span, end):
     text = b"header\nfirst\n\n3rd\r\nl\xc3\xa4st" + end
     (tmp_path / "odd [1].txt").write_bytes(text)
     with _pipeline() as pipeline:
-        rows = pipeline | ReadRows([tmp_path / "odd [1].txt"], span)
+        rows = pipeline | ReadRows([(tmp_path / "odd [1].txt", RowShape(",", 1))], span)
         expected = [((0, 7), b"first"), ((0, 14), b"3rd"), ((0, 19), b"l\xc3\xa4st")]
         assert_that(rows, equal_to(expected))
     assert row_number(tmp_path / "odd [1].txt", 19) == 5
@@ -209,7 +210,14 @@ def test_rows_and_their_offsets(tmp_path, span, end):
         ("log.inter", "ann\ti1\t4\tnoon", "column 'time' must be an integer"),
         ("log.inter", f"ann\ti1\t4\t{1 << 63}", "column 'time' must fit 64 bits"),
         ("log.inter", "ann\t\t4\t7", "column 'item_id' must not be empty"),
-        ("log.inter", "ann\ti1", "it must have 4 columns or more, and has 2"),
+        ("log.inter", "ann\ti1", "it must have 4 columns, and has 2"),
+        ("log.inter", "ann\ti1\t4\t7\t", "it must have 4 columns, and has 5"),
+        ("log.inter", "ann\ti\r1\t4\t7", "it must not hold a line end outside of quotes"),
+        ("users.csv", 'gil,12,"cook\rhead",a,x', "column 'job' must not hold a line end"),
+        ("users.csv", 'gil,12,cook,"a|b\rc",x', "column 'tags' must not hold a line end"),
+        ("users.csv", '"g\ril",12,cook,a,x', "column 'id' must not hold a line end"),
+        ("users.csv", 'gil,12,"cook,a,x', "its quotes must stand in pairs"),
+        ("users.csv", "gil,12,cook, head,a,x", "it must have 5 columns, and has 6"),
         ("users.csv", "gil,young,cook,a,x", "column 'age' must be a number"),
         ("log.inter", "ann\ti1\t4\t1_000", "column 'time' must be an integer"),
         ("users.csv", "gil,1_0,cook,a,x", "column 'age' must be a number"),
@@ -224,7 +232,8 @@ def test_malformed_rows_are_named(tmp_path, table, row, rule):
     (tmp_path / table).write_text("\n".join([*lines[:4], row, *lines[4:]]) + "\n")
     with pytest.raises(Exception, match="InputError: ") as error, _pipeline() as pipeline:
         _ = pipeline | UserRecords(load_spec(spec_path), tmp_path, DATA)
-    assert f"row 5 of {tmp_path / table}: {rule}. Correct or remove the row." in str(error.value)
+    text = str(error.value)
+    assert f"row 5 of {tmp_path / table}: {rule}" in text and "Correct or remove the row." in text
     # The error does not quote user features.
     assert "young" not in str(error.value)
 
