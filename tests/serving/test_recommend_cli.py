@@ -239,6 +239,12 @@ def test_the_answer_says_that_no_item_is_known(exported):
     assert (answer["known_items"], answer["source"]) == (0, "popular")
 
 
+def test_ids_cannot_command_the_terminal(capsysbinary):
+    command._print(Recommendations(("\x1b[2Ja", "\udcff", "\u00e4"), (3.0, 2.0, 1.0)), False)
+    lines = capsysbinary.readouterr().out.decode().splitlines()
+    assert [line.split()[1] for line in lines] == ["\ufffd[2Ja", "\ufffd", "\u00e4"]
+
+
 def test_missing_files(target, tmp_path):
     for options in (["--input", "gone.jsonl"], ["--root-certificates", str(tmp_path)]):
         done = recommend("many", *options, "--target", target)
