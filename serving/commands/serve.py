@@ -8,17 +8,21 @@ import click
 
 from serving.commands import console
 from serving.contract import HOST, MODEL_BASE_PATH, MODEL_NAME, PORT
-from serving.server import logs
+from serving.server import connections, logs
 from serving.server.limits import Limits
 from serving.server.local_server import GRACE_SECONDS, LocalServer
 from serving.server.until_signal import Run, until_signal
 
 _LIMITS = {
-    "message_bytes": "Largest gRPC message or JSON body.",
+    "message_bytes": "Largest gRPC message or JSON body, also after decompression.",
     "rows": "Most users in one request.",
     "list_length": "Most strings in one history or other list.",
     "string_bytes": "Largest item id or feature value.",
     "record_bytes": "Largest serialized user record.",
+    "json_values": "Most lists, objects and other values in one JSON body.",
+    "waiting_bytes": "Most memory that all requests take together, by an estimate.",
+    "connections": "Most open connections, of REST and of gRPC each.",
+    "idle_seconds": "Longest wait of a REST connection for the head of its next request.",
 }
 
 
@@ -127,9 +131,12 @@ def serve(model_name: str, model_base_path: str, host: str, port: int, **options
     """
     # TensorFlow's warnings quote the tensors of a failed request.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    # gRPC's messages may quote the bytes of malformed requests.
+    os.environ["GRPC_VERBOSITY"] = "NONE"
     console.quiet_imports()
     limits = Limits(**{name: options.pop(name) for name in _LIMITS})
     logs.to_stderr()
+    connections.raise_descriptors()
 
     def answer(run: Run) -> None:
         with LocalServer(

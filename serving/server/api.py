@@ -16,6 +16,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from serving.c_api.session import SavedModelError
 from serving.server import requests
 from serving.server.logs import event
+from serving.server.memory import Memory
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -66,12 +67,16 @@ class Api:
         metrics: receives the counts and times of requests.
         limits: limits of one request.
         log_requests: whether every request is logged, or only those with a fault of the server.
+
+    Attributes:
+        memory: what all requests take of it together.
     """
 
     def __init__(
         self, catalog: Catalog, metrics: Metrics, limits: Limits, log_requests: bool = False
     ):
         self.catalog, self.metrics, self.limits = catalog, metrics, limits
+        self.memory = Memory(limits.waiting_bytes)
         self._log_requests = log_requests
 
     def predict(
@@ -81,7 +86,7 @@ class Api:
         values: Mapping[str, Any] | Callable[[SignatureDef], Mapping[str, Any]],
         decode: requests.Decoder,
         output_filter: Iterable[str] = (),
-        deadline: float | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> Answer:
         """Runs one signature.
 
@@ -92,7 +97,8 @@ class Api:
                 them.
             decode: decodes one value, see `requests.inputs`.
             output_filter: names of the requested outputs; empty for all.
-            deadline: latest start of the model, by `time.monotonic`; None for no deadline.
+            check: called before the model runs; raises a `RequestError` if nobody waits for the
+                answer any more.
 
         Returns:
             `Answer`.
@@ -106,11 +112,7 @@ class Api:
             raw = values(signature) if callable(values) else values
             inputs = requests.inputs(signature, raw, decode, self.limits)
             answer.rows = max((len(array) for array in inputs.values() if array.ndim), default=0)
-            if deadline is not None and deadline < time.monotonic():
-                raise requests.RequestError(
-                    grpc.StatusCode.DEADLINE_EXCEEDED,
-                    "The deadline passed before the request was run. Allow more time.",
-                )
+            check()
             answer.outputs = servable.session.run(name, inputs, output_names)
         return answer
 
@@ -172,9 +174,10 @@ class Api:
         response = get_model_status_pb2.GetModelStatusResponse()
         for version, (state, message) in self.catalog.states(spec).items():
             entry = response.model_version_status.add(version=version, state=int(state))
-            if message:
-                entry.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
-                entry.status.error_message = message
+            code = grpc.StatusCode.UNKNOWN if message else grpc.StatusCode.OK
+            # TensorFlow Serving sets the status of every version.
+            entry.status.SetInParent()
+            entry.status.error_code, entry.status.error_message = code.value[0], message
         return response
 
 

@@ -16,12 +16,23 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import services
+from serving.server.arrivals import Arrivals
+from serving.server.connections import affordable
 
 if TYPE_CHECKING:
     from serving.server.api import Api
 
 # Further requests are refused rather than queued.
 _MAX_REQUESTS = 4096
+# Most of them wait for their message or for a turn.
+_MAX_THREADS = 1024
+_ARRIVAL_SECONDS = 30.0
+# Further requests of one connection wait at the caller.
+_MAX_STREAMS = 1024
+_HANDSHAKE_MILLISECONDS = 20_000
+_IDLE_MILLISECONDS = 300_000
+# Health's Watch waits for its message in these threads. gRPC's servicers share them.
+_WATCH_THREADS = futures.ThreadPoolExecutor(16, thread_name_prefix="watch")
 # Time to answer requests that are cut off with a status.
 _CANCEL_SECONDS = 1.0
 # Reflection lists only services whose descriptors have been imported.
@@ -42,20 +53,35 @@ class GrpcServer:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         threads: requests answered at the same time.
+        arrival_seconds: time in which the message of a request must arrive.
 
     Attributes:
         port: port that it listens on; 0 if the port is not available.
     """
 
-    def __init__(self, api: Api, host: str, port: int, threads: int):
+    def __init__(
+        self,
+        api: Api,
+        host: str,
+        port: int,
+        threads: int,
+        arrival_seconds: float = _ARRIVAL_SECONDS,
+    ):
+        self._arrivals = Arrivals(threads, arrival_seconds, api.memory)
         self._server = server = grpc.server(
-            futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            futures.ThreadPoolExecutor(max(threads, _MAX_THREADS), thread_name_prefix="grpc"),
+            interceptors=[self._arrivals],
             maximum_concurrent_rpcs=_MAX_REQUESTS,
             options=[
                 ("grpc.max_receive_message_length", api.limits.message_bytes),
                 ("grpc.max_send_message_length", api.limits.message_bytes),
                 # Otherwise two servers would silently share a port and its requests.
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_concurrent_streams", _MAX_STREAMS),
+                ("grpc.max_allowed_incoming_connections", affordable(api.limits.connections)),
+                ("grpc.max_connection_idle_ms", _IDLE_MILLISECONDS),
+                # A connection that does not become HTTP/2 is closed after this time.
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
             ],
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
@@ -64,7 +90,7 @@ class GrpcServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             services.ModelService(api), server
         )
-        self._health = health.HealthServicer()
+        self._health = health.HealthServicer(experimental_thread_pool=_WATCH_THREADS)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
@@ -94,3 +120,4 @@ class GrpcServer:
         self._health.enter_graceful_shutdown()
         # The event comes late, or never, if the thread of a request does not end.
         self._server.stop(grace).wait(grace + _CANCEL_SECONDS)
+        self._arrivals.stop()

@@ -1,4 +1,4 @@
-"""Defines the limits of one request to a local server."""
+"""Defines the limits of one request to a local server, and of all requests together."""
 
 import dataclasses
 
@@ -8,14 +8,20 @@ from serving.contract import MESSAGE_BYTES
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits of one request; a request that exceeds one is refused before the model runs.
+    """Limits of a server; what exceeds one is refused before the model runs.
 
     Attributes:
-        message_bytes: size of a gRPC message or JSON body; also limits gRPC answers.
+        message_bytes: size of a gRPC message or JSON body, also after decompression; also limits
+            gRPC answers.
         rows: users in one request.
         list_length: strings in one row of an input (a history, an `exclude`, a multi feature).
         string_bytes: size of one item id or feature value.
         record_bytes: size of one serialized user record.
+        json_values: lists, objects and other values in one JSON body.
+        waiting_bytes: memory that all requests take together, by an estimate, from their arrival
+            to their answers.
+        connections: open connections, of REST and of gRPC each.
+        idle_seconds: time in which a REST connection must send the head of its next request.
 
     Raises:
         InputError: a limit is below 1.
@@ -26,6 +32,10 @@ class Limits:
     list_length: int = 2**17
     string_bytes: int = 2**16
     record_bytes: int = 2**24
+    json_values: int = 2**20
+    waiting_bytes: int = 2**30
+    connections: int = 1024
+    idle_seconds: int = 60
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -43,6 +44,30 @@ class RequestError(Exception):
 def invalid(details: str) -> RequestError:
     """Returns a `RequestError` with INVALID_ARGUMENT."""
     return RequestError(grpc.StatusCode.INVALID_ARGUMENT, details)
+
+
+def too_late() -> RequestError:
+    """Returns a `RequestError` with DEADLINE_EXCEEDED."""
+    return RequestError(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "The deadline passed before the request was answered. Allow more time.",
+    )
+
+
+def check_wanted(deadline: float | None, is_wanted: bool = True) -> None:
+    """Checks that somebody waits for the answer to a request.
+
+    Args:
+        deadline: latest time of the answer, by `time.monotonic`; None for no deadline.
+        is_wanted: whether the connection of the caller is open.
+
+    Raises:
+        RequestError: CANCELLED or DEADLINE_EXCEEDED.
+    """
+    if not is_wanted:
+        raise RequestError(grpc.StatusCode.CANCELLED, "The caller closed its connection.")
+    if deadline is not None and deadline < time.monotonic():
+        raise too_late()
 
 
 def check_name(spec: ModelSpec) -> None:
@@ -115,12 +140,20 @@ def inputs(
             "input tensors must have equal 0th-dimension size: "
             f"rows are {dict(sorted(rows.items()))}. Send one row per user in every input."
         )
-    if max(rows.values(), default=0) > limits.rows:
-        raise invalid(
-            f"{max(rows.values())} rows: at most {limits.rows} are served in one request. "
-            "Split the request."
-        )
+    check_rows(max(rows.values(), default=0), limits)
     return arrays
+
+
+def check_rows(rows: int, limits: Limits) -> None:
+    """Checks the number of rows of a request.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT if there are too many.
+    """
+    if rows > limits.rows:
+        raise invalid(
+            f"{rows} rows: at most {limits.rows} are served in one request. Split the request."
+        )
 
 
 def _check(name: str, info: TensorInfo, array: np.ndarray, limits: Limits) -> None:

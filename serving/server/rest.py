@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -14,16 +15,18 @@ import grpc
 from aiohttp import web
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from tensorflow_serving.apis import model_pb2
 
 from cmclrec_tf.errors import InputError
-from serving.server import prometheus_metrics, requests, rest_json
+from serving.server import logs, prometheus_metrics, requests, rest_body, rest_json, rest_paths
 from serving.server.api import as_request_errors
+from serving.server.connections import ConnectionGate, affordable
+from serving.server.memory import Share, estimate
 
 if TYPE_CHECKING:
     from serving.server.api import Api
     from serving.server.server_options import Options
 
+_LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _CODE = grpc.StatusCode
 # TensorFlow Serving's mapping.
@@ -38,8 +41,9 @@ _HTTP = {
     _CODE.UNAVAILABLE: 503,
     _CODE.DEADLINE_EXCEEDED: 504,
 }
-_MODEL = r"/v1/models/{model:[^/:]+}"
-_VERSIONS = ("", r"/versions/{version:\d{1,18}}", r"/labels/{label:[^/:]+}")
+# Reading on after an early answer lets callers see it; these seconds are enough.
+_LINGER_SECONDS = 2.0
+_POLL_SECONDS = 0.02
 
 
 class Rest:
@@ -59,20 +63,30 @@ class Rest:
 
     def __init__(self, api: Api, host: str, options: Options):
         self._api, self._timeout = api, options.rest_api_timeout_in_ms / 1000
-        metrics_path = options.metrics_path
+        self._metrics_path = options.metrics_path
         self._pool = futures.ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
+        self._listener: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_log_failure)
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
         self._thread.start()
-        app = web.Application(client_max_size=api.limits.message_bytes)
-        for version in _VERSIONS:
-            app.router.add_post(f"{_MODEL}{version}:predict", self._predict)
-            app.router.add_post(f"{_MODEL}{version}:{{method:classify|regress}}", self._other)
-            app.router.add_get(f"{_MODEL}{version}/metadata", self._metadata)
-            app.router.add_get(f"{_MODEL}{version}", self._status)
-        if metrics_path:
-            app.router.add_get(metrics_path, self._metrics)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            # aiohttp would decompress in the event loop.
+            auto_decompress=False,
+            # A caller that closes its connection cancels its request.
+            handler_cancellation=True,
+            # Also limits how long the head of a request may take.
+            keepalive_timeout=api.limits.idle_seconds,
+            lingering_time=_LINGER_SECONDS,
+            shutdown_timeout=_POLL_SECONDS,
+            # aiohttp's messages quote the bytes of malformed requests.
+            logger=logs.without_content("http"),
+        )
         try:
             self.port = self._wait(self._listen(host, options.rest_api_port))
         except OSError as error:
@@ -85,8 +99,11 @@ class Rest:
 
     async def _listen(self, host: str, port: int | None) -> int:
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        return self._runner.addresses[0][1]
+        assert self._runner.server is not None  # setup made it
+        most = affordable(self._api.limits.connections)
+        self._gate = ConnectionGate(self._runner.server, most)
+        self._listener = await self._loop.create_server(self._gate, host, port)
+        return self._listener.sockets[0].getsockname()[1]
 
     def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -99,83 +116,161 @@ class Rest:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _close(self, grace: float) -> None:
-        for site in self._runner.sites:
-            await site.stop()
+        end = time.monotonic() + grace
+        if self._listener is not None:
+            self._listener.close()
         if self._runner.server is not None:
             await asyncio.sleep(0)  # lets requests that have just arrived start
             self._runner.server.pre_shutdown()
-            # AppRunner takes its timeout when it is made, before the grace is known.
-            await self._runner.server.shutdown(grace)
+            while self._gate.is_busy and time.monotonic() < end:
+                await asyncio.sleep(_POLL_SECONDS)
+            # It waits twice as long, and for ever if the time is 0.
+            await self._runner.server.shutdown(_POLL_SECONDS)
         await self._runner.cleanup()
 
-    async def _answer(self, work: Callable[[], str]) -> web.Response:
-        """Runs `work` in a thread and returns its JSON or its error as a response."""
-        try:
-            text = await asyncio.get_running_loop().run_in_executor(self._pool, _guarded, work)
-        except requests.RequestError as error:
-            return _error(_HTTP.get(error.code, 500), error.details)
-        return web.Response(text=text, content_type="application/json")
+    async def _handle(self, request: web.Request) -> web.Response:
+        """Answers a request and sends the answer, which the caller must read in time."""
+        share, transport = self._api.memory.share(), request.transport
+        with self._gate.busy(transport):
+            try:
+                response = await self._response(request, share)
+                try:
+                    await asyncio.wait_for(_send(request, response), self._timeout)
+                except asyncio.TimeoutError:
+                    if transport is not None:
+                        transport.abort()
+                except ConnectionError:
+                    pass
+                return response
+            finally:
+                share.close()
 
-    async def _predict(self, request: web.Request) -> web.Response:
-        deadline = time.monotonic() + self._timeout
+    async def _response(self, request: web.Request, share: Share) -> web.Response:
         try:
-            raw = await asyncio.wait_for(request.read(), self._timeout)
-        except asyncio.TimeoutError:
-            return _error(408, "The body did not arrive in time. Send it faster.")
-        except web.HTTPRequestEntityTooLarge:
-            return _error(
-                413,
-                f"At most {self._api.limits.message_bytes} bytes are served. Split the request.",
-            )
+            path = rest_paths.path_of(request.raw_path)
+            if path == self._metrics_path and request.method == "GET":
+                return await self._metrics()
+            if not rest_paths.is_served(path):
+                raise requests.RequestError(_CODE.NOT_FOUND, "There is nothing here. Send /v1/...")
+            target = rest_paths.parse(request.method, path)
+            if target.method == rest_paths.PREDICT:
+                return await self._predict(request, target, share)
+            if target.method == rest_paths.METADATA:
+                read = lambda: _as_json(self._api.metadata(target.spec(), ["signature_def"]))
+            elif target.method == rest_paths.STATUS:
+                read = lambda: _as_json(self._api.status(target.spec()))
+            else:
+                raise requests.RequestError(
+                    _CODE.UNIMPLEMENTED, f"{target.method} is not served. Use :predict."
+                )
+            return _json(await self._run(_Work(read, time.monotonic() + self._timeout), share))
+        except requests.RequestError as error:
+            return _error(_status(error), error.details)
+
+    async def _predict(
+        self, request: web.Request, target: rest_paths.Target, share: Share
+    ) -> web.Response:
+        deadline, limits = time.monotonic() + self._timeout, self._api.limits
+        encoding = rest_body.encoding_of(request)
+        if encoding not in rest_body.ENCODINGS:
+            return _error(415, "This Content-Encoding is not served. Use gzip, deflate or none.")
+        raw = await rest_body.receive(request, limits.message_bytes, deadline, share)
 
         def work() -> str:
-            body = rest_json.Body(raw)
-            spec = _spec(request, body.signature_name)
+            plain = rest_body.decompress(raw, encoding, limits.message_bytes, share, run.check)
+            raw.clear()
+            share.resize(estimate(plain, rest_json.count_values(plain, limits)))
+            body = rest_json.Body(plain, limits)
+            del plain
+            run.check()
             answer = self._api.predict(
-                "rest", spec, body.inputs, rest_json.decode_lists, body.output_filter, deadline
+                "rest",
+                target.spec(body.signature_name),
+                body.inputs,
+                rest_json.decode_lists,
+                body.output_filter,
+                run.check,
             )
             return json.dumps(rest_json.answer(answer.outputs, body.in_rows))
 
-        return await self._answer(work)
+        run = _Work(work, deadline)
+        return _json(await self._run(run, share))
 
-    async def _metadata(self, request: web.Request) -> web.Response:
-        return await self._answer(
-            lambda: _as_json(self._api.metadata(_spec(request), ["signature_def"]))
-        )
+    async def _run(self, work: _Work, share: Share) -> str:
+        """Runs work in a thread; it stops early if nobody waits for it any more.
 
-    async def _status(self, request: web.Request) -> web.Response:
-        return await self._answer(lambda: _as_json(self._api.status(_spec(request))))
+        Raises:
+            RequestError: the error of the work, or DEADLINE_EXCEEDED.
+        """
+        future = self._pool.submit(work)
+        try:
+            return await asyncio.wait_for(
+                asyncio.wrap_future(future), max(0.0, work.deadline - time.monotonic())
+            )
+        except asyncio.TimeoutError:
+            raise requests.too_late() from None
+        finally:
+            if not future.done():
+                work.is_wanted = False
+                # The thread may still use the memory, until it notices.
+                share.lend(future)
 
-    async def _other(self, request: web.Request) -> web.Response:
-        return _error(501, f"{request.match_info['method']} is not served. Use :predict.")
-
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self) -> web.Response:
         text = await asyncio.get_running_loop().run_in_executor(self._pool, self._api.metrics.text)
         return web.Response(body=text, headers={"Content-Type": prometheus_metrics.CONTENT_TYPE})
 
 
-def _guarded(work: Callable[[], str]) -> str:
-    with as_request_errors("REST"):
-        return work()
+class _Work:
+    """A function that answers a request in a thread, and stops early if nobody waits for it.
+
+    Args:
+        function: returns the answer.
+        deadline: when the answer is of no use, by `time.monotonic`.
+
+    Attributes:
+        is_wanted: whether a caller waits for the answer.
+    """
+
+    def __init__(self, function: Callable[[], str], deadline: float):
+        self._function, self.deadline, self.is_wanted = function, deadline, True
+
+    def __call__(self) -> str:
+        with as_request_errors("REST"):
+            self.check()
+            return self._function()
+
+    def check(self) -> None:
+        """Raises a `RequestError` if nobody waits for the answer any more."""
+        requests.check_wanted(self.deadline, self.is_wanted)
 
 
-def _spec(request: web.Request, signature_name: str = "") -> model_pb2.ModelSpec:
-    """Returns the ModelSpec of a URL."""
-    spec = model_pb2.ModelSpec(name=request.match_info["model"], signature_name=signature_name)
-    if "version" in request.match_info:
-        spec.version.value = int(request.match_info["version"])
-    elif "label" in request.match_info:
-        spec.version_label = request.match_info["label"]
-    return spec
+async def _send(request: web.Request, response: web.Response) -> None:
+    await response.prepare(request)
+    await response.write_eof()
+
+
+def _log_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    reason = type(context.get("exception")).__name__
+    logs.event(_LOG, logging.ERROR, "event loop failure", reason=reason)
 
 
 def _as_json(message: Message) -> str:
     return json_format.MessageToJson(
         message, including_default_value_fields=True, preserving_proto_field_name=True
     )
+
+
+def _status(error: requests.RequestError) -> int:
+    if isinstance(error, rest_body.TooLateError):
+        return 408
+    return 413 if isinstance(error, rest_body.TooLargeError) else _HTTP.get(error.code, 500)
+
+
+def _json(text: str) -> web.Response:
+    return web.Response(text=text, content_type="application/json")
 
 
 def _error(status: int, details: str) -> web.Response:

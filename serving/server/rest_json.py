@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,44 @@ from serving.tensor_protos import KINDS, MAX_ELEMENTS, STRING
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
+    from serving.server.limits import Limits
+
 _INSTANCES, _INPUTS = "instances", "inputs"
-_KEYS = {"signature_name", _INSTANCES, _INPUTS, "output_filter"}
 # NumPy before version 2 has no more dimensions.
 _MAX_DIMENSIONS = 32
+# Every integer up to here is a float32; TensorFlow Serving refuses larger ones.
+_MAX_FLOAT_INTEGER = {np.dtype(np.float32): 2**24 - 1, np.dtype(np.float64): 2**53 - 1}
+# TensorFlow Serving allows white space anywhere, and either character as padding, or none.
+_SPACE, _PADDING = re.compile("[ \\t\\n\\v\\f\\r]"), re.compile("[=.]*$")
+
+
+def count_values(raw: bytes, limits: Limits) -> int:
+    """Returns the most values, lists and objects that a JSON text can have.
+
+    The count takes little time and memory, which parsing does not.
+
+    Args:
+        raw: the text. A comma or bracket within a string counts as well.
+        limits: limits of a request.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT if there are more than the limit.
+    """
+    values = 1 + raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+    if values > limits.json_values:
+        raise requests.invalid(
+            f"The body has up to {values} values: at most {limits.json_values} are served in one "
+            "request. Split the request."
+        )
+    return values
 
 
 class Body:
     """The decoded JSON body of a predict request.
+
+    Args:
+        raw: the body.
+        limits: limits of a request.
 
     Attributes:
         signature_name: "" if the body names none.
@@ -35,17 +67,27 @@ class Body:
         RequestError: INVALID_ARGUMENT if the body does not have this form.
     """
 
-    def __init__(self, raw: bytes):
+    def __init__(self, raw: bytes, limits: Limits):
+        self._limits = limits
+        count_values(raw, limits)
+        if not raw:
+            raise requests.invalid("JSON Parse error: The document is empty. Send JSON.")
         try:
-            body = json.loads(raw.decode("utf-8"))
+            # Some callers begin with a byte order mark.
+            body = json.loads(raw.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
             raise requests.invalid(
                 f"JSON Parse error: {type(error).__name__}. Send JSON."
             ) from None
-        if not isinstance(body, dict) or not set(body) <= _KEYS:
-            raise requests.invalid(f"The body must be an object with keys of {sorted(_KEYS)}.")
-        if (_INSTANCES in body) == (_INPUTS in body):
-            raise requests.invalid("The body must hold one of `instances` and `inputs`.")
+        if not isinstance(body, dict):
+            raise requests.invalid("The body must be an object. Send {...}.")
+        # Other keys are ignored, as in TensorFlow Serving.
+        if _INSTANCES not in body and _INPUTS not in body:
+            raise requests.invalid("Missing 'inputs' or 'instances' key. Send one of them.")
+        if _INSTANCES in body and _INPUTS in body:
+            raise requests.invalid(
+                "Not formatted correctly: expecting only one of 'inputs' and 'instances'."
+            )
         self.signature_name = body.get("signature_name", "")
         self.output_filter = body.get("output_filter", [])
         if not _is_text(self.signature_name):
@@ -59,13 +101,17 @@ class Body:
         """Returns `{input: nested lists}` for a SignatureDef.
 
         Raises:
-            RequestError: INVALID_ARGUMENT if the rows have different inputs.
+            RequestError: INVALID_ARGUMENT if the rows have different inputs, or there are too many.
         """
         if not self.in_rows:
-            return self._values if _has_names(self._values) else {_only(signature): self._values}
+            if not _has_names(self._values):
+                return {_only(signature): self._values}
+            # Other names are ignored, as in TensorFlow Serving.
+            return {name: self._values[name] for name in signature.inputs if name in self._values}
         rows = self._values
         if not isinstance(rows, list) or not rows:
             raise requests.invalid("`instances` must be a list of at least one row.")
+        requests.check_rows(len(rows), self._limits)
         has_names = [_has_names(row) for row in rows]
         if not any(has_names):
             return {_only(signature): rows}
@@ -115,35 +161,35 @@ def decode_lists(name: str, info: TensorInfo, value: Any) -> np.ndarray:
         shape += [0] * (rank - len(shape))
     if math.prod(shape) > MAX_ELEMENTS:
         raise requests.invalid(f"input {name!r}: at most {MAX_ELEMENTS} values are served.")
-    flat: list[Any] = []
-    _flatten(name, value, shape, flat)
+    flat = _flatten(name, value, shape)
     decode = _bytes if info.dtype == STRING else _number
     values = [decode(name, info, item) for item in flat]
     array = np.empty(len(values), KINDS[info.dtype].dtype)
     try:
-        # A number beyond float32 becomes infinite, which a model treats as missing.
-        with np.errstate(over="ignore"):
-            array[:] = values
+        array[:] = values
     except (OverflowError, ValueError):
-        raise requests.invalid(f"input {name!r} has a number that is too large.") from None
+        raise _too_large(name, info) from None
     return array.reshape(shape)
 
 
-def _flatten(name: str, value: Any, shape: list[int], flat: list[Any]) -> None:
-    """Appends the values of nested lists to `flat`, after a check that they have this shape."""
-    if not shape:
-        if isinstance(value, list):
+def _flatten(name: str, value: Any, shape: list[int]) -> list[Any]:
+    """Returns the values of nested lists, after a check that they have this shape."""
+    flat = [value]
+    for size in shape:
+        if not all(isinstance(item, list) and len(item) == size for item in flat):
             raise _ragged(name)
-        flat.append(value)
-        return
-    if not isinstance(value, list) or len(value) != shape[0]:
+        flat = list(itertools.chain.from_iterable(flat))
+    if any(isinstance(item, list) for item in flat):
         raise _ragged(name)
-    if shape[1:] == [] or not value:
-        for item in value:
-            _flatten(name, item, [], flat)
-        return
-    for item in value:
-        _flatten(name, item, shape[1:], flat)
+    return flat
+
+
+def _too_large(name: str, info: TensorInfo) -> requests.RequestError:
+    kind = KINDS[info.dtype].name
+    return requests.invalid(
+        f"input {name!r} has a number that cannot be converted to {kind} without loss of "
+        f"precision: it is too large for {kind}. Round it, or write it with a decimal point."
+    )
 
 
 def _ragged(name: str) -> requests.RequestError:
@@ -156,18 +202,33 @@ def _bytes(name: str, info: TensorInfo, value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
-        try:
-            return base64.b64decode(value["b64"], validate=True)
-        except (binascii.Error, ValueError):
-            raise requests.invalid(f"input {name!r} has a b64 that is not base64.") from None
+        return _from_base64(name, value["b64"])
     raise requests.wrong_kind(name, f"JSON {type(value).__name__}", info.dtype)
 
 
+def _from_base64(name: str, text: str) -> bytes:
+    """Decodes base64 with white space and with or without padding; wrong padding is an error."""
+    text = _SPACE.sub("", text)
+    digits = _PADDING.sub("", text)
+    padding = len(text) - len(digits)
+    if padding in (0, -len(digits) % 4):
+        try:
+            return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            pass
+    raise requests.invalid(f"input {name!r} has a b64 that is not base64. Encode it again.")
+
+
 def _number(name: str, info: TensorInfo, value: Any) -> Any:
-    kind = KINDS[info.dtype].dtype.kind
-    types: tuple[type, ...] = {"f": (int, float), "i": (int,), "b": (bool,)}[kind]
-    if not isinstance(value, types) or (isinstance(value, bool) and kind != "b"):
+    dtype = KINDS[info.dtype].dtype
+    types: Any = {"f": (int, float), "i": (int,), "b": (bool,)}[dtype.kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and dtype.kind != "b"):
         raise requests.wrong_kind(name, f"JSON {type(value).__name__}", info.dtype)
+    if dtype.kind == "f":
+        most = _MAX_FLOAT_INTEGER[dtype] if isinstance(value, int) else float(np.finfo(dtype).max)
+        # Infinity and NaN are numbers of JSON here, and a model treats them as missing.
+        if most < value < math.inf or -math.inf < value < -most:
+            raise _too_large(name, info)
     return value
 
 

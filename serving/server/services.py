@@ -58,13 +58,15 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> predict_pb2.PredictResponse:
         """Runs one signature."""
         remaining = context.time_remaining()
+        deadline = None if remaining is None else time.monotonic() + remaining
+
         answer = self._api.predict(
             "grpc",
             request.model_spec,
             request.inputs,
             requests.decode_tensor,
             request.output_filter,
-            None if remaining is None else time.monotonic() + remaining,
+            lambda: requests.check_wanted(deadline, context.is_active()),
         )
         response = predict_pb2.PredictResponse()
         fill(response.model_spec, answer.model, answer.version, answer.signature)

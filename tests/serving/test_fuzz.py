@@ -199,7 +199,7 @@ def test_bodies(api, share):
     def run(raw_body):
         def ask():
             with as_request_errors("REST"):
-                body = rest_json.Body(raw_body)
+                body = rest_json.Body(raw_body, Limits())
                 spec = predict_request(body.signature_name).model_spec
                 answer = api.predict(
                     "rest", spec, body.inputs, rest_json.decode_lists, body.output_filter

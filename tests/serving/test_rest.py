@@ -6,6 +6,7 @@ import json
 import math
 import socket
 
+import numpy as np
 import pytest
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -110,9 +111,13 @@ def test_versions_and_labels(rest):
         (b"\xff\xfe", "JSON Parse error"),
         ("[" * 100_000, "JSON Parse error"),
         ([1], "must be an object"),
-        ({"instances": [ROW], "other": 1}, "must be an object with keys"),
-        ({}, "one of `instances` and `inputs`"),
-        ({"instances": [ROW], "inputs": ROW}, "one of `instances` and `inputs`"),
+        ("", "JSON Parse error: The document is empty"),
+        ("instances = [1, 2]", "JSON Parse error"),
+        ('{"instances": []}X', "JSON Parse error"),
+        ({}, "Missing 'inputs' or 'instances' key"),
+        ({"examples": [ROW]}, "Missing 'inputs' or 'instances' key"),
+        ({"instances": [ROW], "inputs": ROW}, "Not formatted correctly"),
+        ({"instances": ROW}, "must be a list"),
         ({"instances": []}, "at least one row"),
         ({"instances": [ROW], "signature_name": 3}, "`signature_name` must be a string"),
         ({"instances": [ROW], "signature_name": "\ud800"}, "`signature_name` must be a string"),
@@ -125,7 +130,12 @@ def test_versions_and_labels(rest):
         ({"instances": [ROW], "signature_name": "warm", "output_filter": ["a"]}, "alias not found"),
         ({"instances": [ROW, {"history": ["a"]}], "signature_name": "warm"}, "same inputs"),
         ({"instances": [{"history": ["a"]}], "signature_name": "warm"}, "required: {exclude}"),
+        ({"instances": [{**ROW, "age": 1}], "signature_name": "warm"}, "extra: {age}"),
+        ({"instances": [ROW, ["a"]], "signature_name": "warm"}, "same inputs"),
+        ({"instances": [["a"], ROW], "signature_name": "warm"}, "same inputs"),
         ({"instances": ["a"], "signature_name": "warm"}, "fit a signature of one input"),
+        ({"inputs": [["a"]], "signature_name": "warm"}, "fit a signature of one input"),
+        ({"inputs": {"history": [["a"]]}, "signature_name": "warm"}, "required: {exclude}"),
         (
             {"inputs": {"history": [["a"], ["a", "b"]], "exclude": [[], []]}},
             "input size does not match signature",
@@ -163,7 +173,17 @@ def test_invalid_values(rest, history, message):
 
 
 @pytest.mark.parametrize(
-    ("age", "message"), [(["old"], "JSON str"), ([True], "JSON bool"), ([10**400], "too large")]
+    ("age", "message"),
+    [
+        (["old"], "JSON str"),
+        ([True], "JSON bool"),
+        ([None], "JSON NoneType"),
+        ([10**400], "loss of precision"),
+        ([2**24], "loss of precision"),
+        ([-(2**24)], "loss of precision"),
+        ([1.7976931348623157e308], "loss of precision"),
+        ([1, [1]], "of one length and depth"),
+    ],
 )
 def test_invalid_numbers(rest, age, message):
     body = {"gender": [""], "genres": [[]], "age": age, "exclude": [[]]}
@@ -172,16 +192,37 @@ def test_invalid_numbers(rest, age, message):
     assert "old" not in answer["error"].replace("fold", "")
 
 
-@pytest.mark.filterwarnings("error")
-def test_numbers_beyond_float32():
-    """They become infinite, without a NumPy warning in the log, which contains only JSON."""
+def test_numbers_that_float32_holds():
     info = meta_graph_pb2.TensorInfo(dtype=types_pb2.DT_FLOAT)
     info.tensor_shape.dim.add(size=-1)
-    assert rest_json.decode_lists("age", info, [1e308, -1e308, 2]).tolist() == [
-        math.inf,
-        -math.inf,
-        2,
-    ]
+    numbers = [2**24 - 1, 1e300 - 1e300, 3.4e38, math.inf, -math.inf, math.nan]
+    expected = np.array(numbers, np.float32)
+    np.testing.assert_array_equal(rest_json.decode_lists("age", info, numbers), expected)
+
+
+@pytest.mark.parametrize("text", ["YQ==", " Y Q\t=\n=", "YQ", "YQ..", "Y\r\nQ=="])
+def test_forms_of_base64(rest, text):
+    """Base64 with white space, with either padding, or without it, as TensorFlow Serving reads."""
+    row = {"history": [{"b64": text}, "b"], "exclude": [""]}
+    status, answer = predict(rest, {"signature_name": "warm", "instances": [row]})
+    assert (status, answer) == (200, {"predictions": [ANSWER]})
+
+
+@pytest.mark.parametrize("text", ["?", "Y", "YQ=", "YQ===", "YWI==", "Y=Q=", "YQ==YQ==", "Ý Q"])
+def test_wrong_base64(rest, text):
+    row = {"history": [{"b64": text}, "b"], "exclude": [""]}
+    status, answer = predict(rest, {"signature_name": "warm", "instances": [row]})
+    assert status == 400 and "not base64" in answer["error"]
+
+
+def test_ignored_keys_and_byte_order_mark(rest):
+    """TensorFlow Serving ignores other keys of the body and of `inputs`, and a leading BOM."""
+    columns = {"history": [["a", "b"]], "exclude": [[""]]}
+    body = {"signature_name": "warm", "other": {"a": 1}}
+    expected = 200, {"outputs": {name: [value] for name, value in ANSWER.items()}}
+    assert predict(rest, {**body, "inputs": {**columns, "age": ["x"]}}) == expected
+    raw = b"\xef\xbb\xbf" + json.dumps({**body, "inputs": columns}).encode()
+    assert predict(rest, raw) == expected
 
 
 def test_non_ascii_ids(rest):
@@ -194,8 +235,9 @@ def test_status_and_metadata(rest):
     for where in ("", "/versions/12"):
         status, text = ask(rest, "GET", f"/v1/models/cmclrec{where}")
         assert status == 200
-        (version,) = json.loads(text)["model_version_status"]
-        assert (version["version"], version["state"]) == ("12", "AVAILABLE")
+        version = {"version": "12", "state": "AVAILABLE"}
+        version["status"] = {"error_code": "OK", "error_message": ""}
+        assert json.loads(text) == {"model_version_status": [version]}
         status, text = ask(rest, "GET", f"/v1/models/cmclrec{where}/metadata")
         answer = json.loads(text)
         assert status == 200 and answer["model_spec"]["version"] == "12"
@@ -203,13 +245,51 @@ def test_status_and_metadata(rest):
             *("warm", "cold", "serving_default", "user_embedding")
         }
     assert ask(rest, "GET", "/v1/models/other")[0] == 404
-    assert ask(rest, "GET", "/v1/models/cmclrec/versions/99999999999999999999")[0] == 404
 
 
-def test_unknown_paths_and_methods(rest):
-    assert ask(rest, "POST", "/v1/models/cmclrec:classify", "{}")[0] == 501
-    assert ask(rest, "GET", "/")[0] == 404
-    assert ask(rest, "PUT", "/v1/models/cmclrec:predict", "{}")[0] == 405
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/v1/foo", 400, "Malformed request: GET /v1/foo"),
+        ("POST", "/v1/foo", 400, "Malformed request: POST /v1/foo"),
+        ("GET", "/v1/models", 400, "Missing model name"),
+        ("POST", "/v1/models", 400, "Malformed request"),
+        ("GET", "/v1/models/cmclrec:predict", 400, "Malformed request"),
+        ("GET", "/v1/models/cmclrec/version/12:predict", 400, "Malformed request"),
+        ("POST", "/v1/models/cmclrec/version/12:regress", 400, "Malformed request"),
+        ("POST", "/v1/models/cmclrec/versions/HELLO:predict", 400, "Malformed request"),
+        ("GET", "/v1/models/cmclrec/versions/%D9%A1%D9%A2", 400, "Malformed request"),
+        ("GET", "/v1/models/cmclrec/versions/-1", 400, "Malformed request"),
+        ("POST", f"/v1/models/cmclrec/versions/{2**64 - 1}:predict", 400, "Failed to convert"),
+        ("GET", f"/v1/models/cmclrec/versions/{2**63}", 400, "Failed to convert"),
+        ("GET", "/v1/models/cmclrec/versions/" + 5000 * "9", 400, "Failed to convert"),
+        ("GET", f"/v1/models/cmclrec/versions/{2**63 - 1}", 404, "not found"),
+        ("GET", "/v1/models/cmclrec/versions/0000012", 200, ""),
+        ("GET", "/V1/Models/cmclrec/VERSIONS/12", 200, ""),
+        ("GET", "/v1/models/%63mclrec?key=value", 200, ""),
+        ("GET", "http://other.host:1/v1/models/cmclrec", 200, ""),
+        ("POST", "/v1/models/cmclrec:Predict", 400, "Malformed request"),
+        ("POST", "/v1/models/cmclrec/metadata", 400, "Malformed request"),
+        ("POST", "/v1/models/cmclrec/versions/12/labels/a:predict", 400, "Malformed request"),
+        ("GET", "/v1/models/cmclrec/labels/a%21%2F%3A%3F%5B", 400, "label: a!/:?["),
+        ("GET", "/v1/models/cmclrec/labels/%ff%zz", 400, "label: \ufffd%zz"),
+        ("GET", "/v1/models/a%2Fb%3Ac", 404, "Latest(a/b:c)"),
+        ("GET", "/v1/models/cmclrec/", 400, "Malformed request"),
+        ("GET", "/v1/models/other", 404, "Latest(other)"),
+        ("GET", "/", 404, "nothing here"),
+        ("POST", "/index", 404, "nothing here"),
+        ("PUT", "/v1/models/cmclrec:predict", 400, "Malformed request: PUT"),
+        ("DELETE", "/v1/models/cmclrec", 400, "Malformed request: DELETE"),
+        ("OPTIONS", "/v1/models/cmclrec", 400, "Malformed request: OPTIONS"),
+        ("POST", "/v1/models/cmclrec:classify", 501, "classify is not served"),
+        ("POST", "/v1/models/cmclrec:regress", 501, "regress is not served"),
+    ],
+)
+def test_paths(rest, method, path, status, message):
+    """As TensorFlow Serving answers, but that no query is part of a name and 501 for classify."""
+    answer = ask(rest, method, path, "{}" if method == "POST" else None)
+    assert answer[0] == status
+    assert message in json.loads(answer[1]).get("error", "")
 
 
 def test_a_body_over_the_limit(base_path):
