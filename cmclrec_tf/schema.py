@@ -194,10 +194,11 @@ class Schema:
         return (ITEMS, *(f.name for f in self.features if not f.is_numeric))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values, as JSON holds them."""
+        """Returns plain values, as JSON holds them; a feature without bounds has no `clip`."""
         values = dataclasses.asdict(self)
         for feature in values["features"]:
-            feature["clip"] = list(feature["clip"])
+            if clip := feature.pop("clip"):
+                feature["clip"] = list(clip)
         return values
 
     @classmethod

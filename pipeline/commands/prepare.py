@@ -65,9 +65,8 @@ def prepare(
 
         check_replaceable(folder)
         from pipeline.commands import prepared_folder
-        from pipeline.components import rejects
         from pipeline.components.example_gen import COMPONENT
-        from pipeline.components.population import summary
+        from pipeline.components.population import report
         from pipeline.data import data_pipeline
         from pipeline.metadata.outputs import Outputs
         from pipeline.runners import local
@@ -77,9 +76,6 @@ def prepare(
         local.run(data_pipeline(spec, data_dir, config, folders))
         outputs = Outputs(folders.metadata, folders.pipeline_name)
         counts = prepared_folder.write(folder, spec, config.data.max_history, outputs)
-        malformed = rejects.summarize(
-            rejects.rejects_folder(outputs.artifact(COMPONENT, "examples"))
-        )
-    lines = [f"{folder}: {summary(counts)}", *(f"  {line}" for line in malformed.report())]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+        users = report(outputs.artifact(COMPONENT, "examples"))
+    print(f"{folder}: {users}", file=sys.stderr, flush=True)
     return Prepared(folder, data_dir, spec, counts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, SPLITS, TEST, TRAIN, VAL, WARM
+from pipeline.components import rejects
 from pipeline.components.rejects import NO_ROWS, Summary
 from pipeline.transforms import counters
 from pipeline.transforms.record import ALL_USERS
@@ -40,6 +41,12 @@ def users_by_segment(counts: Mapping[str, int]) -> dict[str, int]:
     return {
         segment: counts.get(counters.users_in(ALL_USERS, segment), 0) for segment in (WARM, COLD)
     }
+
+
+def report(examples: "Artifact") -> str:
+    """Returns the summary of an `examples` artifact, and a line for each kind of malformed row."""
+    lines = rejects.summarize(rejects.rejects_folder(examples)).report()
+    return "\n".join([summary(user_counts(examples)), *(f"  {line}" for line in lines)])
 
 
 def summary(counts: Mapping[str, int]) -> str:
