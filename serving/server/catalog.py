@@ -145,10 +145,21 @@ class Catalog:
                 return
         servable.session.close()
 
-    def label(self, name: str, labels: Iterable[tuple[str, int]]) -> None:
-        """Sets the labels of a model; requests find only labels whose version is loaded."""
+    def label(self, name: str, labels: Mapping[str, int]) -> dict[str, int]:
+        """Sets the labels of a model; requests find only labels whose version is loaded.
+
+        A label whose new version is not loaded stays at the version that it has.
+
+        Returns:
+            `{label: version}` after the call.
+        """
         with self._changed:
-            self._labels[name] = dict(labels)
+            loaded, before = self._models.get(name, {}), self._labels.get(name, {})
+            self._labels[name] = {
+                label: version if version in loaded else before.get(label, version)
+                for label, version in labels.items()
+            }
+            return self._labels[name]
 
     def retire(self, name: str, version: int, seconds: float | None = None) -> None:
         """Withdraws a version from new requests and closes it after its last request.

@@ -41,6 +41,8 @@ class Manager:
         self._poll_seconds, self._config_file = poll_seconds, config_file
         # (name, version): fingerprint of the folder when loading it failed.
         self._failures: dict[tuple[str, int], tuple[tuple[str, int, int], ...]] = {}
+        # Model name: what was wrong with its folders at the last check, so that it is logged once.
+        self._faults: dict[str, tuple[str, ...]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
 
@@ -98,7 +100,7 @@ class Manager:
 
     def _refresh_model(self, model: ModelConfig) -> Exception | None:
         """Loads and retires versions of one model; returns the first new load error, if any."""
-        available = self._available(model)
+        available, fault = self._available(model)
         targets = model.policy.select(available)
         first_error = None
         for version in targets:
@@ -110,22 +112,38 @@ class Manager:
                 if version in self._catalog.versions(model.name):
                     break
         # Labels move before the old version is retired, so that a label always leads to a version.
-        self._catalog.label(model.name, model.labels)
+        labels = dict(model.labels)
+        current = self._catalog.label(model.name, labels)
+        waiting = {current[label] for label in labels if current[label] != labels[label]}
         loaded = self._catalog.versions(model.name)
         # Old versions are retired only once every new one is loaded.
         if targets and set(targets) <= set(loaded):
-            for version in set(loaded) - set(targets):
+            for version in set(loaded) - set(targets) - waiting:
                 self._catalog.retire(model.name, version)
                 event(_LOG, logging.INFO, "version retired", model=model.name, version=version)
         self._catalog.forget(model.name, keep=available)
+        gone = sorted(set(self._catalog.versions(model.name)) - set(available))
+        self._log_fault(model, fault, gone)
         return first_error
 
-    def _available(self, model: ModelConfig) -> dict[int, pathlib.Path]:
+    def _available(self, model: ModelConfig) -> tuple[dict[int, pathlib.Path], str]:
+        """Returns the versions on disk, and why there are none if the folder cannot be read."""
         try:
-            return versions.available(model.base_path)
+            return versions.available(model.base_path), ""
         except (InputError, OSError) as error:
-            event(_LOG, logging.ERROR, "no versions", model=model.name, reason=str(error))
-            return {}
+            return {}, str(error)
+
+    def _log_fault(self, model: ModelConfig, fault: str, gone: list[int]) -> None:
+        """Logs once that the folder of a model, or of versions that are in service, is gone."""
+        faults = (fault, *map(str, gone))
+        if faults == self._faults.get(model.name, ("",)):
+            return
+        self._faults[model.name] = faults
+        if fault or gone:
+            details = {"model": model.name, "still_served": gone, "reason": fault}
+            event(_LOG, logging.ERROR, "folder gone", **details)
+        else:
+            event(_LOG, logging.INFO, "folder back", model=model.name)
 
     def _try(self, model: ModelConfig, version: int, folder: pathlib.Path) -> Exception | None:
         """Loads a version; returns the error if that fails.
@@ -164,5 +182,8 @@ def _no_version(model: ModelConfig) -> InputError:
 
 def _fingerprint(folder: pathlib.Path) -> tuple[tuple[str, int, int], ...]:
     """Returns names, sizes and times of a folder's files; it differs after a file has changed."""
-    files = (path for path in pathlib.Path(folder).rglob("*") if path.is_file())
-    return tuple(sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+    try:
+        files = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
+    except OSError:  # the folder is being removed
+        return ()
+    return tuple(sorted((str(path), s.st_size, s.st_mtime_ns) for path, s in files))
