@@ -9,6 +9,7 @@ from pipeline.commands.after_run import clean, lineage, lists, status
 from pipeline.commands.jobs import compile_, submit
 from pipeline.commands.options import (
     dataset_option,
+    force_push_option,
     import_run_fn,
     load_config,
     load_inputs,
@@ -17,6 +18,7 @@ from pipeline.commands.options import (
     tune_option,
 )
 from pipeline.storage.folders import make_folder
+from serving.versions import check_dataset
 
 if TYPE_CHECKING:
     from pipeline.commands.run_results import Run
@@ -71,6 +73,7 @@ for _command in (compile_, submit, lists, status, lineage, clean):
     help="Import path of the function that trains.",
 )
 @tune_option
+@force_push_option
 def run(
     dataset: str,
     data_dir: str | None,
@@ -79,13 +82,16 @@ def run(
     root: str,
     run_fn: str,
     trials: int,
+    force_push: bool,
 ) -> None:
     """Go from raw files to a pushed model.
 
     A component whose inputs, settings and code have not changed comes from the cache. The command
     exits with 1 if the model was not blessed, and prints the bounds that it missed.
     """
-    result = _run(dataset, data_dir, preset, config_path, root, run_fn, trials)
+    result = _run(
+        dataset, data_dir, preset, config_path, root, run_fn, trials, force_push=force_push
+    )
     from pipeline.commands import run_report
 
     click.echo(run_report.quality(result))
@@ -100,6 +106,7 @@ def run(
 @click.option(
     "--port", default=0, show_default=True, help="Port of the server; 0 takes any free one."
 )
+@force_push_option
 def quickstart(
     dataset: str,
     data_dir: str | None,
@@ -107,6 +114,7 @@ def quickstart(
     config_path: str | None,
     root: str,
     port: int,
+    force_push: bool,
 ) -> None:
     """Run the pipeline, serve the pushed model and recommend to real users.
 
@@ -117,7 +125,7 @@ def quickstart(
     from serving.server.local_server import free_address
 
     free_address(HOST, port)  # fails now, not after the pipeline
-    result = _run(dataset, data_dir, preset, config_path, root)
+    result = _run(dataset, data_dir, preset, config_path, root, force_push=force_push)
     from pipeline.commands import quickstart as demo
     from pipeline.commands import run_report
     from pipeline.runners.quiet import quiet
@@ -143,6 +151,8 @@ def _run(
     root: str,
     run_fn: str = configs.RUN_FN,
     trials: int = 0,
+    *,
+    force_push: bool,
 ) -> "Run":
     if run_fn != configs.RUN_FN:
         import_run_fn(run_fn)  # a backbone that it registers is a name that the config may have
@@ -150,13 +160,15 @@ def _run(
     folders = configs.Folders(root, spec.name)
     folders.make()
     make_folder(folders.serving, "Give another folder by --root.")
+    if not force_push:
+        check_dataset(spec.name, folders.serving, "Give another --root, or --force-push.")
     from pipeline.runners.quiet import quiet
 
     click.echo("Loading TFX (about half a minute) ...", err=True)
     with quiet(folders.logs / "import.log"):
         from pipeline.commands.run import run_pipeline
 
-    result = run_pipeline(spec, folder, config, root, run_fn, trials)
+    result = run_pipeline(spec, folder, config, root, run_fn, trials, force_push)
     click.echo(f"{spec.name}: {result.users}", err=True)
     return result
 

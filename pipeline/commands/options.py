@@ -64,6 +64,12 @@ tune_option = click.option(
     help="Number of trials of a search for better settings before training; 0 does not search.",
 )
 
+force_push_option = click.option(
+    "--force-push",
+    is_flag=True,
+    help="Push although the newest version in the model base path is of another dataset.",
+)
+
 
 def load_config(preset: str | None, path: str | None) -> "Config":
     """Returns the config of --preset or --config.

@@ -1,5 +1,6 @@
 """Extends TFX's Pusher so that a local version appears all at once."""
 
+import json
 from typing import Any
 
 from tfx import types
@@ -13,12 +14,16 @@ from tfx.utils import io_utils, proto_utils
 from pipeline.storage.folders import is_remote
 from serving import versions
 
+# Key of the custom config: push although the newest version is a model of another dataset.
+FORCE = "force"
+
 
 class Executor(executor.Executor):
     """Pushes a blessed model to a local folder by `versions.publish`, which renames it into place.
 
-    Object stores cannot rename folders. There TFX's own executor runs, which writes
-    `saved_model.pb` last.
+    A model of another dataset than that of the newest version is refused, unless the custom config
+    of the component has FORCE. Object stores cannot rename folders. There TFX's own executor runs,
+    which writes `saved_model.pb` last and does not look at the dataset.
     """
 
     def Do(  # noqa: N802
@@ -40,9 +45,12 @@ class Executor(executor.Executor):
             self._MarkNotPushed(pushed)
             return
         source = self.GetModelPath(input_dict)
+        settings = json.loads(
+            exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY) or "null"
+        )
         # The copy in the pipeline's root comes first, so that every served model has one.
         io_utils.copy_dir(source, pushed.uri)
-        version, folder = versions.publish(source, base)
+        version, folder = versions.publish(source, base, bool((settings or {}).get(FORCE)))
         self._MarkPushed(pushed, pushed_destination=str(folder), pushed_version=str(version))
 
 

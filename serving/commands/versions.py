@@ -1,20 +1,26 @@
 """Implements `cmclrec versions`: lists, rolls back, restores, labels and prunes versions."""
 
-import os
+import datetime
+import json
 import pathlib
 import shlex
-import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes.whole import whole_file
+from cmclrec_tf.processes.writing import writing
 from serving import versions as folders
 from serving.contract import MODEL_BASE_PATH, MODEL_NAME
+from serving.export import origin
 
 if TYPE_CHECKING:
     from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
+
+# Versions from here on are the time of their push, in seconds since 1970.
+_FIRST_TIME = 10**9
 
 _base_path_option = click.option(
     "--model-base-path",
@@ -53,13 +59,40 @@ def versions() -> None:
 @versions.command("list")
 @_base_path_option
 def list_versions(model_base_path: str) -> None:
-    """Print the versions, newest first."""
+    """Print the versions, newest first: state, dataset, config and time of the push."""
     complete = folders.available(model_base_path)
     newest = max(complete, default=None)
     for version in sorted(complete, reverse=True):
-        click.echo(f"{version}{'  newest' if version == newest else ''}")
-    for version in sorted(folders.rolled_back(model_base_path), reverse=True):
-        click.echo(f"{version}  rolled back")
+        _echo_version(version, complete[version], "newest" if version == newest else "")
+    aside = folders.rolled_back(model_base_path)
+    for version in sorted(aside, reverse=True):
+        _echo_version(version, aside[version], "rolled back")
+
+
+def _echo_version(version: int, folder: pathlib.Path, state: str) -> None:
+    facts = [str(version), state, str(origin.read(folder) or "")]
+    if version >= _FIRST_TIME:
+        pushed = datetime.datetime.fromtimestamp(version, datetime.timezone.utc)
+        facts.append(f"pushed {pushed:%Y-%m-%d %H:%M} UTC")
+    click.echo("  ".join(filter(None, facts)))
+
+
+@versions.command()
+@click.argument("version", type=int)
+@_base_path_option
+def show(version: int, model_base_path: str) -> None:
+    """Print which dataset and config a version came from, as JSON."""
+    known = {**folders.rolled_back(model_base_path), **folders.available(model_base_path)}
+    if version not in known:
+        raise InputError(f"version {version}", f"there are {sorted(known)}", "Choose one of them.")
+    source = origin.read(known[version])
+    if source is None:
+        raise InputError(
+            known[version] / origin.FILE,
+            "the version must hold this file to say where it came from",
+            "Push the model again.",
+        )
+    click.echo(json.dumps(source.values, indent=2, sort_keys=True))
 
 
 @versions.command()
@@ -166,8 +199,6 @@ def _write(path: str, config: "ModelServerConfig") -> None:
     from google.protobuf import text_format
 
     target = pathlib.Path(path)
-    handle, copy = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    with os.fdopen(handle, "w") as file:
-        file.write(text_format.MessageToString(config))
-    os.chmod(copy, target.stat().st_mode & 0o777)
-    os.replace(copy, target)
+    with writing(target), whole_file(target) as copy:
+        copy.write_text(text_format.MessageToString(config))
+        copy.chmod(target.stat().st_mode & 0o777)

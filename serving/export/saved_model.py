@@ -11,7 +11,9 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models.cmclrec import CMCLRec
-from serving.export import item_table, warmup
+from cmclrec_tf.processes.whole import full_disk
+from cmclrec_tf.processes.writing import writing
+from serving.export import item_table, origin, warmup
 from serving.export.signatures import Signatures
 
 
@@ -23,8 +25,9 @@ def export(
 ) -> pathlib.Path:
     """Writes the SavedModel with `warm`, `cold`, `serving_default` and `user_embedding`.
 
-    Vocabularies are stored as assets and warmup requests under `assets.extra`. The export is
-    written to a temporary folder and then renamed, so the folder is never incomplete.
+    Vocabularies are stored as assets; warmup requests, and the dataset and config that the model
+    came from, under `assets.extra`. The export is written to a temporary folder and then renamed,
+    so the folder is never incomplete.
 
     Args:
         model: a trained model.
@@ -37,7 +40,8 @@ def export(
         The path of the folder.
 
     Raises:
-        InputError: the folder is not empty, or the vocabularies are not the model's.
+        InputError: the folder is not empty or cannot be written, as when the disk is full, or the
+            vocabularies are not the model's.
     """
     folder = pathlib.Path(folder)
     config = config or model.config
@@ -62,15 +66,22 @@ def export(
     # This names a variable for indexes of other libraries; it does not copy it.
     archive.add_variable_collection(item_table.COLLECTION, [model.table.value])
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        archive.write_out(str(temporary), verbose=False)
-        warmup.write(temporary, dataset)
-        temporary.chmod(0o755)  # mkdtemp's folder is private; servers run as another user
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        try:
+            archive.write_out(str(temporary), verbose=False)
+            warmup.write(temporary, dataset)
+            origin.write(temporary, dataset.name, dataset.schema, config)
+            temporary.chmod(0o755)  # mkdtemp's folder is private; servers run as another user
+            if folder.exists():
+                folder.rmdir()
+            temporary.rename(folder)
+        except Exception as error:
+            # TensorFlow has errors of its own for a full disk.
+            if full := full_disk(error, [folder.parent]):
+                raise full from error
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return folder

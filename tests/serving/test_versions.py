@@ -1,6 +1,8 @@
 """Tests that versions are published, rolled back, restored, labelled and removed."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from cmclrec_tf.cli import CommandGroups
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes import leftovers, writing
 from serving import versions
 from serving.commands import versions as command
 from serving.server import model_config
@@ -88,21 +91,53 @@ def test_a_version_is_always_complete(source, tmp_path):
 
 
 def test_an_interrupted_publish(source, base, monkeypatch):
-    """It leaves no version, and a later call removes its temporary folder."""
+    """It leaves neither a version nor its temporary folder."""
 
     def interrupted(path):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(versions, "_sync", interrupted)
+        broken.setattr(writing, "sync", interrupted)
         with pytest.raises(KeyboardInterrupt):
             versions.publish(source, base)
     assert names(base) == ["1", "2", "3", "4", "5-aside"]
-    for name, age in ((".publishing-old", 7200), (".publishing-new", 10)):
-        (base / name).mkdir()
-        os.utime(base / name, (time.time() - age,) * 2)
-    versions.publish(source, base)
-    assert ".publishing-old" not in names(base) and ".publishing-new" in names(base)
+
+
+KILLED = """
+import sys, time
+from serving import versions
+from cmclrec_tf.processes import writing
+
+def hang(path):
+    print("copied", flush=True)
+    time.sleep(600)
+
+writing.sync = hang
+versions.publish(*sys.argv[1:])
+"""
+
+
+def test_what_a_killed_publish_leaves_is_removed_but_not_what_a_live_one_needs(source, base):
+    command = [sys.executable, "-c", KILLED, str(source), str(base)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for process in processes:
+            assert process.stdout.readline() == b"copied\n"
+        left = [name for name in names(base) if name.startswith(".publishing-")]
+        assert len(left) == 2
+        processes[0].kill()
+        processes[0].wait()
+        versions.publish(source, base)
+        (live,) = [name for name in names(base) if name.startswith(".publishing-")]
+        assert files(base / live / "copy") == files(source)
+        processes[1].kill()
+        processes[1].wait()
+        versions.prune(base, 1)
+        assert not [name for name in names(base) if name.startswith(".")]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 def test_no_saved_model_to_publish(tmp_path):
@@ -147,13 +182,13 @@ def test_restore_never_replaces_a_version(base):
 def test_a_copy_of_an_old_model_is_not_stale(source, base, monkeypatch):
     """Another publish at the same time does not remove it."""
     os.utime(source, (0, 0))
-    through = versions._sync
+    through = writing.sync
 
     def meanwhile(path):
-        versions._remove_stale(base)
+        leftovers.remove_left(base, ".publishing-")
         through(path)
 
-    monkeypatch.setattr(versions, "_sync", meanwhile)
+    monkeypatch.setattr(writing, "sync", meanwhile)
     _, folder = versions.publish(source, base)
     assert files(folder) == files(source)
 
@@ -166,6 +201,20 @@ def test_prune(base):
     assert versions.prune(base, 1) == []
     with pytest.raises(InputError, match="keep=0"):
         versions.prune(base, 0)
+
+
+def test_folders_with_leading_zeros(base):
+    """TensorFlow Serving reads them as numbers, too."""
+    (base / "4").rename(base / "004")
+    assert versions.roll_back(base, to=1) == (1, [2, 3, 4])
+    assert names(base)[:2] == ["004.rolled-back", "1"]
+    versions.restore(base, 4)
+    assert versions.latest(base) == (4, base / "004")
+    assert versions.prune(base, 1) == [1]
+    (base / "0005").mkdir()
+    (base / "0005" / "saved_model.pb").write_bytes(b"graph")
+    assert versions.prune(base, 1) == [4]
+    assert "0005" in names(base) and "004" not in names(base)
 
 
 class Root(CommandGroups):
