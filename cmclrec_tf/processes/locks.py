@@ -22,7 +22,7 @@ def waiting(path: str | os.PathLike[str]) -> Iterator[None]:
     A thread that holds it already enters at once.
 
     Args:
-        path: file of the lock, in an existing folder; it stays.
+        path: file of the lock, which stays; its folder is made if it is missing.
     """
     with _lock(path, None):
         yield
@@ -61,6 +61,7 @@ def _lock(path: str | os.PathLike[str], refusal: tuple[object, str] | None) -> I
     if key in _held:
         yield
         return
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
         if not _acquire(file.fileno()):
             if refusal:

@@ -141,7 +141,7 @@ def test_a_lock_names_its_process_and_ends_with_it(holding, tmp_path, capsys):
 
 
 def test_a_thread_may_take_its_lock_twice_and_another_may_not(tmp_path):
-    path = tmp_path / "lock"
+    path = tmp_path / "new" / "lock"
     with locks.waiting(path):
         with locks.exclusive(path, "data", "Wait."):
             pass
@@ -171,6 +171,13 @@ def test_a_file_is_replaced_when_it_is_whole(tmp_path):
         assert new.suffix == ".keras"
         new.write_text("new")
     assert path.read_text() == "new" and os.listdir(tmp_path) == ["model.keras"]
+
+
+def test_a_file_on_a_full_disk_is_named(tmp_path):
+    path = tmp_path / "model.keras"
+    with pytest.raises(InputError, match=f"^{path}: no space left on device"), whole_file(path):
+        raise OSError("Can't write data (errno = 28, error message = 'No space left on device')")
+    assert not os.listdir(tmp_path)
 
 
 def _folder(path, text):
