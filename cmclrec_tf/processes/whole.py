@@ -36,15 +36,23 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
     Args:
         path: path of the file, in an existing folder.
+
+    Raises:
+        InputError: the disk is full.
     """
     path = pathlib.Path(path)
-    # A folder of its own, as some writers look at the name and others write more than one file.
-    with next_to(path) as temporary:
-        written = temporary / path.name
-        yield written
-        sync(written)
-        os.replace(written, path)
-        sync(path.parent)
+    try:
+        # A folder of its own, as some writers look at the name and others write more than one file.
+        with next_to(path) as temporary:
+            written = temporary / path.name
+            yield written
+            sync(written)
+            os.replace(written, path)
+            sync(path.parent)
+    except Exception as error:
+        if is_full(error):
+            raise no_space(path) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -144,25 +152,40 @@ def full_disk(
         error: the error, with its causes and contexts.
         folders: folders that were written, in case the error names no file.
     """
+    causes = [cause for cause in _chain(error) if is_full(cause)]
+    if not causes:
+        return None
+    paths = filter(None, map(_path, causes))
+    return no_space(next(paths, "") or _fullest(folders) or "a disk that the command writes to")
+
+
+def is_full(error: BaseException) -> bool:
+    """Returns whether an error by itself says that a disk is full."""
+    is_system = isinstance(error, OSError) and error.errno in _FULL
+    return is_system or bool(_WORDS.search(str(error)))
+
+
+def no_space(path: str | os.PathLike[str]) -> InputError:
+    """Returns the error of a full disk for what was written."""
+    fix = "Free some space on its disk, then run the same command again."
+    return InputError(path, "no space left on device", fix)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error with its causes and contexts."""
     seen: set[int] = set()
-    is_full, path = False, ""
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        text = str(error)
-        is_system = isinstance(error, OSError) and error.errno in _FULL
-        if is_system or _WORDS.search(text):
-            is_full = True
-            match = _PATH.search(text) or _AFTER.search(text)
-            name = error.filename if isinstance(error, OSError) else None
-            path = path or str(name or (match and match[1]) or "")
+        yield error
         error = error.__cause__ or error.__context__
-    if not is_full:
-        return None
-    return InputError(
-        path or _fullest(folders) or "a disk that the command writes to",
-        "no space left on device",
-        "Free some space on its disk, then run the same command again.",
-    )
+
+
+def _path(error: BaseException) -> str:
+    """Returns the path that an error names, or ""."""
+    text = str(error)
+    match = _PATH.search(text) or _AFTER.search(text)
+    name = error.filename if isinstance(error, OSError) else None
+    return str(name or (match and match[1]) or "")
 
 
 def _fullest(folders: Iterable[str | os.PathLike[str]]) -> str:
