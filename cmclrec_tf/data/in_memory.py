@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from cmclrec_tf.config import DataConfig
 from cmclrec_tf.data import text_forms, vocabulary
 from cmclrec_tf.data.prepared import (
     VOCABULARIES,
@@ -68,9 +69,10 @@ def prepare_tables(
         name: name of the dataset.
 
     Raises:
-        InputError: no train users; an unknown split, segment or field; an item id that is missing;
-            an item id or a category with a line break; a value that does not fit its field; a
-            folder that holds something else. Errors of a record have its split, number and field.
+        InputError: no train users; `max_history` is not positive; an unknown split, segment or
+            field; an item id that is missing; an item id or a category with a line break; a value
+            that does not fit its field; a folder that holds something else. Errors of a record have
+            its split, number and field.
 
     Example:
         >>> import tempfile
@@ -83,6 +85,7 @@ def prepare_tables(
     """
     folder, schema = pathlib.Path(folder), Schema(tuple(features))
     _check_splits(records)
+    DataConfig(max_history=max_history)  # checks it
     check_replaceable(folder)
     rows = {
         split: [

@@ -183,6 +183,13 @@ def test_values_have_the_text_of_the_one_rule_and_nan_is_missing(tmp_path):
     np.testing.assert_array_equal(batch["features"]["n"][:, 0], [7, nan, nan, nan])
 
 
+@pytest.mark.parametrize("length", [0, -1, 2.5, True, None, 10**9])
+def test_a_bad_history_length_writes_nothing(length, tmp_path):
+    with pytest.raises(InputError, match="max_history="):
+        prepare_tables(RECORDS, FEATURES, tmp_path / "data", length)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_tables_replace_only_a_prepared_dataset(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="only a prepared dataset is replaced"):
