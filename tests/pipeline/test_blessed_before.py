@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import datetime
 import json
 
 import pytest
@@ -169,3 +170,16 @@ def test_the_lineage_of_a_model_leaves_out_the_model_that_it_was_compared_with(s
     steps = {step.component: step for step in Lineage(store.path, "pipeline").origins("/serving/1")}
     assert set(steps) == {"Trainer", "Evaluator", "Pusher"}
     assert steps["Trainer"].config.seed == 2
+
+
+def test_lineage_reads_a_config_whose_backbone_is_not_imported():
+    from cmclrec_tf.config.sections import BACKBONES
+    from pipeline.metadata.lineage import Step
+
+    values = {**Config().to_dict(), "model": {"backbone": "elsewhere"}}
+    properties = {"custom_config": json.dumps({"config": values})}
+    step = Step("Trainer", "complete", datetime.datetime.now(), 1.0, {}, properties)
+    try:
+        assert step.config.model.backbone == "elsewhere"
+    finally:
+        BACKBONES.discard("elsewhere")
