@@ -1,7 +1,8 @@
 """Runs a served model under load and faults for minutes; no answer may be wrong or missing.
 
-It measures no ratio: it exits with 1 if an answer differs from what Keras computes, or is lost.
-docs/serving_load.md lists the callers and the faults.
+It measures no ratio: it exits with 1 if an answer differs from what Keras computes or is lost, or
+if the server takes more memory than its limits allow. docs/serving_load.md lists the callers and
+the faults.
 
     python -m benchmarks.soak --minutes 10
 """
@@ -29,9 +30,15 @@ import numpy as np
 
 from benchmarks import soak_models
 from benchmarks.soak_callers import Callers, letter_of
+from benchmarks.soak_hostile import HostileCallers
 from serving.load.process import ServerProcess
 
-_FLAGS = ["--file_system_poll_wait_seconds=0.5"]
+# Requests may take this much memory; the rest is for models that are loaded and freed.
+_WAITING_MEGABYTES, _OTHER_MEGABYTES = 512, 512
+_FLAGS = [
+    "--file_system_poll_wait_seconds=0.5",
+    f"--max_waiting_bytes={_WAITING_MEGABYTES * 2**20}",
+]
 
 
 class Faults:
@@ -166,10 +173,13 @@ def soak(
         shutil.copytree(folder / letter_of(1), base / "1")
         with ServerProcess(base, _FLAGS) as first:
             memory = [first.megabytes or 0]
-            callers = Callers(cases, first.target, first.host, first.rest_port, seed)
+            where = cases, first.target, first.host, first.rest_port
+            callers = Callers(*where, seed)
+            hostile = HostileCallers(*where, callers.tally, seed)
             faults = Faults(folder, base, first)
             start = time.monotonic()
             callers.start()
+            hostile.start()
             try:
                 while (elapsed := time.monotonic() - start) < 60 * minutes:
                     time.sleep(min(pause, 60 * minutes - elapsed))
@@ -182,6 +192,7 @@ def soak(
                     )
             finally:
                 callers.stop()
+                hostile.stop()
                 if faults.server is not first:
                     faults.server.terminate()
         tally = callers.tally
@@ -194,7 +205,8 @@ def soak(
             "milliseconds": {
                 f"p{p}": round(1e3 * float(np.percentile(tally.seconds, p)), 1) for p in (50, 99)
             },
-            "megabytes": [min(memory), max(memory)],
+            "megabytes": [memory[0], max(memory)],
+            "most_megabytes": memory[0] + _WAITING_MEGABYTES + _OTHER_MEGABYTES,
             "lost": len(tally.lost),
             "wrong": len(tally.wrong),
             "first_failures": (tally.lost + tally.wrong)[:20],
@@ -217,7 +229,8 @@ def main() -> None:
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(text)
-    sys.exit(bool(summary["lost"] or summary["wrong"]))
+    is_bounded = summary["megabytes"][1] <= summary["most_megabytes"]
+    sys.exit(bool(summary["lost"] or summary["wrong"] or not is_bounded))
 
 
 if __name__ == "__main__":
