@@ -13,8 +13,8 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # urllib and gRPC would send the tests' requests to servers on this machine through a proxy.
-for _name in ("no_proxy", "NO_PROXY"):
-    os.environ[_name] = f"127.0.0.1,localhost,::1,{os.environ.get(_name, '')}"
+os.environ["no_proxy"] = f"127.0.0.1,localhost,::1,{os.environ.get('no_proxy', '')}"
+os.environ["NO_PROXY"] = f"127.0.0.1,localhost,::1,{os.environ.get('NO_PROXY', '')}"
 
 import numpy as np
 import pytest
