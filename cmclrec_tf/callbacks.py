@@ -1,10 +1,13 @@
 """Keras callbacks of the fits: progress, averages, checkpoints, embeddings for TensorBoard."""
 
+import contextlib
+import contextvars
 import math
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
@@ -24,11 +27,29 @@ if TYPE_CHECKING:
     Bar: TypeAlias = Any
 
 
+# Seconds between two lines about a fit where stderr is no terminal, and two changes of a bar.
+LINES, BAR = 10.0, 0.2
+
+_is_shown = contextvars.ContextVar("_is_shown", default=True)
+
+
+@contextlib.contextmanager
+def without_progress() -> Iterator[None]:
+    """Fits print no progress while this is active, for jobs whose logs nobody watches."""
+    token = _is_shown.set(False)
+    try:
+        yield
+    finally:
+        _is_shown.reset(token)
+
+
 class Progress(keras.callbacks.Callback):
-    """Shows a progress bar over the epochs, followed by some of the logs.
+    """Shows how far a fit is: a bar on a terminal, else a line every few seconds.
+
+    A line says when the graph of the first step is built, which can take as long as many epochs.
 
     Args:
-        title: stands in front of the bar.
+        title: stands in front of the bar or line.
         names: names of the logs to show.
     """
 
@@ -39,20 +60,61 @@ class Progress(keras.callbacks.Callback):
         self.title, self.names = title, names
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        # Where stderr is no terminal, one line every few seconds is enough.
-        pause = 0.2 if sys.stderr.isatty() else 10
-        self.bar = tqdm(
-            total=self.params["epochs"], desc=self.title, unit="epoch", mininterval=pause
-        )
+        self._is_shown, self._is_traced = _is_shown.get(), False
+        self._start = self._printed = time.monotonic()
+        self._epoch, self._unseen = 0, ""
+        # Created with the first results, as lines that are printed before would tear it apart.
+        self.bar = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if not self._is_traced and self._is_shown:
+            line = f"{self.title}: building the graph of the first step ..."
+            print(line, file=sys.stderr, flush=True)
+        self._is_traced = True
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        # The logs of a step are not read: that would wait for the device.
+        if self._is_due():
+            steps = self.params.get("steps")
+            self._show(self._epoch + 1, f"step {batch + 1}" + (f"/{steps}" if steps else ""))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        values = {n: f"{float(logs[n]):.4f}" for n in self.names if logs and n in logs}
-        self.bar.set_postfix(values, refresh=False)
-        # A resumed training does not start at the first epoch.
-        self.bar.update(epoch + 1 - self.bar.n)
+        self._epoch = epoch + 1
+        shown = (name for name in self.names if logs and name in logs)
+        self._unseen = ", ".join(f"{name}={float((logs or {})[name]):.4f}" for name in shown)
+        if sys.stderr.isatty() or self._is_due():
+            self._show(self._epoch, self._unseen)
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self.bar.close()
+        if self._unseen:
+            self._show(self._epoch, self._unseen)
+        if self.bar is not None:
+            self.bar.close()
+
+    def _is_due(self) -> bool:
+        pause = BAR if sys.stderr.isatty() else LINES
+        return time.monotonic() - self._printed >= pause
+
+    def _show(self, epoch: int, text: str) -> None:
+        if not self._is_shown:
+            return
+        self._printed, self._unseen = time.monotonic(), ""
+        epochs = self.params["epochs"]
+        if not sys.stderr.isatty():
+            seconds = self._printed - self._start
+            line = f"{self.title}: epoch {epoch}/{epochs}, {text}, {seconds:.0f} s"
+            print(line, file=sys.stderr, flush=True)
+            return
+        if self.bar is None:
+            self.bar = tqdm(total=epochs, desc=self.title, unit="epoch", mininterval=BAR)
+        self.bar.set_postfix_str(text, refresh=False)
+        # A resumed training does not start at the first epoch.
+        self.bar.update(self._epoch - self.bar.n)
+        if self._epoch < epoch:
+            self.bar.refresh()  # within an epoch nothing else draws the bar
 
 
 class Averaged(keras.callbacks.SwapEMAWeights):

@@ -12,6 +12,9 @@ DATASET = "movielens-100k"
 PRESET = "default"
 RUN_FN = "pipeline.trainer.run_fn"
 
+# The file of a model card that `cmclrec pipeline status` prints.
+SUMMARY = "summary.txt"
+
 
 def lock_of(metadata: AnyPath) -> pathlib.Path:
     """Returns the lock of the pipeline with this sqlite file of ML Metadata.

@@ -4,7 +4,7 @@ import json
 import pathlib
 from collections.abc import Callable, Sequence
 
-from tfx.components import Evaluator, Trainer, Tuner
+from tfx.components import Trainer, Tuner
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
@@ -14,6 +14,7 @@ from cmclrec_tf import schema
 from cmclrec_tf.config import Config
 from pipeline import trainer, tuner
 from pipeline.components import blessed_before
+from pipeline.components.evaluator import Evaluator
 from pipeline.components.model_card import ModelCard
 from pipeline.components.pusher import Pusher
 from pipeline.components.serving_validator import ServingValidator
@@ -55,7 +56,8 @@ def create_pipeline(
         config: the config of the run.
         serving_dir: model base path that blessed models are pushed to.
         digests: digests of the code, for the cache keys.
-        metadata_path: sqlite file of ML Metadata; None leaves metadata to the runner.
+        metadata_path: sqlite file of ML Metadata; None leaves metadata to the runner, as for a job
+            whose logs need no progress of the training.
         run_fn: import path of the function that trains.
         beam_args: options of Beam, as flags.
         make_trainer: makes the component that trains, from the arguments of TFX's Trainer.
@@ -90,6 +92,7 @@ def create_pipeline(
         spec.name,
         digests.trainer,
         checkpoints=None if is_remote(root) else str(pathlib.Path(root) / CHECKPOINTS),
+        shows_progress=metadata_path is not None,
     )
     training_data = {
         "examples": data.transform.outputs["transformed_examples"],
@@ -125,11 +128,14 @@ def create_pipeline(
         baseline_model = baseline.outputs["model"]
         components.append(baseline)
 
-    # Computes the metrics by segment and blesses the model if it meets the bounds of the gate.
+    # Computes the metrics of the model and of popularity by segment, and blesses the model if it
+    # meets the bounds of the gate.
     evaluator = Evaluator(
         examples=examples,
         model=model,
         baseline_model=baseline_model,
+        transformed_examples=data.transform.outputs["transformed_examples"],
+        transform_graph=transform_graph,
         eval_config=eval_config(config, spec.features, digests.evaluator),
         example_splits=[schema.TEST],
     )

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from cmclrec_tf import replicas, schema, warm_start
+from cmclrec_tf.callbacks import without_progress
 from cmclrec_tf.config import Config
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
@@ -32,6 +33,7 @@ def custom_config(
     name: str,
     sources: str,
     checkpoints: str | None = None,
+    shows_progress: bool = False,
 ) -> dict[str, Any]:
     """Returns the settings of `run_fn` as JSON values. All of them are part of the cache key.
 
@@ -41,6 +43,7 @@ def custom_config(
         name: the dataset's name.
         sources: digest of the code that trains.
         checkpoints: local folder for checkpoints; None trains without checkpoints.
+        shows_progress: whether the training prints how far it is.
     """
     return {
         "config": config.to_dict(),
@@ -48,7 +51,13 @@ def custom_config(
         "name": name,
         "sources": sources,
         "checkpoints": checkpoints,
+        "shows_progress": shows_progress,
     }
+
+
+def progress(settings: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """Returns a context in which a training prints how far it is, if its settings say so."""
+    return contextlib.nullcontext() if settings.get("shows_progress") else without_progress()
 
 
 def run_fn(fn_args: "FnArgs") -> None:
@@ -79,7 +88,7 @@ def run_fn(fn_args: "FnArgs") -> None:
     with strategy.scope():
         is_chief = replicas.is_chief()
         logs = staging.local_output(fn_args.model_run_dir) if is_chief else contextlib.nullcontext()
-        with logs as log_dir:
+        with logs as log_dir, progress(fn_args.custom_config):
             model = train(dataset, config, log_dir, checkpoints, start)
     if not is_chief:
         return

@@ -34,7 +34,8 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
 
     def score(changes: Mapping[str, Any], checkpoints: pathlib.Path) -> float:
         changed = config.changed(changes)
-        model = train(dataset, changed, checkpoint_dir=checkpoints)
+        with trainer.progress(settings):
+            model = train(dataset, changed, checkpoint_dir=checkpoints)
         return validate(model, dataset, changed)["ndcg"]
 
     first = {path: attrgetter(path)(config) for path in search.SPACE}

@@ -25,6 +25,7 @@ def status(dataset: str, root: str) -> None:
     last line says which process runs the pipeline, if one does.
     """
     holder = locks.holder(_folders(dataset, root).lock)
+    summaries: list[str] = []
     for step in _lineage(dataset, root).latest_steps():
         folders = ", ".join(folder for group in step.outputs.values() for folder in group)
         state = "killed" if step.state == "running" and not holder else step.state
@@ -32,8 +33,12 @@ def status(dataset: str, root: str) -> None:
             f"{step.started:%Y-%m-%d %H:%M:%S}  {step.component:<17} {state:<9} "
             f"{step.seconds:7.1f} s  {folders}"
         )
+        paths = [pathlib.Path(folder, configs.SUMMARY) for folder in step.outputs.get("card", ())]
+        summaries += [path.read_text("utf-8") for path in paths if path.is_file()]
     if holder:
         click.echo(f"{holder} runs the pipeline")
+    for text in summaries:
+        click.echo(f"\n{text}", nl=False)
 
 
 @click.command()

@@ -87,13 +87,15 @@ def run(
     """Go from raw files to a pushed model.
 
     A component whose inputs, settings and code have not changed comes from the cache. The command
-    exits with 1 if the model was not blessed, and prints the bounds that it missed.
+    exits with 1 if the model was not blessed, and prints the bounds that it missed. The metrics of
+    popularity are printed next to the model's, with a warning where the model's are lower.
     """
     result = _run(
         dataset, data_dir, preset, config_path, root, run_fn, trials, force_push=force_push
     )
     from pipeline.commands import run_report
 
+    click.echo(run_report.segments(result))
     click.echo(run_report.quality(result))
     click.echo(run_report.places(result))
     _exit_unless_pushed(result)

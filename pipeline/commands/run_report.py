@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmclrec_tf.baselines.popularity import Popularity
-from cmclrec_tf.evaluation.report import evaluate, table
-from cmclrec_tf.schema import COLD, OVERALL, TEST, WARM
+from pipeline.evaluation.floors import repeats, segment_table
 from pipeline.evaluation.slices import SEGMENTS, largest_slices, mean_with_interval
 from pipeline.storage.folders import AnyPath
 
@@ -20,17 +18,13 @@ if TYPE_CHECKING:
 
 
 def segments(run: "Run") -> str:
-    """Returns a table of the model and two popularity baselines, by segment.
-
-    The model's metrics come from the Evaluator. Popularity is evaluated here, on the same users.
-    """
-    dataset, k = run.dataset(), run.config.evaluate.k
-    rows = {"CMCLRec": run.rows}
-    for name, events in (("popularity, all events", "all"), ("popularity, last events", "last")):
-        rows[name] = evaluate(Popularity(dataset, events), dataset, TEST, ks=(k,)).rows
-    users = ", ".join(f"{run.rows[name]['users']:.0f} {name}" for name in (WARM, COLD, OVERALL))
-    metrics = (f"recall@{k}", f"ndcg@{k}", f"coverage@{k}")
-    return f"\nTest users: {users}\n{table(rows, metrics)}"
+    """Returns a table of the model and popularity by segment, and a line for each warning."""
+    evaluate = run.config.evaluate
+    lines = [f"\n{segment_table(run.rows, run.floors, evaluate.k)}"]
+    lines += [f"Warning: {line}" for line in run.warnings]
+    if line := repeats(run.rows, evaluate.hides_history):
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def quality(run: "Run") -> str:

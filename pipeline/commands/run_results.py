@@ -12,10 +12,17 @@ from cmclrec_tf import schema
 from cmclrec_tf.config import Config
 from cmclrec_tf.data.prepared import PreparedDataset
 from pipeline.components.example_gen import COMPONENT
-from pipeline.components.population import summary, user_counts
+from pipeline.components.population import report
 from pipeline.configs import Folders
 from pipeline.datasets import DatasetSpec
-from pipeline.evaluation.results import read_failures, read_metrics, read_slices
+from pipeline.evaluation.floors import REFUSE, warnings
+from pipeline.evaluation.results import (
+    read_comparisons,
+    read_failures,
+    read_floors,
+    read_metrics,
+    read_slices,
+)
 from pipeline.evaluation.serving_verdict import read_serving_failures
 from pipeline.evaluation.slices import Slice
 from pipeline.metadata.outputs import Outputs
@@ -62,6 +69,17 @@ class Run:
         return read_metrics(self.evaluation)
 
     @property
+    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Metrics of popularity on the test split, `{floor: {segment: {metric: value}}}`."""
+        return read_floors(self.evaluation)
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for each segment that is served below popularity, unless it is in `reasons`."""
+        refuses = self.config.evaluate.floors == REFUSE
+        return list(warnings(read_comparisons(self.evaluation), refuses))
+
+    @property
     def slices(self) -> list[Slice]:
         """Metrics of the users of each value of a user feature, see `read_slices`."""
         return read_slices(self.evaluation)
@@ -96,8 +114,8 @@ class Run:
 
     @property
     def users(self) -> str:
-        """One line on how many users were kept, and how many were dropped and why."""
-        return summary(user_counts(self.outputs.artifact(COMPONENT, "examples")))
+        """How many users and rows were kept, and how many were dropped and why."""
+        return report(self.outputs.artifact(COMPONENT, "examples"))
 
     @property
     def validation(self) -> str:

@@ -17,8 +17,15 @@ from cmclrec_tf import schema
 from cmclrec_tf.config import Config
 from cmclrec_tf.data import vocabulary
 from pipeline.components.population import summary, user_counts, users_by_split
+from pipeline.configs import SUMMARY
 from pipeline.evaluation import card_text
-from pipeline.evaluation.results import read_failures, read_metrics, read_slices
+from pipeline.evaluation.results import (
+    read_comparisons,
+    read_failures,
+    read_floors,
+    read_metrics,
+    read_slices,
+)
 from pipeline.evaluation.serving_verdict import read_serving_failures
 from pipeline.metadata.settings import tuned_settings
 from pipeline.transforms import counters
@@ -40,7 +47,7 @@ def ModelCard(  # noqa: N802
     sources: Parameter[str],
     tuned: InputArtifact[standard_artifacts.HyperParameters] = None,
 ) -> None:
-    """Writes `model_card.md`, `model_card.html` and the plot that both show.
+    """Writes `model_card.md`, `model_card.html`, the plot that both show, and `summary.txt`.
 
     Args:
         examples: raw user records, with the counts of users.
@@ -70,6 +77,8 @@ def ModelCard(  # noqa: N802
             tuned_settings(tuned.uri) if tuned else {}
         ),
         rows=read_metrics(evaluation.uri),
+        floors=read_floors(evaluation.uri),
+        comparisons=tuple(read_comparisons(evaluation.uri)),
         slices=tuple(read_slices(evaluation.uri)),
         failures=(*read_failures(evaluation.uri), *read_serving_failures(infra_blessing.uri)),
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -83,6 +92,7 @@ def ModelCard(  # noqa: N802
             plot = file.read()
         io_utils.copy_file(path, os.path.join(card.uri, card_text.PLOT))
     io_utils.write_string_file(os.path.join(card.uri, MARKDOWN), text)
+    io_utils.write_string_file(os.path.join(card.uri, SUMMARY), card_text.summary(facts))
     io_utils.write_string_file(os.path.join(card.uri, HTML), card_text.page(text, plot))
 
 

@@ -13,6 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.schema import COLD, WARM
+from pipeline.evaluation.floors import (
+    REFUSE,
+    TITLES,
+    Comparison,
+    repeats,
+    segment_table,
+    warnings,
+)
 from pipeline.evaluation.slices import SEGMENTS, Slice, largest_slices, mean_with_interval
 from pipeline.metadata.settings import changed_settings
 
@@ -58,6 +66,8 @@ class Facts:
         items: number of items that the model can recommend.
         config: the config of the run, with the Tuner's changes.
         rows: `{segment: {metric: value}}` of the Evaluator.
+        floors: metrics of popularity, `{floor: {segment: {metric: value}}}`.
+        comparisons: the model next to the floors, see `floors.comparisons`.
         slices: metrics by user feature, see `results.read_slices`.
         failures: why the model is not blessed, one line per reason; empty if it is.
         versions: `{library: version}`.
@@ -72,6 +82,8 @@ class Facts:
     items: int
     config: Config
     rows: Mapping[str, Mapping[str, float]]
+    floors: Mapping[str, Mapping[str, Mapping[str, float]]]
+    comparisons: tuple[Comparison, ...]
     slices: tuple[Slice, ...]
     failures: tuple[str, ...]
     versions: Mapping[str, str]
@@ -97,6 +109,14 @@ def markdown(facts: Facts) -> str:
         _training(facts),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def summary(facts: Facts) -> str:
+    """Returns the metrics of the model and of popularity by segment, and the verdict, as text."""
+    lines = [segment_table(facts.rows, facts.floors, facts.config.evaluate.k)]
+    lines += [f"Warning: {line}" for line in _warnings(facts)]
+    lines += [f"Not blessed: {line}" for line in facts.failures] or ["Blessed"]
+    return "\n".join(lines) + "\n"
 
 
 def page(text: str, plot: bytes) -> str:
@@ -177,9 +197,12 @@ def _quality(facts: Facts) -> str:
     names = [f"{metric}@{k}" for metric in ("recall", "ndcg") for k in evaluate.ks]
     names.append(f"coverage@{evaluate.k}")
     segments = {name: facts.rows[name] for name in SEGMENTS if name in facts.rows}
+    recommenders = {"CMCLRec": facts.rows}
+    recommenders |= {TITLES[floor]: rows for floor, rows in facts.floors.items()}
     rows = [
-        (segment, f"{metrics['users']:.0f}", *(_number(metrics.get(name)) for name in names))
+        (title, segment, f"{metrics['users']:.0f}", *(_number(row.get(name)) for name in names))
         for segment, metrics in segments.items()
+        for title, row in ((title, rows.get(segment, {})) for title, rows in recommenders.items())
     ]
     intervals = [
         (segment, *_with_intervals(metrics, evaluate.k)) for segment, metrics in segments.items()
@@ -188,12 +211,28 @@ def _quality(facts: Facts) -> str:
         [
             "The users of the test split took no part in training. The model ranks all items of "
             "the train split; the relevant items are the targets of the test records. Coverage is "
-            "the number of different items in the lists of a segment.",
-            _table(("segment", "users", *names), rows),
+            "the number of different items in the lists of a segment. Popularity gives all users "
+            "the most popular items of the train split, by all events or by the last one of each "
+            "user, and leaves out the same items of the history as the model.",
+            _table(("recommender", "segment", "users", *names), rows),
+            *_against_floors(facts),
             "With 95 % confidence intervals, for other users and the same model:",
             _table(("segment", "users", *_means(evaluate.k)), intervals),
         ]
     )
+
+
+def _against_floors(facts: Facts) -> Iterator[str]:
+    if not facts.comparisons:
+        return
+    if lines := list(_warnings(facts)):
+        yield "\n".join(f"- **Warning**: {line}." for line in map(plain, lines))
+    elif not any(comparison.is_below for comparison in facts.comparisons):
+        yield "No segment is served below popularity."
+
+
+def _warnings(facts: Facts) -> Iterator[str]:
+    return warnings(facts.comparisons, refuses=facts.config.evaluate.floors == REFUSE)
 
 
 def _quality_by_feature(facts: Facts) -> Iterator[str]:
@@ -225,6 +264,8 @@ def _with_intervals(metrics: Mapping[str, float], k: int) -> tuple[str, ...]:
 def _limits(facts: Facts) -> Iterator[str]:
     yield "The metrics are offline: they count what users took, not how they react to the lists."
     yield "Items that are not in the train split are never recommended."
+    if line := repeats(facts.rows, facts.config.evaluate.hides_history):
+        yield f"{plain(line)}."
     for segment in (WARM, COLD):
         metrics = facts.rows.get(segment)
         if metrics is None:

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import COLD, SEGMENT, TARGET, WARM, Feature
-from pipeline.evaluation import ranking_metrics
-from pipeline.evaluation.slices import USERS
+from cmclrec_tf.schema import COLD, OVERALL, SEGMENT, TARGET, WARM, Feature
+from pipeline.evaluation import floor_metrics, ranking_metrics
+from pipeline.evaluation.floors import FLOORS, REFUSE
+from pipeline.evaluation.slices import SEGMENTS, USERS
 from serving.contract import SERVING_DEFAULT
 
 
@@ -22,7 +24,8 @@ def eval_config(
     for the warm, cold and all users, and for the users of each value of a feature in
     `evaluate.slices`. At K = `evaluate.k`, NDCG of warm users, and NDCG and coverage of cold users,
     have a lower bound. If a model was blessed before, NDCG of either segment must not be below its
-    NDCG by more than the share `evaluate.max_drop`.
+    NDCG by more than the share `evaluate.max_drop`. The floors are evaluated as well; with
+    `evaluate.floors: refuse`, no segment may be below one of them, see `floor_metrics`.
 
     Args:
         config: the config of the run; `evaluate` holds each K, the slices and the bounds.
@@ -62,6 +65,8 @@ def eval_config(
                 sources=sources,
             ),
         ]
+    metrics += [_against_floor(floor, config, sources) for floor in FLOORS]
+    metrics.append(_metric_config(floor_metrics.Repeats, {"sources": sources}))
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
@@ -105,18 +110,76 @@ def _metric(
     A segment with a bound is also compared with the model that was blessed before, unless
     `max_drop` is 1.
     """
-    return tfma.MetricConfig(
-        class_name=metric.__name__,
-        module=metric.__module__,
-        config=json.dumps({"k": k, "name": name, "sources": sources}),
+    return _metric_config(
+        metric,
+        {"k": k, "name": name, "sources": sources},
         per_slice_thresholds=[
             tfma.PerSliceMetricThreshold(
-                slicing_specs=[tfma.SlicingSpec(feature_values={SEGMENT: segment})],
+                slicing_specs=[_segment_spec(segment)],
                 threshold=_threshold(bound, max_drop),
             )
             for segment, bound in bounds.items()
         ],
     )
+
+
+def _metric_config(
+    metric: type, settings: Mapping[str, Any], per_slice_thresholds: Sequence[Any] = ()
+) -> tfma.MetricConfig:
+    return tfma.MetricConfig(
+        class_name=metric.__name__,
+        module=metric.__module__,
+        config=json.dumps(settings),
+        per_slice_thresholds=per_slice_thresholds,
+    )
+
+
+def _against_floor(floor: str, config: Config, sources: str) -> tfma.MetricConfig:
+    """Returns the metrics of a floor, whose items the Evaluator fills in by `fill_floors`."""
+    evaluate = config.evaluate
+    settings = {
+        "floor": floor,
+        "k": evaluate.k,
+        "ks": evaluate.ks,
+        "hides_history": evaluate.hides_history,
+        "history": config.data.max_history,
+        "sources": sources,
+    }
+    return _metric_config(
+        floor_metrics.AgainstFloor,
+        settings,
+        per_slice_thresholds=[
+            tfma.PerSliceMetricThreshold(
+                slicing_specs=[_segment_spec(segment)],
+                threshold=tfma.MetricThreshold(
+                    value_threshold=tfma.GenericValueThreshold(lower_bound={"value": 0.0})
+                ),
+            )
+            for segment in (SEGMENTS if evaluate.floors == REFUSE else ())
+        ],
+    )
+
+
+def fill_floors(config: tfma.EvalConfig, most_popular: Mapping[str, Sequence[str]]) -> None:
+    """Puts the most popular items into the metrics of the floors.
+
+    Args:
+        config: the result of `eval_config`, which is changed.
+        most_popular: `{events: items}`, most popular first; events are `all` and `last`.
+    """
+    for spec in config.metrics_specs:
+        for metric in spec.metrics:
+            if metric.class_name == floor_metrics.AgainstFloor.__name__:
+                values = json.loads(metric.config)
+                # A list is full even if all items of the history are left out of it.
+                number = max(values["ks"]) + values["history"]
+                values["items"] = list(most_popular[FLOORS[values["floor"]]][:number])
+                metric.config = json.dumps(values)
+
+
+def _segment_spec(segment: str) -> tfma.SlicingSpec:
+    """Returns the slice of a segment; all users have no key."""
+    return tfma.SlicingSpec(feature_values={} if segment == OVERALL else {SEGMENT: segment})
 
 
 def _threshold(bound: float, max_drop: float) -> tfma.MetricThreshold:

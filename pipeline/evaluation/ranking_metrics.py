@@ -63,32 +63,41 @@ def _computations(combine, names, model_names):
         metric_types.MetricComputation(
             keys=keys,
             preprocessors=None,
-            combiner=_Reported(combine, keys, model),
+            combiner=Reported(combine, keys, model),
         )
         for model in model_names or [""]
         for keys in [[metric_types.MetricKey(name=name, model_name=model) for name in names]]
     ]
 
 
-class _Reported(beam.CombineFn):
+class Reported(beam.CombineFn):
     """Feeds the lists and targets of users to `combine`, and names its results for TFMA."""
 
     def __init__(self, combine: beam.CombineFn, keys: Sequence[metric_types.MetricKey], model: str):
         self._combine, self._keys, self._model = combine, keys, model
 
-    def create_accumulator(self):
+    def create_accumulator(self) -> Any:
+        """Returns the accumulator of `combine`."""
         return self._combine.create_accumulator()
 
-    def add_input(self, accumulator, inputs):
-        answer = inputs.get_predictions(model_name=self._model or None)
-        targets = _values(inputs.get_labels(model_name=self._model or None))
-        return self._combine.add_input(accumulator, (_values(answer[ITEM_IDS]), targets))
+    def add_input(self, accumulator: Any, inputs: metric_types.StandardMetricInputs) -> Any:
+        """Adds a user."""
+        return self._combine.add_input(accumulator, self._element(inputs, self._model or None))
 
-    def merge_accumulators(self, accumulators):
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        """Merges the accumulators of several workers."""
         return self._combine.merge_accumulators(accumulators)
 
-    def extract_output(self, accumulator):
+    def extract_output(self, accumulator: Any) -> dict[metric_types.MetricKey, float]:
+        """Returns the results by their keys."""
         return dict(zip(self._keys, self._combine.extract_output(accumulator), strict=True))
+
+    def _element(
+        self, inputs: metric_types.StandardMetricInputs, model: str | None
+    ) -> tuple[np.ndarray, ...]:
+        """Returns what `combine` takes of a user, from TFMA's inputs."""
+        answer = inputs.get_predictions(model_name=model)
+        return tensor_values(answer[ITEM_IDS]), tensor_values(inputs.get_labels(model_name=model))
 
 
 class UserMean(beam.CombineFn):
@@ -165,7 +174,7 @@ class DistinctItems(beam.CombineFn):
         return (float(len(accumulator)),)
 
 
-def _values(tensor: Any) -> np.ndarray:  # an array, a SparseTensorValue or None, by TFMA's choice
+def tensor_values(tensor: Any) -> np.ndarray:  # an array, a SparseTensorValue or None
     """Returns the items of one user as a flat array of bytes."""
     if tensor is None:
         return np.array([], dtype=object)

@@ -8,6 +8,7 @@ import tensorflow_model_analysis as tfma
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import OVERALL, SEGMENT
+from pipeline.evaluation import floors
 from pipeline.evaluation.slices import SEGMENTS, USERS, Slice
 
 # The candidate has a name only if there is a baseline model too.
@@ -28,12 +29,30 @@ def read_metrics(evaluation_uri: str) -> dict[str, dict[str, float]]:
     Raises:
         InputError: the folder holds no evaluation.
     """
-    return _by_segment(evaluation_uri, _CANDIDATE)
+    return floors.model_rows(_by_segment(evaluation_uri, _CANDIDATE))
+
+
+def read_floors(evaluation_uri: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Returns the metrics of the floors: `{floor: {segment: {metric: value}}}`, see `read_metrics`.
+
+    Raises:
+        InputError: the folder holds no evaluation.
+    """
+    return floors.floor_rows(_by_segment(evaluation_uri, _CANDIDATE))
+
+
+def read_comparisons(evaluation_uri: str) -> list[floors.Comparison]:
+    """Returns the candidate's NDCG at K = `evaluate.k` next to that of every floor, by segment.
+
+    Raises:
+        InputError: the folder holds no evaluation.
+    """
+    return floors.comparisons(_by_segment(evaluation_uri, _CANDIDATE))
 
 
 def read_baseline(evaluation_uri: str) -> dict[str, dict[str, float]]:
     """Returns the metrics of the baseline model, as `read_metrics` does; empty without one."""
-    rows = _by_segment(evaluation_uri, _BASELINE)
+    rows = floors.model_rows(_by_segment(evaluation_uri, _BASELINE))
     return rows if any(set(metrics) - {USERS} for metrics in rows.values()) else {}
 
 
@@ -77,6 +96,9 @@ def read_failures(evaluation_uri: str) -> list[str]:
         segment = _key(validation.slice_key).get(SEGMENT, OVERALL)
         for failure in validation.failures:
             name = failure.metric_key.name
+            if floors.is_of_floor(name):
+                lines.append(_below_floor(evaluation_uri, segment, name))
+                continue
             if failure.metric_threshold.HasField("change_threshold"):
                 lines.append(_drop(evaluation_uri, segment, name, failure.metric_threshold))
                 continue
@@ -90,6 +112,16 @@ def read_failures(evaluation_uri: str) -> list[str]:
     if not lines and not result.validation_ok:
         lines.append("no gated metric was computed")
     return lines
+
+
+def _below_floor(evaluation_uri: str, segment: str, name: str) -> str:
+    """Returns the line of a floor's missed bound, by the name of the bound's metric."""
+    (line,) = (
+        comparison.sentence()
+        for comparison in read_comparisons(evaluation_uri)
+        if comparison.segment == segment and comparison.bound == name
+    )
+    return f"{line} (evaluate.floors=refuse)"
 
 
 def _drop(evaluation_uri: str, segment: str, name: str, threshold: tfma.MetricThreshold) -> str:

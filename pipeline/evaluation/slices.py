@@ -11,8 +11,11 @@ SEGMENTS = (WARM, COLD, OVERALL)
 # The metric that counts the users of a segment or slice.
 USERS = "users"
 
+# The metric that counts the users who have a target in their history.
+REPEATS = "repeats"
+
 # A normal distribution has 95 % of its mass within this many standard errors of the mean.
-_QUANTILE = 1.959964
+QUANTILE = 1.959964
 
 # Reports show this many values of a feature; they only count the others.
 MOST_VALUES = 10
@@ -56,7 +59,7 @@ def interval(metrics: Mapping[str, float], name: str) -> tuple[float, float]:
     value, error = metrics[name], metrics[error_of(name)]
     if math.isnan(error):
         return math.nan, math.nan
-    return max(value - _QUANTILE * error, 0.0), min(value + _QUANTILE * error, 1.0)
+    return max(value - QUANTILE * error, 0.0), min(value + QUANTILE * error, 1.0)
 
 
 def mean_with_interval(metrics: Mapping[str, float], name: str) -> str:

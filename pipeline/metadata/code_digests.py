@@ -14,7 +14,7 @@ from pipeline.metadata.import_closure import closure
 TRANSFORM = ("pipeline.preprocessing",)
 GATE = ("pipeline.components.data_gate",)
 TRAINER = ("pipeline.trainer", "pipeline.tuner")
-EVALUATOR = ("pipeline.evaluation.ranking_metrics",)
+EVALUATOR = ("pipeline.components.evaluator",)
 VALIDATOR = ("pipeline.components.serving_validator",)
 CARD = ("pipeline.components.model_card",)
 

@@ -21,6 +21,7 @@ from cmclrec_tf.processes.whole import full_disk
 from pipeline.configs import lock_of
 from pipeline.metadata import abandoned, integrity
 from pipeline.metadata.outputs import Outputs
+from pipeline.runners.progress import ticking
 from pipeline.runners.quiet import quiet
 
 # Beam's default runner first tries to download and start another one, a Go binary. In memory is
@@ -34,7 +35,8 @@ def run(pipeline: Pipeline) -> pathlib.Path:
     Runs of one pipeline wait for each other. What a run that was killed left is
     removed first.
 
-    Each component prints a line to standard error. The logs of TFX, Beam and TensorFlow go to a
+    Each component prints a line to standard error, and how long it has been running, see
+    `progress`. The logs of TFX, Beam and TensorFlow go to a
     file in the folder `logs` of the pipeline root.
 
     Args:
@@ -102,7 +104,8 @@ class _Runner(LocalDagRunner):
                 line = f"{folder} has changed since it was written, and is made again"
                 print(line, file=sys.stderr, flush=True)
             try:
-                super().run_with_ir(_only(pipeline, node_id), run_options)
+                with ticking(title):
+                    super().run_with_ir(_only(pipeline, node_id), run_options)
             except BaseException as error:
                 if not _is_stop(error):
                     print(f"{begin}{title} failed", file=sys.stderr, flush=True)

@@ -1,10 +1,12 @@
 """Models that return a fixed list for each user, and a run of TFX's Evaluator on them."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import tensorflow as tf
 
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.evaluation import metrics
 from cmclrec_tf.schema import MULTI, NUMERIC, Feature
 
@@ -17,6 +19,17 @@ FEATURES = (
 ITEMS = [f"item{i}".encode() for i in range(25)]
 # The second one looks like a number and the third is not ASCII.
 JOBS = (b"cook", b"08", "g\u00e4rtner".encode())
+HISTORY = (b"item1", b"item2")
+# Item i is the last item of i users, and is in the histories of 2 * (25 - i): so the more popular
+# items are the first ones if all events count, and the last ones if the last events do.
+TRAIN = [
+    {
+        "user_id": f"t{user}",
+        "history": [seen.decode() for seen in ITEMS[: 25 - user // 2 if user < 50 else 1]],
+        "target": [item.decode()],
+    }
+    for user, item in enumerate(item for i, item in enumerate(ITEMS) for _ in range(i))
+]
 
 
 @dataclasses.dataclass
@@ -43,6 +56,13 @@ class Answers:
             expected[name] = values[rows].mean()
             expected[f"{name}_error"] = values[rows].std(ddof=1) / np.sqrt(len(values[rows]))
         return expected
+
+    def of_floor(self, events):
+        """Returns the same users with the lists of popularity in the place of the model's."""
+        order = {"all": ITEMS, "last": ITEMS[::-1]}[events]
+        lists = [[item for item in order if cold or item not in HISTORY] for cold in self.cold]
+        length = self.lists.shape[1]
+        return dataclasses.replace(self, lists=np.array([items[:length] for items in lists], "S6"))
 
     def by_user(self, k):
         """Returns `{metric: float per user}`."""
@@ -88,7 +108,7 @@ def _record(user, cold, targets, jobs, hobbies):
     feature = {
         "user_id": texts(user),
         "segment": texts(b"cold" if cold else b"warm"),
-        "history": texts() if cold else texts(b"item1", b"item2"),
+        "history": texts() if cold else texts(*HISTORY),
         "target": texts(*targets),
         "job": texts(*jobs),
         "hobbies": texts(*hobbies),
@@ -125,7 +145,7 @@ def save_model(answers, folder):
 
 
 def run_evaluator(folder, answers, config, model, baseline=None, keep=lambda cold: True):
-    """Runs TFX's Evaluator.
+    """Runs the Evaluator, with `TRAIN` as the train split.
 
     Args:
         folder: folder for the artifacts.
@@ -138,10 +158,10 @@ def run_evaluator(folder, answers, config, model, baseline=None, keep=lambda col
     Returns:
         The evaluation's folder, and whether the model was blessed.
     """
-    from tfx.components.evaluator.executor import Executor
     from tfx.types import standard_artifacts
     from tfx.utils import proto_utils
 
+    from pipeline.components.evaluator import Executor
     from pipeline.evaluation.gate import eval_config
 
     examples = standard_artifacts.Examples()
@@ -152,6 +172,13 @@ def run_evaluator(folder, answers, config, model, baseline=None, keep=lambda col
         for record, cold in zip(answers.records(), answers.cold, strict=True):
             if keep(cold):
                 writer.write(record)
+    prepare_tables({"train": TRAIN}, FEATURES, folder / "prepared")
+    transformed, graph = standard_artifacts.Examples(), standard_artifacts.TransformGraph()
+    transformed.uri, transformed.split_names = str(folder / "transformed"), '["train"]'
+    shutil.copytree(folder / "prepared" / "train", folder / "transformed" / "Split-train")
+    graph.uri = str(folder / "graph")
+    assets = folder / "graph" / "transform_fn" / "assets"
+    shutil.copytree(folder / "prepared" / "vocabularies", assets)
     evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
     evaluation.uri, blessing.uri = str(folder / "evaluation"), str(folder / "blessing")
     Executor().Do(
@@ -159,6 +186,8 @@ def run_evaluator(folder, answers, config, model, baseline=None, keep=lambda col
             "model": [model],
             "examples": [examples],
             "baseline_model": [baseline] if baseline else [],
+            "transformed_examples": [transformed],
+            "transform_graph": [graph],
         },
         {"evaluation": [evaluation], "blessing": [blessing]},
         {

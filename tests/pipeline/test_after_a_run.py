@@ -32,7 +32,9 @@ def test_a_pushed_model_is_followed_back_to_its_files(first_run, setting):
     assert f"  -> model  {pathlib.Path(first_run.model).parent}" in result.output
 
     result = CliRunner().invoke(pipeline, ["status", *where])
-    lines = {line.split()[2]: line for line in result.output.splitlines()}
+    steps, summary = result.output.split("\n\n")
+    assert summary == pathlib.Path(first_run.card, "summary.txt").read_text()
+    lines = {line.split()[2]: line for line in steps.splitlines()}
     assert set(lines) == {*UP_TO_PUSH, *OTHER_COMPONENTS}
     assert str(first_run.model) in lines["Trainer"]
     result = CliRunner().invoke(pipeline, ["lineage", str(setting.data_dir), *where])
@@ -47,7 +49,14 @@ def test_the_model_card_describes_this_run(first_run):
     for segment in ("warm", "cold", "overall"):
         row = first_run.rows[segment]
         assert f"| {segment} | {row['users']:.0f} | {row['recall@5']:.4f} |" in text
+        for floor in ("all", "last"):
+            row = first_run.floors["popularity" if floor == "all" else "popularity-last"][segment]
+            assert f"| popularity, {floor} events | {segment} |" in text
+            assert f"| {row['recall@5']:.4f} | {row['recall@10']:.4f} |" in text
     assert "`model.width = 16`" in text
+    summary = (card / "summary.txt").read_text()
+    assert summary.startswith("Test users: ") and summary.endswith("Blessed\n")
+    assert [line.split()[0] for line in summary.splitlines()].count("popularity,") == 2
     page = (card / "model_card.html").read_text()
     assert page.count("<table>") == 3 and 'src="data:image/png;base64,' in page
     assert (card / "segments.png").read_bytes().startswith(b"\x89PNG")

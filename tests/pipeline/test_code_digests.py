@@ -125,8 +125,8 @@ def test_the_module_of_the_run_fn_is_part_of_the_digest(tmp_path, monkeypatch):
 
 # A file, and the digests that a change of it changes.
 CHANGES = {
-    "cmclrec_tf/data/vocabulary.py": {"transform", "trainer", "validator", "card"},
-    "cmclrec_tf/evaluation/metrics.py": {"evaluator"},
+    "cmclrec_tf/data/vocabulary.py": {"transform", "trainer", "evaluator", "validator", "card"},
+    "cmclrec_tf/evaluation/metrics.py": {"evaluator", "card"},
     "cmclrec_tf/models/cmclrec.py": {"trainer"},
     "serving/export/signatures.py": {"trainer"},
     "serving/c_api/session.py": {"validator"},
@@ -137,6 +137,8 @@ CHANGES = {
     "pipeline/components/population.py": {"card"},
     "pipeline/components/serving_checks.py": {"validator"},
     "pipeline/evaluation/ranking_metrics.py": {"evaluator"},
+    "pipeline/evaluation/floor_metrics.py": {"evaluator"},
+    "pipeline/evaluation/floors.py": {"evaluator", "card"},
     "pipeline/evaluation/plots.py": {"card"},
     "pipeline/commands/run_report.py": set(),
 }

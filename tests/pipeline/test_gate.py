@@ -26,6 +26,9 @@ CONFIG = Config(
     ),
     serve=ServeConfig(list_length=K),
 )
+REFUSING = dataclasses.replace(
+    CONFIG, evaluate=dataclasses.replace(CONFIG.evaluate, floors="refuse")
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +106,24 @@ def test_a_drop_from_zero_has_no_size(answers, folder):
 
 
 def test_a_max_drop_of_1_compares_nothing(answers, baseline, folder):
+    from pipeline.evaluation.floors import warnings
+    from pipeline.evaluation.results import read_comparisons
+
     config = dataclasses.replace(CONFIG, evaluate=dataclasses.replace(CONFIG.evaluate, max_drop=1))
     model = save_model(_changed(answers, worse=COLD), folder / "worse")
-    assert run_evaluator(folder / "not-compared", answers, config, model, baseline)[1]
+    evaluation, blessed = run_evaluator(folder / "not-compared", answers, config, model, baseline)
+    assert blessed
+    # Popularity is not compared either, only named.
+    assert sum("cold users are" in line for line in warnings(read_comparisons(evaluation))) == 2
 
 
 @pytest.fixture(scope="module")
 def alone(answers, baseline, folder):
-    """Evaluation of the first model of a pipeline."""
-    evaluation, blessed = run_evaluator(folder / "alone", answers, CONFIG, baseline)
+    """Evaluation of the first model of a pipeline.
+
+    Its random lists and popularity are equally good for random targets, up to chance.
+    """
+    evaluation, blessed = run_evaluator(folder / "alone", answers, REFUSING, baseline)
     assert blessed
     return evaluation
 
@@ -120,6 +132,90 @@ def test_the_first_model_has_no_baseline(alone):
     from pipeline.evaluation.results import read_baseline
 
     assert read_baseline(alone) == {}
+
+
+SEGMENTS = (WARM, COLD, "overall")
+
+
+def _users(answers, segment):
+    users = {WARM: ~answers.cold, COLD: answers.cold, "overall": answers.cold | True}
+    return users[segment]
+
+
+def test_popularity_is_evaluated_on_the_same_users(answers, alone):
+    from pipeline.evaluation.results import read_comparisons, read_floors
+
+    floors = read_floors(alone)
+    assert set(floors) == {"popularity", "popularity-last"}
+    compared = {(row.floor, row.segment): row for row in read_comparisons(alone)}
+    for floor, events in (("popularity", "all"), ("popularity-last", "last")):
+        popular = answers.of_floor(events)
+        for segment in SEGMENTS:
+            users = _users(answers, segment)
+            for k in CONFIG.evaluate.ks:
+                for name, value in popular.expected(users, k).items():
+                    if not name.endswith("_error"):
+                        reached = floors[floor][segment][name]
+                        assert reached == pytest.approx(value, abs=1e-6), (floor, segment, name)
+            row = compared[floor, segment]
+            name = f"ndcg@{CUT}"
+            gain = (answers.by_user(CUT)[name] - popular.by_user(CUT)[name])[users]
+            error = gain.std(ddof=1) / np.sqrt(len(gain))
+            assert row.difference == pytest.approx(gain.mean(), abs=1e-6)
+            assert row.error == pytest.approx(error, abs=1e-6)
+            assert row.model_value - row.floor_value == pytest.approx(gain.mean(), abs=1e-6)
+            low, high = row.interval
+            assert (low + high) / 2 == pytest.approx(gain.mean(), abs=1e-6)
+            assert high - low == pytest.approx(2 * 1.959964 * error, abs=1e-6)
+
+
+@pytest.mark.parametrize("worse", [pytest.param(WARM, marks=pytest.mark.slow), COLD])
+def test_a_segment_below_popularity_is_refused(answers, folder, worse):
+    """Without one right item for its users, a segment is below popularity by more than chance."""
+    from pipeline.evaluation.floors import warnings
+    from pipeline.evaluation.results import read_comparisons, read_failures
+
+    other = COLD if worse == WARM else WARM
+    model = save_model(_changed(answers, better=other, worse=worse), folder / f"below-{worse}")
+    evaluation, blessed = run_evaluator(folder / f"refused-{worse}", answers, REFUSING, model)
+    assert not blessed
+    lines = list(warnings(read_comparisons(evaluation)))
+    assert read_failures(evaluation) == [f"{line} (evaluate.floors=refuse)" for line in lines]
+    assert list(warnings(read_comparisons(evaluation), refuses=True)) == []
+    name = f"ndcg@{CUT}"
+    for line, events in zip(lines, ("all", "last"), strict=True):
+        users = _users(answers, worse)
+        popular = answers.of_floor(events).by_user(CUT)[name][users]
+        error = 1.959964 * popular.std(ddof=1) / np.sqrt(len(popular))
+        mean = popular.mean()
+        assert line == (
+            f"{worse} users are served below popularity, {events} events: {name} is 0.0000 against "
+            f"{mean:.4f}; the 95 % interval of the difference is {-mean - error:.4f} to "
+            f"{-mean + error:.4f}"
+        )
+
+
+def test_what_may_be_chance_is_not_refused(alone):
+    from pipeline.evaluation.floors import warnings
+    from pipeline.evaluation.results import read_comparisons, read_failures
+
+    assert read_failures(alone) == []
+    rows = read_comparisons(alone)
+    below = [row for row in rows if row.difference < 0]
+    lines = list(warnings(rows, refuses=True))
+    assert below and len(lines) == len(below) < len(rows)
+    assert all(line.endswith("so this may be chance") for line in lines)
+
+
+def test_a_single_user_leaves_everything_open():
+    from pipeline.evaluation.floors import Comparison
+
+    row = Comparison("popularity", COLD, "ndcg@5", 0.0, 1.0, -1.0, float("nan"))
+    assert row.interval == (-1, 1) and not row.is_below
+    assert row.sentence() == (
+        "cold users are served below popularity, all events: ndcg@5 is 0.0000 against 1.0000; "
+        "a single user gives no interval, so this may be chance"
+    )
 
 
 def test_a_slice_holds_the_users_of_a_value(answers, alone):

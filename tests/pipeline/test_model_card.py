@@ -6,6 +6,7 @@ import pytest
 
 from cmclrec_tf.config import Config
 from pipeline.evaluation import card_text
+from pipeline.evaluation.floors import Comparison
 from pipeline.evaluation.slices import Slice
 
 ROW = {
@@ -27,6 +28,8 @@ FACTS = card_text.Facts(
     items=50,
     config=Config.from_dict({"model": {"width": 8}, "seed": 3}),
     rows={"warm": ROW, "cold": {**ROW, "users": 40.0}},
+    floors={},
+    comparisons=(),
     slices=(),
     failures=(),
     versions={"keras": "3"},
@@ -41,7 +44,7 @@ def test_it_holds_data_quality_limits_and_training():
         "out of 50.",
         "| job | categorical | 25.0% | 12 |",
         "| age | numeric | 100.0% |  |",
-        "| warm | 400 | 0.1000 | 0.1000 | 0.2000 |",
+        "| CMCLRec | warm | 400 | 0.1000 | 0.1000 | 0.2000 |",
         "| 321 |",
         "Only 25% of the train users have a value of job.",
         "`model.width = 8`, `seed = 3`",
@@ -49,6 +52,57 @@ def test_it_holds_data_quality_limits_and_training():
     ):
         assert part in text, part
     assert "Terms" not in text and "a value of age" not in text
+
+
+POPULAR = {"recall@20": 0.3, "ndcg@20": 0.15, "coverage@20": 20.0}
+BELOW = Comparison("popularity", "cold", "ndcg@20", 0.1, 0.15, -0.05, 0.01)
+UNSURE = Comparison("popularity", "warm", "ndcg@20", 0.14, 0.15, -0.01, 0.01)
+BETTER = Comparison("popularity-last", "warm", "ndcg@20", 0.14, 0.1, 0.04, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("compared", "setting", "lines"),
+    [
+        ((BETTER,), "warn", ["No segment is served below popularity."]),
+        ((BETTER, UNSURE, BELOW), "warn", [UNSURE.sentence(), BELOW.sentence()]),
+        # What is refused is among the reasons that the model is not blessed.
+        ((BETTER, UNSURE, BELOW), "refuse", [UNSURE.sentence()]),
+        ((BELOW,), "refuse", []),
+    ],
+)
+def test_popularity_stands_next_to_the_model(compared, setting, lines):
+    floors = {"popularity": {"warm": POPULAR, "cold": POPULAR}}
+    config = FACTS.config.changed({"evaluate.floors": setting})
+    facts = dataclasses.replace(FACTS, floors=floors, comparisons=compared, config=config)
+    text, summary = card_text.markdown(facts), card_text.summary(facts)
+    for segment, users in (("warm", 400), ("cold", 40)):
+        assert f"| popularity, all events | {segment} | {users} | - | - | 0.3000 | - |" in text
+    for row in (UNSURE, BELOW):
+        shown = f"- **Warning**: {card_text.plain(row.sentence())}.\n"
+        assert (shown in text) == (row.sentence() in lines)
+        assert (f"Warning: {row.sentence()}\n" in summary) == (row.sentence() in lines)
+    assert ("No segment is served below popularity." in text) == (
+        setting == "warn" and len(compared) == 1
+    )
+    (line,) = (line for line in summary.splitlines() if line.startswith("popularity, all events"))
+    assert line.split()[3:] == ["0.3000", "0.1500", "20"] * 2 + ["-"] * 3
+    assert summary.endswith("\nBlessed\n")
+
+
+@pytest.mark.parametrize(
+    ("seen", "effect"),
+    [("mask", "so they count as misses"), ("keep", "which the lists may hold")],
+)
+def test_targets_in_the_history_are_counted(seen, effect):
+    config = FACTS.config.changed({"evaluate.seen_items": seen})
+    rows = {"warm": {**ROW, "repeats": 30.0}}
+    text = card_text.markdown(dataclasses.replace(FACTS, rows=rows, config=config))
+    line = (
+        f"30 of 400 warm users have their target in their history, {effect} "
+        f"(evaluate.seen_items={seen})."
+    )
+    assert f"- {card_text.plain(line)}" in text
+    assert "in their history" not in card_text.markdown(FACTS)
 
 
 def test_means_come_with_intervals():
@@ -88,4 +142,4 @@ def test_names_are_no_markup(name, tmp_path):
     page = card_text.page(card_text.markdown(facts), (tmp_path / "plot.png").read_bytes())
     shown = page.replace("&#60;", "<")
     assert "<script" not in page and "<em>a" not in page and 'http://x"' not in page
-    assert page.count("<td>") == 4 + 2 * 11 + 2 * 4 and page.count("<img") == 1, shown
+    assert page.count("<td>") == 4 + 2 * 12 + 2 * 4 and page.count("<img") == 1, shown

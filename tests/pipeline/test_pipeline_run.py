@@ -82,6 +82,21 @@ def test_the_evaluation_is_of_the_served_lists(first_run, served):
             assert row[f"coverage@{k}"] == metrics.coverage(lists[rows], k)
 
 
+def test_popularity_is_that_of_the_library(first_run):
+    """The Evaluator's floors, on strings and in Beam, equal the baseline's, on ids."""
+    from cmclrec_tf.baselines.popularity import Popularity
+    from cmclrec_tf.evaluation import evaluate
+
+    dataset, k = first_run.dataset(), first_run.config.evaluate.k
+    for floor, events in (("popularity", "all"), ("popularity-last", "last")):
+        rows = evaluate(Popularity(dataset, events), dataset, "test", ks=(k,)).rows
+        for segment in ("warm", "cold", "overall"):
+            for metric in (f"recall@{k}", f"ndcg@{k}", f"coverage@{k}"):
+                value = first_run.floors[floor][segment][metric]
+                assert value == pytest.approx(rows[segment][metric], abs=1e-6)
+    assert first_run.warnings == []
+
+
 def test_new_users_of_different_profiles_get_different_lists(served):
     users, answer = served
     lists = {
@@ -172,6 +187,12 @@ def test_a_missed_bound_is_printed_with_the_value(broken_run, setting):
     assert result.exit_code == 1
     assert "The model was not pushed" in result.output
     assert "cold coverage@5 = 5 is below its bound 8" in result.output
+    # Cold users with one list for all are served below popularity, which `warn` only says.
+    lines = [line for line in result.output.splitlines() if line.startswith("Warning: ")]
+    assert any(line.startswith("Warning: cold users are served below popularity") for line in lines)
+    assert [line.removeprefix("Warning: ") for line in lines] == broken_run.warnings
+    for title in ("CMCLRec", "popularity, all events", "popularity, last events"):
+        assert any(line.startswith(title) for line in result.output.splitlines())
 
 
 def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting):

@@ -8,7 +8,7 @@ import pytest
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.schema import Feature
-from pipeline.commands.run_report import printable, quality, texts
+from pipeline.commands.run_report import printable, quality, segments, texts
 from pipeline.evaluation.slices import Slice
 from pipeline.storage.records import profile
 
@@ -33,6 +33,22 @@ def test_numbers_keep_their_digits(value, text):
     assert texts(value) == [text]
     assert np.float32(texts(value)[0]) == np.float32(value)
     assert shlex.quote(text) == text
+
+
+def test_the_segment_table_shows_popularity_and_warnings():
+    row = {"users": 40.0, "repeats": 3.0, "recall@20": 0.2, "ndcg@20": 0.1, "coverage@20": 30.0}
+    run = types.SimpleNamespace(
+        config=Config(),
+        rows={"warm": row},
+        floors={"popularity-last": {"warm": {**row, "ndcg@20": 0.15}}},
+        warnings=["warm users are served below popularity"],
+    )
+    first, users, _, _, model, floor, warning, repeats = segments(run).split("\n")
+    assert (first, users) == ("", "Test users: 40 warm")
+    assert model.split()[:4] == ["CMCLRec", "0.2000", "0.1000", "30"]
+    assert " ".join(floor.split()).startswith("popularity, last events 0.2000 0.1500 30")
+    assert warning == "Warning: warm users are served below popularity"
+    assert repeats.startswith("3 of 40 warm users have their target in their history")
 
 
 def test_quality_by_segment_and_slice_with_intervals():

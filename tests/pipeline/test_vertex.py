@@ -84,6 +84,16 @@ def test_the_evaluator_compares_with_the_last_blessed_model(job):
     assert "Baseline-model-resolver" in tasks["Evaluator"]["dependentTasks"]
 
 
+def test_the_evaluator_compares_with_popularity_and_the_trainer_is_silent(job):
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    inputs = tasks["Evaluator"]["inputs"]
+    for key in ("transformed_examples", "transform_graph"):
+        assert inputs["artifacts"][key]["taskOutputArtifact"]["producerTask"] == "Transform"
+    text = inputs["parameters"]["eval_config"]["runtimeValue"]["constant"]
+    assert text.count("AgainstFloor") == 2
+    assert _custom_config(job, "Trainer")["shows_progress"] is False
+
+
 @pytest.mark.slow
 def test_the_compiled_tasks_lead_to_a_pushed_model(run, folder):
     from pipeline.storage.records import read

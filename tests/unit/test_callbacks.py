@@ -1,6 +1,9 @@
 """Callbacks of Keras with both stages, and those of the library."""
 
+import io
 import json
+import sys
+import time
 
 import keras
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from google.protobuf import text_format
 from tensorboard.plugins import projector
 
-from cmclrec_tf.callbacks import Progress, Projector
+from cmclrec_tf.callbacks import Progress, Projector, without_progress
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.models import CMCLRec, Pretrain
 from tests.conftest import FEATURES
@@ -138,11 +141,51 @@ def test_projector_shows_the_most_frequent(dataset, config, tmp_path):
     assert len((tmp_path / "items.tsv").read_text().splitlines()) == 3
 
 
-def test_progress_counts_from_the_first_epoch_of_a_resumed_fit():
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def _fit(progress, first_epoch, epochs, steps=2):
+    """Calls the callback as `keras.Model.fit` does; returns what it shows in an epoch."""
+    progress.set_params({"epochs": epochs, "steps": steps})
+    progress.on_train_begin()
+    for epoch in range(first_epoch, epochs - 1):
+        progress.on_epoch_begin(epoch)
+        for step in range(steps):
+            progress.on_train_batch_begin(step)
+            progress.on_train_batch_end(step)
+        progress.on_epoch_end(epoch, {"loss": 1.5, "other": 2.0})
+        yield
+    progress.on_train_end()
+
+
+def test_progress_counts_from_the_first_epoch_of_a_resumed_fit(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
     bar = Progress("stage", "loss")
-    bar.set_params({"epochs": 5})
-    bar.on_train_begin()
-    for epoch in (3, 4):
-        bar.on_epoch_end(epoch, {"loss": 1.0})
+    for epoch, _ in enumerate(_fit(bar, first_epoch=3, epochs=6), 3):
         assert bar.bar.n == epoch + 1
-    bar.on_train_end()
+    announced, *_ = sys.stderr.getvalue().split("\n")
+    assert announced == "stage: building the graph of the first step ..."
+
+
+def test_progress_without_a_terminal_is_a_few_lines(monkeypatch):
+    """The fit stops early: its last epoch is shown although another line was printed before."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    for _ in _fit(Progress("stage", "loss"), first_epoch=0, epochs=6):
+        now[0] += 4
+    assert sys.stderr.getvalue().splitlines() == [
+        "stage: building the graph of the first step ...",
+        "stage: epoch 4/6, step 1/2, 12 s",
+        "stage: epoch 5/6, loss=1.5000, 20 s",
+    ]
+
+
+def test_progress_can_be_turned_off(monkeypatch):
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with without_progress():
+            list(_fit(Progress("stage", "loss"), first_epoch=0, epochs=3))
+        assert stream.getvalue() == ""
