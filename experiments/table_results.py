@@ -45,6 +45,8 @@ QUALITY = tuple(
     for label, segment, suffix in (*_SEGMENTS, ("overall", OVERALL, ""))
     for metric, key in (("Recall@20", "recall"), ("NDCG@20", "ndcg"))
 )
+# For datasets prepared with `data.target: last`, where both columns of cold users would be equal.
+LAST_TARGETS = tuple(column for column in QUALITY if column.label != "cold all")
 # For splits without cold users; with K = 10, as in published tables.
 LEAVE_ONE_OUT = tuple(
     Column("all users", f"{metric}@{k}", WARM, f"{key}@{k}")
@@ -83,6 +85,20 @@ def deviation(values: ArrayLike) -> float:
     """Returns the standard deviation over the runs; NaN for one run."""
     values = np.asarray(values)
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def has_all_targets(users: Iterable[UserValues]) -> bool:
+    """Whether evaluating cold users on all removed items differs from evaluating the last one.
+
+    Args:
+        users: results of `run_folders.read_users`.
+    """
+    return any(
+        not np.array_equal(values[column.key], values[column.key.replace("_all", "")])
+        for values in ({k: v[each["is_cold"]] for k, v in each.items()} for each in users)
+        for column in QUALITY
+        if column.label == "cold all"
+    )
 
 
 class Results:

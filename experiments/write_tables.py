@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import bar_plot, run_folders
 from experiments.paper_numbers import COLUMNS, NOTE, Published
-from experiments.table_results import LEAVE_ONE_OUT, LISTS, QUALITY, Column, Comparison, Results
+from experiments.table_results import (
+    LAST_TARGETS,
+    LEAVE_ONE_OUT,
+    LISTS,
+    QUALITY,
+    Column,
+    Comparison,
+    Results,
+    has_all_targets,
+)
 
 if TYPE_CHECKING:
+    from cmclrec_tf.config import Config
     from experiments.table_kinds import Table
     from experiments.table_rows import Row
 
@@ -42,11 +52,12 @@ def write(
         runs: number of runs.
         command: the command of the experiment, printed below the tables.
     """
+    users = {row.name: [_users(out, run, row.name) for run in range(runs)] for row in rows}
     results = Results(
         {row.name: [_metrics(out, run, row.name) for run in range(runs)] for row in rows},
-        {row.name: [_users(out, run, row.name) for run in range(runs)] for row in rows},
+        users,
         {row.name for row in rows if row.is_cmclrec},
-        QUALITY if rows[0].config.data.split == "users" else LEAVE_ONE_OUT,
+        _columns(rows[0].config, [values for of_row in users.values() for values in of_row]),
     )
     text = _text(kind, results, dataset, runs, command)
     files = tuple(pathlib.Path(out) / f"{kind.name}.{ending}" for ending in ("md", "csv", "png"))
@@ -56,6 +67,12 @@ def write(
         csv.writer(file).writerows(_lines(results))
     bar_plot.bars(plot, results, dataset)
     return Page(text, files)
+
+
+def _columns(config: "Config", users: Sequence[run_folders.UserValues]) -> tuple[Column, ...]:
+    if config.data.split != "users":
+        return LEAVE_ONE_OUT
+    return QUALITY if has_all_targets(users) else LAST_TARGETS
 
 
 def _metrics(out: run_folders.Folder, run: int, name: str) -> dict[str, Any]:
@@ -72,16 +89,26 @@ _EVALUATION = (
     "Full ranking of the catalogue. Warm users are evaluated on their last item; cold users on the "
     "last item, and also on all removed items. Overall counts every user once, by the last item."
 )
+_LAST_TARGETS = (
+    "Full ranking of the catalogue. Every user is evaluated on the last item. For cold users all "
+    "removed items give the same numbers: the dataset was prepared with data.target=last, or no "
+    "cold user has several. Overall counts every user once."
+)
 _LEAVE_ONE_OUT = (
     "Full ranking of the catalogue. Every user is evaluated on the last item; no user is cold."
 )
+_EVALUATIONS = {
+    QUALITY: _EVALUATION,
+    LAST_TARGETS: _LAST_TARGETS,
+    LEAVE_ONE_OUT: _LEAVE_ONE_OUT,
+}
 
 
 def _text(kind: "Table", results: Results, dataset: str, runs: int, command: str | None) -> str:
     versions = [run["versions"] for runs_of_row in results.metrics.values() for run in runs_of_row]
     parts = [
         f"# {dataset}: mean and standard deviation of {runs} runs",
-        _EVALUATION if results.columns == QUALITY else _LEAVE_ONE_OUT,
+        _EVALUATIONS[results.columns],
         _values(results, results.columns, _share),
         "## Lists",
         "Number of distinct items in all lists of a segment, and mean similarity of two lists "

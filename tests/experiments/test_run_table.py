@@ -185,6 +185,18 @@ def test_a_killed_training_resumes(setting, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("checkpoints"))
 
 
+def test_a_dataset_of_last_targets_has_one_column_of_cold_users(setting, tmp_path):
+    """Both columns would show the same numbers under different names."""
+    for run in range(RUNS):
+        prepare(tmp_path / f"last{run}", run, target="last")
+    where = ("--prepared", str(tmp_path / "last{run}"), "--out", str(tmp_path / "out"))
+    text = _table(setting, *where, "--models", "random,popularity")
+    assert "data.target=last" in text and "| cold last NDCG@20 |" in text
+    with open(tmp_path / "out" / "quality.csv", newline="") as file:
+        labels = {line[1] for line in csv.reader(file)}
+    assert "cold last" in labels and "cold all" not in labels and "cold all" not in text
+
+
 @pytest.mark.slow
 def test_leave_one_out_has_its_own_table(setting, tmp_path):
     config, out = tmp_path / "config.yaml", tmp_path / "out"

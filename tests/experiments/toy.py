@@ -6,10 +6,18 @@ from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.schema import Feature
 
 
-def prepare(folder, run):
-    """Writes the dataset of run number `run`: 12 warm and 14 cold test users."""
+def prepare(folder, run, target="all"):
+    """Writes the dataset of run number `run`: 12 warm and 14 cold test users.
+
+    Args:
+        folder: folder of the dataset.
+        run: number of the run.
+        target: what cold users keep of their removed items: `all`, or only the `last` one.
+    """
     rng = np.random.default_rng(run)
     test = _users("w", 12, rng) + _users("c", 14, rng, cold=True)
+    if target == "last":
+        test = [{**user, "target": user["target"][-1:]} for user in test]
     splits = {"train": _users("t", 128, rng), "val": _users("v", 24, rng), "test": test}
     prepare_tables(splits, [Feature("group")], folder, 6, "toy")
 
