@@ -14,6 +14,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from cmclrec_tf.config import DataConfig
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import SPLITS
 from pipeline.components import rejects
 from pipeline.components.population import (
@@ -118,7 +119,13 @@ class _Executor(BaseExampleGenExecutor):
         spec, data = _parameters(exec_properties)
         counts = counters.read(self._beam.result)
         malformed = rejects.summarize(rejects.rejects_folder(examples))
-        self._check(counts, spec, data, malformed)
+        kept = rejects.kept_folder(examples)
+        try:
+            self._check(counts, spec, data, malformed._replace(folder=kept))
+        except InputError:
+            # TFX removes the outputs of a component that fails.
+            rejects.copy(malformed.folder, kept)
+            raise
         examples.set_string_custom_property(COUNTS, json.dumps(counts, sort_keys=True))
 
     def _make_beam_pipeline(self):

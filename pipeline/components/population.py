@@ -75,7 +75,9 @@ def _dropped_rows(counts: Mapping[str, int]) -> str:
     return f"; rows left out: {', '.join(parts)}" if parts else ""
 
 
-def check_current_users(counts: Mapping[str, int], spec: "DatasetSpec", malformed: Summary) -> None:
+def check_current_users(
+    counts: Mapping[str, int], spec: "DatasetSpec", malformed: Summary = NO_ROWS
+) -> None:
     """Checks that there are users to recommend to, and not too many malformed rows.
 
     Args:

@@ -25,6 +25,19 @@ def rejects_folder(examples: "Artifact") -> str:
     return os.path.join(examples.uri, _FOLDER)
 
 
+def kept_folder(examples: "Artifact") -> str:
+    """Returns the folder for the malformed rows of an `examples` artifact that is removed."""
+    outputs, execution = os.path.split(examples.uri.rstrip("/"))
+    return os.path.join(os.path.dirname(outputs), _FOLDER, execution)
+
+
+def copy(folder: str, target: str) -> None:
+    """Copies the rejects of a folder to another one; a missing folder has none."""
+    for path in _paths(folder):
+        fileio.makedirs(target)
+        fileio.copy(path, os.path.join(target, os.path.basename(path)), overwrite=True)
+
+
 def read(folder: str) -> list[Reject]:
     """Reads the rejects of a folder in the order of their places; a missing folder has none."""
     return sorted(_each(folder), key=lambda reject: (reject["table"], _natural(reject["place"])))
@@ -56,8 +69,8 @@ class Summary(NamedTuple):
         return ""
 
     def report(self) -> list[str]:
-        """Returns one line for each table and rule, with the number of rows that break the rule."""
-        return [f"{table}: {n} rows: {rule}" for (table, rule), n in sorted(self.counts.items())]
+        """Returns a line with the number of rows for each table and rule, most frequent first."""
+        return [f"{table}: {n} rows: {rule}" for (table, rule), n in self.counts.items()]
 
     def check(self, most: int) -> None:
         """Checks that there are at most `most` malformed rows.
@@ -91,9 +104,13 @@ def summarize(folder: str) -> Summary:
 
 
 def _each(folder: str) -> Iterator[Reject]:
-    for path in sorted(fileio.glob(os.path.join(folder, "*.jsonl"))):
+    for path in _paths(folder):
         with fileio.open(path) as file:
             yield from map(json.loads, file)
+
+
+def _paths(folder: str) -> list[str]:
+    return sorted(map(str, fileio.glob(os.path.join(folder, "*.jsonl"))))
 
 
 def _for_people(place):

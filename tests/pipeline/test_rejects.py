@@ -87,6 +87,20 @@ def test_too_many_stop_the_run_and_are_stored(clusters, tmp_path):
         assert pathlib.Path(path).read_bytes()[int(offset) :].startswith(row.encode())
 
 
+def test_malformed_rows_are_the_error_where_nobody_is_left(clusters, tmp_path):
+    path = tmp_path / "raw" / "interactions.csv"
+    spec = clusters(2)
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"{row.rpartition(',')[0]},noon" for row in rows)]))
+    with pytest.raises(InputError) as error:
+        _run_data_half(spec, tmp_path)
+    message = str(error.value)
+    assert message.startswith(f"{len(rows) + 1} malformed rows: at most max_rejects=2")
+    assert f"rows of interactions: {LOG[0][1]}, for example row 2 of {path}" in message
+    (folder,) = (tmp_path / "var").rglob("rejects/*")
+    assert str(folder) in message and len(rejects.read(str(folder))) == len(rows) + 1
+
+
 def test_as_many_as_allowed_pass_and_are_reported(clusters, tmp_path):
     outputs = _run_data_half(clusters(3), tmp_path)
     examples = outputs.artifact(COMPONENT, "examples")
