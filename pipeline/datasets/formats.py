@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import MULTI
 from pipeline.datasets import delimited, parquet, parquet_values
-from pipeline.datasets.table_specs import Table, Users
+from pipeline.datasets.table_specs import NUMBER, Interactions, Table, Users
 from pipeline.storage.files import list_files, open_bytes
 from pipeline.storage.folders import AnyPath, is_bigquery
 
@@ -174,7 +174,19 @@ def _parquet_files(table: Table, paths: list[str]) -> list[TableFile]:
         column: parquet_values.common_unit({path: types[path][column] for path in paths}, column)
         for column in columns_of(table)
     }
+    if isinstance(table, Interactions) and units[table.time]:
+        _check_time_format(table, paths[0])
     return [file._replace(units=units) for file in files]
+
+
+def _check_time_format(table: Interactions, path: str) -> None:
+    """Checks that the spec has no format for time stamps."""
+    if table.time_format not in ("", NUMBER):
+        raise InputError(
+            f"time_format={table.time_format!r} of column {table.time!r} of {path}",
+            "the column holds time stamps or dates, which are read as integers",
+            "Drop interactions.time_format from the dataset spec.",
+        )
 
 
 def _list_columns(table: Table) -> set[str]:

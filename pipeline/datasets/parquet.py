@@ -92,18 +92,11 @@ def column_types(
         `{name in the dataset spec: type}`.
 
     Raises:
-        InputError: a column whose values have no text, see `parquet_values.check`, or a name that
-            two columns share.
+        InputError: a column whose values have no text, see `parquet_values.check`.
     """
     schema, extensions = parquet.schema_arrow, _extensions(parquet.metadata)
     types = {}
     for column, name in columns.items():
-        if schema.names.count(name) > 1:
-            raise InputError(
-                f"column {name!r} of {path}",
-                "the names of the columns that are read must be unique",
-                "Rename the columns in the file.",
-            )
         types[column] = schema.field(name).type
         extension = next((extension for owner, extension in extensions if owner == name), "")
         parquet_values.check(

@@ -81,14 +81,15 @@ class Interactions:
 
     Attributes:
         file: path of a file below the dataset's folder, of a folder of files, or a pattern of files
-            with `*`, `?` and `[...]`; or a BigQuery table. A name that ends in `.parquet` is
-            Parquet; any other is delimited text, compressed if the name ends in `.gz`.
+            with `*`, `?` and `[...]`; or a BigQuery table. Each file is Parquet or delimited text,
+            see `pipeline.datasets.formats`.
         user: name of the column of user ids.
         item: name of the column of item ids.
         time: name of the column of times.
         time_format: `number`, for integers in any unit; `iso8601`, for dates with or without a time
             and a zone; or a pattern of `datetime.strptime` such as "%d.%m.%Y %H:%M". Dates and
             times without a zone are in UTC. By default the first rows decide between the first two.
+            Time stamps and dates of Parquet and BigQuery are numbers.
         delimiter: text between columns. If it is "," or ";", fields may be quoted by '"'.
         keep: which rows are events; all of them by default.
         time_decimals: number of digits after the point of a number that are kept; the others are

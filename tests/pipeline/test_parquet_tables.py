@@ -1,6 +1,7 @@
 """A table of several Parquet files: one unit of time for all, whatever the spec calls the files."""
 
 import copy
+import dataclasses
 import datetime
 import pathlib
 
@@ -112,6 +113,16 @@ def test_times_and_other_values_in_one_table_are_refused(tmp_path, others, kind)
     paths = (f"timestamp.ms. in {tmp_path}/b.parquet and {kind} in {tmp_path}/d.parquet",)
     with pytest.raises(InputError, match=f"column 'a' with the types {paths[0]}: "):
         read(tmp_path, LOG)
+
+
+def test_a_format_of_text_does_not_fit_time_stamps(tmp_path):
+    log = dataclasses.replace(LOG, time_format="iso8601")
+    write(tmp_path, "a", pa.array(["2024-01-01"]))
+    assert read(tmp_path, log) == [b"2024-01-01"]
+    write_times(tmp_path, "a", "us", [1])
+    assert read(tmp_path, dataclasses.replace(LOG, time_format="number")) == [b"86400000000"]
+    with pytest.raises(InputError, match="time_format='iso8601' of column 'a' of .*a.parquet: "):
+        read(tmp_path, log)
 
 
 def _columns(lines, delimiter):

@@ -244,6 +244,6 @@ def test_extension_types(tmp_path):
 def test_two_columns_of_one_name_are_refused(tmp_path):
     ones = pa.array([1])
     pq.write_table(pa.Table.from_arrays([ones] * 3, ["id", "a", "a"]), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match="column 'a' of .*t.parquet: "):
+    with pytest.raises(InputError, match="column 'a' of .*t.parquet: .* 2 columns of this"):
         read(tmp_path, USERS)
     inspect(Users("t.parquet", "id", (UserColumn("id"),)), tmp_path)
