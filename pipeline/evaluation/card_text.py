@@ -115,6 +115,7 @@ def summary(facts: Facts) -> str:
     """Returns the metrics of the model and of popularity by segment, and the verdict, as text."""
     lines = [segment_table(facts.rows, facts.floors, facts.config.evaluate.k)]
     lines += [f"Warning: {line}" for line in _warnings(facts)]
+    lines += filter(None, [repeats(facts.rows, facts.config.evaluate.hides_history)])
     lines += [f"Not blessed: {line}" for line in facts.failures] or ["Blessed"]
     return "\n".join(lines) + "\n"
 

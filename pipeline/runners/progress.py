@@ -47,23 +47,33 @@ class _Watched:
     """A text stream that knows when it was written to, and whether its line is open.
 
     Args:
-        stream: the stream that takes the text.
+        stream: the stream that takes the text. On a terminal its line holds the title.
     """
 
     def __init__(self, stream: TextIO):
         self.stream = stream
         self.last = time.monotonic()
         self.is_line_open = False
+        self._has_title = stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        """Writes the text and notes the time."""
+        """Writes the text, not behind the title on its line, and notes the time."""
         self.last = time.monotonic()
         if text:
+            if self._has_title and text[0] not in "\r\n":
+                self.stream.write("\n")
+            self._has_title = False
             self.is_line_open = not text.endswith("\n")
         return self.stream.write(text)
+
+    def tick(self, line: str) -> None:
+        """Writes a line of the ticker: on a terminal in the place of the title."""
+        self.stream.write(f"\r{line}" if self.isatty() else f"{line}\n")
+        self.stream.flush()
+        self._has_title = self.isatty()
 
 
 class _BeamSteps(logging.Handler):
@@ -103,7 +113,6 @@ def _tick(
     title: str, pause: float, watched: _Watched, steps: _BeamSteps, done: threading.Event
 ) -> None:
     start = printed = time.monotonic()
-    in_place = watched.isatty()
     while not done.wait(max(pause - (time.monotonic() - max(printed, watched.last)), 0.05)):
         now = time.monotonic()
         if now - max(printed, watched.last) < pause:
@@ -115,5 +124,4 @@ def _tick(
         line = f"{title} {now - start:.0f} s{step}"
         # A full disk or a closed terminal must not stop the component.
         with contextlib.suppress(OSError, ValueError):
-            watched.stream.write(f"\r{line}" if in_place else f"{line}\n")
-            watched.stream.flush()
+            watched.tick(line)

@@ -96,12 +96,14 @@ def test_popularity_stands_next_to_the_model(compared, setting, lines):
 def test_targets_in_the_history_are_counted(seen, effect):
     config = FACTS.config.changed({"evaluate.seen_items": seen})
     rows = {"warm": {**ROW, "repeats": 30.0}}
-    text = card_text.markdown(dataclasses.replace(FACTS, rows=rows, config=config))
+    facts = dataclasses.replace(FACTS, rows=rows, config=config)
+    text = card_text.markdown(facts)
     line = (
         f"30 of 400 warm users have their target in their history, {effect} "
         f"(evaluate.seen_items={seen})."
     )
     assert f"- {card_text.plain(line)}" in text
+    assert f"\n{line.removesuffix('.')}\n" in card_text.summary(facts)
     assert "in their history" not in card_text.markdown(FACTS)
 
 

@@ -105,7 +105,10 @@ def test_a_component_that_prints_is_left_alone(monkeypatch):
         assert "Trainer" not in stream.getvalue()
         print(file=sys.stderr)
         time.sleep(0.5)
-    assert re.search(r"50 %\n\rTrainer \.\.\. [1-9] s$", stream.getvalue())
+        print("epoch", file=sys.stderr)
+    # What comes after the title, or after a line of the ticker, starts on a line of its own.
+    assert stream.getvalue().startswith("\nepoch\n")
+    assert re.search(r"50 %\n\rTrainer \.\.\. [1-9] s\nepoch\n$", stream.getvalue())
 
 
 @pytest.mark.pipeline
