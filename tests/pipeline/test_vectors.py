@@ -76,7 +76,7 @@ def test_only_numbers_make_a_vector(kind, numbers):
         Feature("taste", kind, numbers=numbers)
 
 
-FEATURES = (Feature("taste", "numeric", numbers=4), Feature("zip"))
+FEATURES = (Feature("taste", "numeric", numbers=4, clip=(-3.0, 6.0)), Feature("zip"))
 
 
 def _users(prefix, n, seed, segment="warm"):
@@ -116,6 +116,7 @@ def test_one_mean_and_scale_for_all_numbers(trained):
 
 
 def test_a_served_vector_decides_which_items_come_first(trained, tmp_path):
+    from pipeline.transforms.encode import to_example
     from serving.c_api.session import SavedModelSession
     from serving.client.inputs import cold_inputs, feature_kinds
     from serving.export.saved_model import export
@@ -125,10 +126,16 @@ def test_a_served_vector_decides_which_items_come_first(trained, tmp_path):
     with SavedModelSession(tmp_path) as session:
         kinds = feature_kinds(session.signatures["cold"])
         assert kinds == {"taste": 4, "zip": "categorical"}
-        tastes = ([0.0] * 4, [3.0] * 4, None, [3.0, 3.0, None, 3.0])
+        tastes = ([0.0] * 4, [3.0] * 4, None, [3.0, 3.0, None, 3.0], [1e9] * 4, [6.0] * 4)
         users = [{"taste": taste, "zip": "z1"} for taste in tastes]
         nothing = np.empty((len(users), 0), object)
         answer = session.run("cold", {**cold_inputs(users, kinds), "exclude": nothing})
+        record = {"history": [], "taste": [1e9] * 4, "zip": [b"z1"]}
+        records = np.array([to_example(record, FEATURES)], object)
+        of_record = session.run("serving_default", {"examples": records})
+    # The model clips numbers beyond the bounds, in both signatures.
+    np.testing.assert_array_equal(answer["scores"][4], answer["scores"][5])
+    np.testing.assert_allclose(of_record["scores"][0], answer["scores"][5], rtol=1e-5)
     lists = [[item.decode() for item in row[:5]] for row in np.asarray(answer["item_ids"])]
     teams = [{int(item[1:]) // 10 for item in items} for items in lists]
     assert teams[0] == {0} and teams[1] == {1}
