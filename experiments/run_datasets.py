@@ -99,7 +99,12 @@ class PreparedOnDemand:
             "root": str(self._root),
         }
         command = [sys.executable, "-m", "experiments.prepare_process"]
-        process = subprocess.run(command, input=json.dumps(request), text=True, check=False)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+            try:
+                process.communicate(json.dumps(request))
+            except BaseException:
+                process.terminate()  # it ends its own processes then, and removes what it wrote
+                raise
         if process.returncode:
             raise PrepareError(f"{folder} could not be prepared; the lines above say why.")
 
