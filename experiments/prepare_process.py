@@ -13,7 +13,7 @@ def main() -> int:
     """Runs the data half of the pipeline; returns 2 if the input is wrong."""
     request = json.load(sys.stdin)
     config = Config.from_dict({"data": request["data"]})
-    stopping.install()
+    stopping.install(quiet=True)  # the command that started this process prints the line
     try:
         prepare(
             request["dataset"],
@@ -24,7 +24,7 @@ def main() -> int:
         )
     except BaseException as error:
         if stopping.received():
-            stopping.end(quiet=True)  # the command that started this process says so
+            stopping.end()
         line = one_line(error)
         if line is None:
             raise

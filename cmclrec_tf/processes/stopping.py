@@ -18,20 +18,24 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 10.0
 
 _received: int | None = None
+_quiet = False
 
 
 class Stopped(KeyboardInterrupt):
     """A signal asks the command to end. What cleans up after Ctrl-C cleans up after it as well."""
 
 
-def install(grace: float = GRACE_SECONDS) -> None:
+def install(grace: float = GRACE_SECONDS, quiet: bool = False) -> None:
     """Lets SIGINT and SIGTERM raise `Stopped` in the main thread; the second one ends the process.
 
     A signal that the parent ignores, as `nohup` does, stays ignored.
 
     Args:
         grace: seconds from the signal to the end of the process, whatever the main thread does.
+        quiet: whether the line that says why the process ends is left out.
     """
+    global _quiet
+    _quiet = quiet
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
@@ -47,17 +51,13 @@ def received() -> int | None:
     return _received
 
 
-def end(quiet: bool = False) -> NoReturn:
-    """Ends the process after a signal; threads that still run cannot hold it up.
-
-    Args:
-        quiet: whether the line that says so is left out.
-    """
+def end() -> NoReturn:
+    """Ends the process after a signal; threads that still run cannot hold it up."""
     number = _received or signal.SIGINT
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     try:
         sys.stdout.flush()
-        if not quiet:
+        if not _quiet:
             print(f"stopped by {name}", file=sys.stderr)
         sys.stderr.flush()
     except (OSError, ValueError):

@@ -20,8 +20,7 @@ START = """
 import sys, time, threading, click
 from cmclrec_tf.cli import CommandGroups
 from cmclrec_tf.processes import stopping
-stopping.GRACE_SECONDS = 0.5
-stopping.install.__defaults__ = (0.5,)
+stopping.install.__defaults__ = (0.5, False)
 main = CommandGroups("cmclrec")
 main.get_command = lambda context, name: click.Command(name, callback=command)
 """
@@ -79,6 +78,13 @@ def test_a_second_signal_does_not_wait(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=20) == ("", "stopped by Ctrl-C\n")
     assert process.returncode == 130
+
+
+def test_a_process_of_a_command_leaves_the_line_to_it():
+    process = _started("stopping.install(60, quiet=True)\n    time.sleep(60)")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 143
 
 
 def test_an_ignored_signal_stays_ignored():
