@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from tfx.dsl.io import fileio
 
 from cmclrec_tf.errors import InputError
-from pipeline.datasets.text_rows import row_number
+from pipeline.storage.text_files import row_number
 
 if TYPE_CHECKING:
     from tfx.types import Artifact

@@ -4,12 +4,9 @@ A file is Parquet if its name ends in `.parquet` or it begins as Parquet does. E
 delimited text, compressed if the name ends in `.gz`.
 """
 
-import contextlib
-import gzip
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import MULTI
@@ -17,6 +14,7 @@ from pipeline.datasets import delimited, parquet, parquet_values
 from pipeline.datasets.table_specs import NUMBER, Interactions, Table, Users
 from pipeline.storage.files import list_files, open_bytes
 from pipeline.storage.folders import AnyPath, is_bigquery
+from pipeline.storage.text_files import open_table
 
 
 class TableFile(NamedTuple):
@@ -60,37 +58,6 @@ def is_text(table: Table, folder: AnyPath) -> bool:
         InputError: there is no file.
     """
     return not is_bigquery(table.file) and not is_parquet(list_files(folder, table.file)[0])
-
-
-def is_gzip(path: AnyPath) -> bool:
-    """Returns whether a file is compressed, by its name."""
-    return str(path).endswith(".gz")
-
-
-@contextlib.contextmanager
-def open_table(path: AnyPath) -> Iterator[BinaryIO]:
-    """Opens a table's file for reading bytes, decompressed if its name ends in `.gz`.
-
-    Args:
-        path: path on any file system that `pipeline.storage.files` reads.
-
-    Raises:
-        InputError: a compressed file that is damaged, cut off or not compressed at all.
-    """
-    with open_bytes(path) as file:
-        if not is_gzip(path):
-            yield file
-            return
-        try:
-            with gzip.GzipFile(fileobj=file) as decompressed:
-                yield cast(BinaryIO, decompressed)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(
-                path,
-                "a file whose name ends in .gz must be whole gzip, and this one is not, at or "
-                f"before byte {file.tell()}",
-                "Correct the file.",
-            ) from error
 
 
 def column_names(file: BinaryIO, delimiter: str, path: AnyPath) -> list[str]:

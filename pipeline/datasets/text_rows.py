@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from pipeline.datasets import delimited
-from pipeline.datasets.formats import open_table
 from pipeline.storage.folders import AnyPath
+from pipeline.storage.text_files import open_table
 
 BLOCK = 16 << 20
 
@@ -59,16 +59,6 @@ def rows(offset: int, block: bytes, shape: RowShape) -> Iterator[tuple[int, byte
         if stripped:
             yield offset, stripped
         offset += len(row)
-
-
-def row_number(path: AnyPath, offset: int) -> int:
-    """Returns the number of the line that begins at `offset`; the header is line 1."""
-    row, remaining = 1, offset
-    with open_table(path) as file:
-        while remaining > 0 and (block := file.read(min(remaining, BLOCK))):
-            row += block.count(b"\n")
-            remaining -= len(block)
-    return row
 
 
 class _Border:

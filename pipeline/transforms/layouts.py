@@ -17,6 +17,7 @@ from pipeline.datasets.table_specs import Interactions, Users
 from pipeline.datasets.text_rows import RowShape
 from pipeline.storage.files import open_bytes
 from pipeline.storage.folders import BIGQUERY, AnyPath, is_bigquery
+from pipeline.storage.text_files import row_number
 from pipeline.transforms.elements import Place, Row
 from pipeline.transforms.row_values import MalformedError
 
@@ -133,7 +134,7 @@ class TextLayout:
     def row(self, place: Place) -> str:
         """Names the row by its number, which reads the file up to it; the header is row 1."""
         path = self._paths[place[0]]
-        return f"row {text_rows.row_number(path, place[1])} of {path}"
+        return f"row {row_number(path, place[1])} of {path}"
 
     def text(self, raw: bytes) -> str:
         """Returns a row as text."""

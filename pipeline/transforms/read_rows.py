@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import apache_beam as beam
 from apache_beam.typehints.decorators import no_annotations
 
-from pipeline.datasets.formats import is_gzip
 from pipeline.datasets.text_rows import BLOCK, RowShape, blocks, rows
 from pipeline.storage.files import size
 from pipeline.storage.folders import AnyPath
+from pipeline.storage.text_files import is_gzip
 
 SPAN = BLOCK
 

@@ -12,7 +12,8 @@ from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
 from pipeline.datasets import load_spec
-from pipeline.datasets.text_rows import RowShape, row_number
+from pipeline.datasets.text_rows import RowShape
+from pipeline.storage.text_files import row_number
 from pipeline.transforms import counters
 from pipeline.transforms.encode import to_example
 from pipeline.transforms.newest import NewestEvents
