@@ -11,6 +11,7 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes.whole import sync
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -26,13 +27,16 @@ def writing(folder: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        space = "Free some space on its disk"
-        access = "Make its folder one that this user can write"
+        fix = "Correct that"
+        if error.errno in _FULL:
+            fix = "Free some space on its disk"
+        elif error.errno in _FORBIDDEN:
+            fix = "Make its folder one that this user can write"
         # A rename has two paths; the second one is the new one.
         raise InputError(
             error.filename2 or error.filename or folder,
             f"it must be possible to write there ({error.strerror or error})",
-            f"{space if error.errno in _FULL else access}, then run the same command again.",
+            f"{fix}, then run the same command again.",
         ) from error
 
 

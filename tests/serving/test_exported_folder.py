@@ -71,7 +71,7 @@ def test_an_export_never_overwrites_and_leaves_nothing_half_written(
         raise OSError("disk full")
 
     monkeypatch.setattr(warmup, "write", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         export(model, dataset, tmp_path / "model" / "1")
     assert list((tmp_path / "model").iterdir()) == []
 

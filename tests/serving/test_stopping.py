@@ -187,6 +187,7 @@ def test_a_signal_during_the_start_ends_it_at_once(base_path):
     assert seconds < 5
 
 
+@pytest.mark.slow
 def test_the_second_signal_ends_it_at_once(base_path):
     with serving(base_path) as process:
         address, rest = addresses(process)
