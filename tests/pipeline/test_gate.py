@@ -1,6 +1,7 @@
 """The gate with a baseline model, and the slices and intervals of an evaluation."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -205,6 +206,28 @@ def test_what_may_be_chance_is_not_refused(alone):
     lines = list(warnings(rows, refuses=True))
     assert below and len(lines) == len(below) < len(rows)
     assert all(line.endswith("so this may be chance") for line in lines)
+
+
+@pytest.mark.parametrize(("seen", "recall"), [("mask", 0.0), ("keep", 1.0)])
+def test_popularity_obeys_seen_items(seen, recall):
+    """The target is the most popular item, and stands in the user's history."""
+    from pipeline.evaluation.floor_metrics import FloorDifference, RepeatCount
+    from pipeline.evaluation.gate import eval_config
+
+    config = eval_config(CONFIG.changed({"evaluate.seen_items": seen}), FEATURES)
+    metrics = [metric for spec in config.metrics_specs for metric in spec.metrics]
+    (hides, other) = (
+        json.loads(metric.config)["hides_history"]
+        for metric in metrics
+        if metric.class_name == "AgainstFloor"
+    )
+    assert hides == other == (seen == "mask")
+    floor = FloorDifference(1, (1,), hides, [b"milk", b"tea"])
+    user = tuple(np.array([item], object) for item in (b"milk", b"milk", b"milk"))
+    values = floor.extract_output(floor.add_input(floor.create_accumulator(), user))
+    assert values[:4] == (recall, recall, 1.0, 1.0 - recall)
+    repeats = RepeatCount()
+    assert repeats.extract_output(repeats.add_input(0, user)) == (1.0,)
 
 
 def test_a_single_user_leaves_everything_open():
