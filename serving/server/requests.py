@@ -54,6 +54,11 @@ def too_late() -> RequestError:
     )
 
 
+def caller_gone() -> RequestError:
+    """Returns a `RequestError` with CANCELLED, which nobody reads."""
+    return RequestError(grpc.StatusCode.CANCELLED, "The caller closed its connection.")
+
+
 def check_wanted(deadline: float | None, is_wanted: bool = True) -> None:
     """Checks that somebody waits for the answer to a request.
 
@@ -65,7 +70,7 @@ def check_wanted(deadline: float | None, is_wanted: bool = True) -> None:
         RequestError: CANCELLED or DEADLINE_EXCEEDED.
     """
     if not is_wanted:
-        raise RequestError(grpc.StatusCode.CANCELLED, "The caller closed its connection.")
+        raise caller_gone()
     if deadline is not None and deadline < time.monotonic():
         raise too_late()
 

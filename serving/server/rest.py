@@ -159,9 +159,9 @@ class Rest:
             if target.method == rest_paths.PREDICT:
                 return await self._predict(request, target, share)
             if target.method == rest_paths.METADATA:
-                read = lambda: _as_json(self._api.metadata(target.spec(), ["signature_def"]))
+                read = lambda _: _as_json(self._api.metadata(target.spec(), ["signature_def"]))
             elif target.method == rest_paths.STATUS:
-                read = lambda: _as_json(self._api.status(target.spec()))
+                read = lambda _: _as_json(self._api.status(target.spec()))
             else:
                 raise requests.RequestError(
                     _CODE.UNIMPLEMENTED, f"{target.method} is not served. Use :predict."
@@ -177,27 +177,29 @@ class Rest:
         encoding = rest_body.encoding_of(request)
         if encoding not in rest_body.ENCODINGS:
             return _error(415, "This Content-Encoding is not served. Use gzip, deflate or none.")
-        raw = await rest_body.receive(request, limits.message_bytes, deadline, share)
+        # The thread takes the body out, so that nothing else keeps it alive.
+        bodies = [await rest_body.receive(request, limits.message_bytes, deadline, share)]
 
-        def work() -> str:
-            plain = rest_body.decompress(raw, encoding, limits.message_bytes, share, run.check)
-            raw.clear()
+        def answer(check: Callable[[], None]) -> str:
+            plain = rest_body.decompress(bodies.pop(), encoding, limits.message_bytes, share, check)
             share.resize(estimate(plain, rest_json.count_values(plain, limits)))
             body = rest_json.Body(plain, limits)
             del plain
-            run.check()
-            answer = self._api.predict(
+            check()
+            result = self._api.predict(
                 "rest",
                 target.spec(body.signature_name),
                 body.inputs,
                 rest_json.decode_lists,
                 body.output_filter,
-                run.check,
+                check,
             )
-            return json.dumps(rest_json.answer(answer.outputs, body.in_rows))
+            return json.dumps(rest_json.answer(result.outputs, body.in_rows))
 
-        run = _Work(work, deadline)
-        return _json(await self._run(run, share))
+        try:
+            return _json(await self._run(_Work(answer, deadline), share))
+        finally:
+            bodies.clear()
 
     async def _run(self, work: _Work, share: Share) -> str:
         """Runs work in a thread; it stops early if nobody waits for it any more.
@@ -227,20 +229,25 @@ class _Work:
     """A function that answers a request in a thread, and stops early if nobody waits for it.
 
     Args:
-        function: returns the answer.
+        function: returns the answer; its argument raises a `RequestError` if nobody waits for it.
         deadline: when the answer is of no use, by `time.monotonic`.
 
     Attributes:
         is_wanted: whether a caller waits for the answer.
     """
 
-    def __init__(self, function: Callable[[], str], deadline: float):
+    def __init__(self, function: Callable[[Callable[[], None]], str], deadline: float):
         self._function, self.deadline, self.is_wanted = function, deadline, True
 
     def __call__(self) -> str:
-        with as_request_errors("REST"):
-            self.check()
-            return self._function()
+        try:
+            with as_request_errors("REST"):
+                self.check()
+                return self._function(self.check)
+        except requests.RequestError as error:
+            # The future keeps the error, and a traceback would keep the body.
+            error.__context__ = None
+            raise error.with_traceback(None) from None
 
     def check(self) -> None:
         """Raises a `RequestError` if nobody waits for the answer any more."""

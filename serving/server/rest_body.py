@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 from aiohttp import web
 
-from serving.server.requests import RequestError, invalid
+from serving.server.requests import RequestError, caller_gone, invalid
 
 if TYPE_CHECKING:
     from serving.server.memory import Share
@@ -59,7 +59,7 @@ async def receive(request: web.Request, limit: int, deadline: float, share: Shar
     Raises:
         TooLateError, TooLargeError: see there.
         RequestError: INVALID_ARGUMENT if the framing of HTTP is broken, RESOURCE_EXHAUSTED if the
-            server has no memory left.
+            server has no memory left, CANCELLED if the caller closes the connection.
     """
     if (request.content_length or 0) > limit:
         raise TooLargeError(limit)
@@ -74,6 +74,8 @@ async def receive(request: web.Request, limit: int, deadline: float, share: Shar
             share.resize(len(body))
     except asyncio.TimeoutError:
         raise TooLateError from None
+    except ConnectionError:
+        raise caller_gone() from None
     except web.RequestPayloadError:
         raise invalid("The body breaks the framing of HTTP. Correct its length.") from None
     return body

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import time
 
@@ -79,13 +80,18 @@ def test_unknown_items_and_empty_lists(real):
 
 
 @pytest.fixture(scope="module")
-def wordy(tmp_path_factory):
-    """A server with long item ids: its answer for 4,096 users has 5 MB."""
+def wordy_base(tmp_path_factory):
+    """A model base path; its model has long item ids: its answer for 4,096 users has 5 MB."""
     base = tmp_path_factory.mktemp("wordy") / "cmclrec"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conftest, "ITEMS", tuple(letter * 400 for letter in "abcde"))
         conftest.write_saved_model(base / "1", tmp_path_factory.mktemp("assets"))
-    with LocalServer(base, port=0, rest_api_port=0) as server:
+    return base
+
+
+@pytest.fixture(scope="module")
+def wordy(wordy_base):
+    with LocalServer(wordy_base, port=0, rest_api_port=0) as server:
         yield server
 
 
@@ -117,6 +123,31 @@ def test_callers_that_never_read(wordy):
             # The answer has started and cannot continue.
             assert reader.recv(8, socket.MSG_PEEK) == b"HTTP/1.1"
         _still_answers(wordy)
+
+
+def test_callers_that_never_read_are_cut_off(wordy_base):
+    """After the time of a request, the server drops the connection and what it had to send."""
+    rows = [{"history": ["a" * 400], "exclude": [""]}] * 4096
+    body = json.dumps({"signature_name": "warm", "instances": rows}).encode()
+    head = f"POST /v1/models/cmclrec:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    options = {"rest_api_port": 0, "rest_api_timeout_in_ms": 3000}
+    with (
+        LocalServer(wordy_base, port=0, **options) as server,
+        socket.socket() as reader,
+    ):
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.settimeout(60)
+        reader.connect((server.host, server.rest_port))
+        reader.sendall(f"{head}\r\n".encode() + body)
+        reader.recv(8, socket.MSG_PEEK)
+        time.sleep(4)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while part := reader.recv(2**20):
+                answer += part
+        (length,) = re.findall(rb"Content-Length: (\d+)", answer)
+        assert len(answer) < int(length)
+        _still_answers(server)
 
 
 @pytest.mark.parametrize(
