@@ -35,7 +35,7 @@ def writing(folder: str | os.PathLike[str]) -> Iterator[None]:
         # A rename has two paths; the second one is the new one.
         raise InputError(
             error.filename2 or error.filename or folder,
-            f"it must be possible to write there ({error.strerror or error})",
+            f"it must be possible to read and write it ({error.strerror or error})",
             f"{fix}, then run the same command again.",
         ) from error
 

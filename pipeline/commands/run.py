@@ -72,7 +72,7 @@ def run_pipeline(
     return run
 
 
-def _make_newest_version(run: Run, force_push: bool) -> None:
+def _make_newest_version(run: Run, force_push: bool = False) -> None:
     """Pushes the model again if its version is gone or no longer the newest.
 
     A cached Pusher copies nothing. But its version may have been deleted, or another model may have
