@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,14 @@ import time
 import types
 
 import pytest
+from ml_metadata.proto.metadata_store_pb2 import Execution
 
 from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.processes import locks
+from pipeline.configs import Folders
+from pipeline.metadata import store
 from tests.pipeline.test_prepare import SPLITS, _records
 from tests.pipeline.toy_datasets import write_clusters
 
@@ -52,28 +57,73 @@ def intact(setting):
     return types.SimpleNamespace(root=root, content=_content(_prepare(setting, root)))
 
 
-def _run_and_kill(setting, root, component):
-    """Starts the pipeline and kills it when `component` starts to write."""
+def _command(setting, root):
     config = setting.folder / "config.yaml"
     config.write_text(CONFIG.to_yaml())
-    command = [sys.executable, "-m", "cmclrec_tf.cli", "prepare", str(setting.spec)]
-    command += ["--data-dir", str(setting.raw), "--config", str(config), "--root", str(root)]
-    with open(setting.folder / "killed.log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    command = [shutil.which("cmclrec", path=pathlib.Path(sys.executable).parent), "prepare"]
+    command += [str(setting.spec), "--data-dir", str(setting.raw), "--config", str(config)]
+    return [*command, "--root", str(root), "--out", str(root / "out")]
+
+
+def _run_and_stop(setting, root, component, number):
+    """Starts the pipeline and sends it a signal when `component` starts to write.
+
+    Returns:
+        The exit status, and the lines that were printed after the signal.
+    """
+    path = setting.folder / "stopped.log"
+    with open(path, "w") as log:
+        process = subprocess.Popen(_command(setting, root), stdout=log, stderr=log)
         for _ in range(2400):
             if any(path.is_file() for path in root.rglob(f"{component}/*/*/**/*")):
                 break
-            assert process.poll() is None, (setting.folder / "killed.log").read_text()
+            assert process.poll() is None, path.read_text()
             time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        before = path.read_text()
+        process.send_signal(number)
+        return process.wait(), path.read_text()[len(before) :].splitlines()
 
 
-def test_a_killed_component_runs_again(setting, intact):
-    root = setting.folder / "killed"
-    _run_and_kill(setting, root, "Transform")
+@pytest.mark.parametrize(
+    ("number", "status", "lines"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL, []),
+        (signal.SIGINT, 130, ["stopped by Ctrl-C"]),
+        (signal.SIGTERM, 143, ["stopped by SIGTERM"]),
+    ],
+)
+def test_a_component_that_was_stopped_runs_again(setting, intact, number, status, lines):
+    root = setting.folder / f"stopped-{number}"
+    assert _run_and_stop(setting, root, "Transform", number) == (status, lines)
     assert not (root / "out").exists()
+    half = _numbered(root)
+    assert bool(half) == (number == signal.SIGKILL)  # the others remove what they have written
     assert _content(_prepare(setting, root)) == intact.content
+    assert not half & _numbered(root)
+    folders = Folders(root, "clusters")
+    executions = store.executions(store.connect(folders.metadata), folders.pipeline_name)
+    states = [execution.last_known_state for execution in executions["Transform"]]
+    assert states == [Execution.CANCELED, Execution.COMPLETE]
+
+
+def _numbered(root):
+    """Returns the artifacts of Transform, which are named by the number of their execution."""
+    return {path for path in root.glob("pipelines/*/Transform/*/*") if path.name.isdigit()}
+
+
+def test_a_second_run_waits_for_the_first(setting, intact):
+    """The test holds the lock, as another process that runs the pipeline does."""
+    folders = Folders(intact.root, "clusters")
+    with locks.waiting(folders.lock):
+        process = subprocess.Popen(
+            _command(setting, intact.root), stderr=subprocess.PIPE, text=True
+        )
+        lines = iter(process.stderr.readline, "")
+        assert any(f"Waiting for process {os.getpid()} on " in line for line in lines)
+        assert process.poll() is None
+    shown = process.communicate(timeout=300)[1]
+    assert process.returncode == 0 and "[1/6] ExampleGen ... " in shown
+    assert _content(intact.root / "out") == intact.content
 
 
 def test_a_half_written_artifact_is_made_again(setting, intact, capsys):
