@@ -129,6 +129,7 @@ def accepts(name):
         return False
 
 
+@pytest.mark.slow
 def test_every_name_that_a_feature_accepts_can_be_exported_and_called(records, config, tmp_path):
     assert {name for name in NASTY_NAMES if not accepts(name)} == REFUSED
     kinds = ("categorical", "multi", "numeric")
