@@ -93,7 +93,7 @@ class Catalog:
                 is_last = servable.abandoned and not servable.leases
                 self._changed.notify_all()
             if is_last:
-                servable.session.close()
+                self._end(servable)
 
     def states(self, spec: ModelSpec) -> dict[int, tuple[State, str]]:
         """Returns `{version: (State, message)}` of the version that a ModelSpec names, or of all.
@@ -161,7 +161,7 @@ class Catalog:
             }
             return self._labels[name]
 
-    def retire(self, name: str, version: int, seconds: float | None = None) -> None:
+    def retire(self, name: str, version: int, seconds: float | None = None) -> int:
         """Withdraws a version from new requests and closes it after its last request.
 
         Args:
@@ -169,21 +169,26 @@ class Catalog:
             version: version of the model; nothing happens if it is not loaded.
             seconds: time to wait for the last request; None waits until it ends. A request that
                 takes longer closes the version when it ends.
+
+        Returns:
+            The number of requests that still use it.
         """
         with self._changed:
             servable = self._models[name].pop(version, None)
             if servable is None:
-                return
+                return 0
             self._states[name][version] = (State.UNLOADING, "")
             self._observe(self._models)
             self._changed.wait_for(lambda: not servable.leases, seconds)
-            servable.abandoned = servable.leases > 0
-        if servable.abandoned:
-            details = {"model": name, "version": version, "requests": servable.leases}
-            event(_LOG, logging.WARNING, "requests cut off", **details)
-            return
+            requests_left = servable.leases
+            servable.abandoned = requests_left > 0
+        if not requests_left:
+            self._end(servable)
+        return requests_left
+
+    def _end(self, servable: Servable) -> None:
         servable.session.close()
-        self.mark(name, version, State.END)
+        self.mark(servable.name, servable.version, State.END)
 
     def close(self, seconds: float | None = None) -> None:
         """Retires every version, and those that are added later.
@@ -197,7 +202,9 @@ class Catalog:
         for name in self.names():
             for version in self.versions(name):
                 remaining = None if end_by is None else max(0.0, end_by - time.monotonic())
-                self.retire(name, version, remaining)
+                if left := self.retire(name, version, remaining):
+                    details = {"model": name, "version": version, "requests": left}
+                    event(_LOG, logging.WARNING, "requests cut off", **details)
 
     def _find(self, spec: ModelSpec) -> Servable:
         requests.check_name(spec)

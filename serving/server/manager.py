@@ -16,6 +16,8 @@ from serving.server.logs import event
 from serving.server.model_config import ModelConfig
 
 _LOG = logging.getLogger(__name__)
+# How long the last requests of a version may hold up the check for others.
+_RETIRE_SECONDS = 5.0
 
 
 class Manager:
@@ -74,8 +76,7 @@ class Manager:
         models = self._read_models()
         for name in set(self._models) - set(models):
             for version in self._catalog.versions(name):
-                self._catalog.retire(name, version)
-                event(_LOG, logging.INFO, "version retired", model=name, version=version)
+                self._retire(name, version)
             self._catalog.forget(name)
         self._models = models
         for model in self._models.values():
@@ -119,12 +120,16 @@ class Manager:
         # Old versions are retired only once every new one is loaded.
         if targets and set(targets) <= set(loaded):
             for version in set(loaded) - set(targets) - waiting:
-                self._catalog.retire(model.name, version)
-                event(_LOG, logging.INFO, "version retired", model=model.name, version=version)
+                self._retire(model.name, version)
         self._catalog.forget(model.name, keep=available)
         gone = sorted(set(self._catalog.versions(model.name)) - set(available))
         self._log_fault(model, fault, gone)
         return first_error
+
+    def _retire(self, name: str, version: int) -> None:
+        left = self._catalog.retire(name, version, _RETIRE_SECONDS)
+        details = {"model": name, "version": version, **({"requests_left": left} if left else {})}
+        event(_LOG, logging.INFO, "version retired", **details)
 
     def _available(self, model: ModelConfig) -> tuple[dict[int, pathlib.Path], str]:
         """Returns the versions on disk, and why there are none if the folder cannot be read."""

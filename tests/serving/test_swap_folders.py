@@ -9,7 +9,9 @@ import threading
 import grpc
 import pytest
 
+from serving.server import manager
 from tests.serving.eventually import eventually
+from tests.serving.test_stopping import hold_requests
 from tests.serving.test_swap import POLL, config_file, first, serving, truncated
 
 BODY = json.dumps({"signature_name": "warm", "instances": [{"history": [""], "exclude": [""]}]})
@@ -132,6 +134,27 @@ def test_a_label_stays_until_its_new_version_is_loaded(push, tmp_path, pushed):
         with pytest.raises(grpc.RpcError) as caught:
             first(server, label="stable")
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_request_that_does_not_end_holds_up_no_new_version(push, tmp_path, monkeypatch):
+    monkeypatch.setattr(manager, "_RETIRE_SECONDS", 0.2)
+    base = tmp_path / "cmclrec"
+    push(base, 1)
+    with serving(base) as server:
+        held, servable = hold_requests(server)
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(first(server)))
+        asking.start()
+        assert held.entered.wait(30)
+        for version in (2, 3):
+            push(base, version, other=version == 2)
+            eventually(lambda version=version: server.version == version)
+            assert first(server)[0] == version
+        assert server.client.status()[1] == "UNLOADING" and servable.session._session
+        held.release.set()
+        asking.join(30)
+        assert answers == [(1, "a")]
+        eventually(lambda: server.client.status()[1] == "END" and not servable.session._session)
 
 
 def only_the_version(base):
