@@ -1,15 +1,13 @@
 """The gate with a baseline model, and the slices and intervals of an evaluation."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
 from cmclrec_tf.config import Config, EvaluateConfig, ServeConfig
-from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, WARM
-from tests.pipeline.fixed_lists import FEATURES, JOBS, random_answers, run_evaluator, save_model
+from tests.pipeline.fixed_lists import JOBS, random_answers, run_evaluator, save_model
 
 pytestmark = pytest.mark.pipeline
 
@@ -208,39 +206,6 @@ def test_what_may_be_chance_is_not_refused(alone):
     assert all(line.endswith("so this may be chance") for line in lines)
 
 
-@pytest.mark.parametrize(("seen", "recall"), [("mask", 0.0), ("keep", 1.0)])
-def test_popularity_obeys_seen_items(seen, recall):
-    """The target is the most popular item, and stands in the user's history."""
-    from pipeline.evaluation.floor_metrics import FloorDifference, RepeatCount
-    from pipeline.evaluation.gate import eval_config
-
-    config = eval_config(CONFIG.changed({"evaluate.seen_items": seen}), FEATURES)
-    metrics = [metric for spec in config.metrics_specs for metric in spec.metrics]
-    (hides, other) = (
-        json.loads(metric.config)["hides_history"]
-        for metric in metrics
-        if metric.class_name == "AgainstFloor"
-    )
-    assert hides == other == (seen == "mask")
-    floor = FloorDifference(1, (1,), hides, [b"milk", b"tea"])
-    user = tuple(np.array([item], object) for item in (b"milk", b"milk", b"milk"))
-    values = floor.extract_output(floor.add_input(floor.create_accumulator(), user))
-    assert values[:4] == (recall, recall, 1.0, 1.0 - recall)
-    repeats = RepeatCount()
-    assert repeats.extract_output(repeats.add_input(0, user)) == (1.0,)
-
-
-def test_a_single_user_leaves_everything_open():
-    from pipeline.evaluation.floors import Comparison
-
-    row = Comparison("popularity", COLD, "ndcg@5", 0.0, 1.0, -1.0, float("nan"))
-    assert row.interval == (-1, 1) and not row.is_below
-    assert row.sentence() == (
-        "cold users are served below popularity, all events: ndcg@5 is 0.0000 against 1.0000; "
-        "a single user gives no interval, so this may be chance"
-    )
-
-
 def test_a_slice_holds_the_users_of_a_value(answers, alone):
     from pipeline.evaluation.results import read_metrics, read_slices
 
@@ -275,27 +240,3 @@ def test_an_interval_holds_the_mean_of_95_in_100_samples(answers, alone):
     means = np.random.default_rng(0).choice(values, (20_000, len(values))).mean(1)
     assert np.quantile(means, [0.025, 0.975]) == pytest.approx([low, high], abs=0.01)
     assert low < values.mean() < high
-
-
-def test_an_interval_stays_within_0_and_1():
-    from pipeline.evaluation.slices import interval
-
-    assert interval({"a": 0.01, "a_error": 0.1}, "a") == pytest.approx((0, 0.206), abs=1e-4)
-    assert interval({"a": 1.0, "a_error": 0.0}, "a") == (1, 1)
-    assert np.isnan(interval({"a": 0.5, "a_error": float("nan")}, "a")).all()
-
-
-@pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        ("town", "slices are user features of the dataset: .*'job'"),
-        ("age", "a numeric feature, or one with a prefix"),
-        ("zip", "a numeric feature, or one with a prefix, has too many values"),
-    ],
-)
-def test_a_slice_that_cannot_be_made_is_refused(name, rule):
-    from pipeline.evaluation.gate import eval_config
-
-    evaluate = dataclasses.replace(CONFIG.evaluate, slices=("job", name))
-    with pytest.raises(InputError, match=rf"evaluate.slices=\['job', '{name}'\].*: {rule}"):
-        eval_config(dataclasses.replace(CONFIG, evaluate=evaluate), FEATURES)
