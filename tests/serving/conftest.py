@@ -161,6 +161,15 @@ def target(server):
     return f"{server.host}:{server.port}"
 
 
+@pytest.fixture(scope="module")
+def rest(base_path):
+    """A server with a REST interface."""
+    from serving.server.local_server import LocalServer
+
+    with LocalServer(base_path, port=0, rest_api_port=0) as running:
+        yield running
+
+
 @pytest.fixture
 def client(target):
     from serving.client import Client

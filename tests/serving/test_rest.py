@@ -1,28 +1,14 @@
 """Tests TensorFlow Serving's REST interface over the toy model of conftest.py."""
 
 import base64
-import http.client
 import json
-import math
 import socket
 
-import numpy as np
 import pytest
-from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
 
 from cmclrec_tf.errors import InputError
-from serving.server import rest_json
 from serving.server.local_server import LocalServer
-
-ROW = {"history": ["a", "b"], "exclude": [""]}
-ANSWER = {"item_ids": ["c", "d", "e"], "scores": [13.0, 2.0, 1.0]}
-
-
-@pytest.fixture(scope="module")
-def rest(base_path):
-    with LocalServer(base_path, port=0, rest_api_port=0) as running:
-        yield running
+from tests.serving.rest_requests import ANSWER, ROW, ask, predict
 
 
 @pytest.fixture(autouse=True)
@@ -31,29 +17,6 @@ def still_answers(rest):
     yield
     status, answer = predict(rest, {"signature_name": "warm", "instances": [ROW]})
     assert (status, answer) == (200, {"predictions": [ANSWER]})
-
-
-def ask(server, method, path, body=None):
-    connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=30)
-    try:
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
-def predict(server, body, where=""):
-    raw = body if isinstance(body, (str, bytes)) else json.dumps(body)
-    status, text = ask(server, "POST", f"/v1/models/cmclrec{where}:predict", raw)
-    return status, json.loads(text)
-
-
-def nested(depth):
-    value = "a"
-    for _ in range(depth):
-        value = [value]
-    return value
 
 
 def test_rows(rest):
@@ -147,72 +110,6 @@ def test_invalid_bodies(rest, body, message):
     assert status == 400
     assert message in answer["error"]
     assert "\n" not in answer["error"]
-
-
-@pytest.mark.parametrize(
-    ("history", "message"),
-    [
-        ([["a"], ["a", "b"]], "of one length and depth"),
-        ([["a"], "b"], "of one length and depth"),
-        ([[["a"]], [["b"]]], "has shape [2, 1, 1]"),
-        (["a", "b"], "has shape [2]"),
-        (nested(32), "has shape [1, 1, "),
-        (nested(33), "nest 33 deep, at most 32"),
-        (nested(70), "nest 70 deep, at most 32"),
-        ([[1], [2]], "is JSON int: it must be string"),
-        ([[{"b64": "?"}], ["b"]], "not base64"),
-        ([[{"b65": "YQ=="}], ["b"]], "is JSON dict"),
-        ([[None], ["b"]], "is JSON NoneType"),
-    ],
-)
-def test_invalid_values(rest, history, message):
-    body = {"signature_name": "warm", "inputs": {"history": history, "exclude": [[""], [""]]}}
-    status, answer = predict(rest, body)
-    assert status == 400
-    assert message in answer["error"]
-
-
-@pytest.mark.parametrize(
-    ("age", "message"),
-    [
-        (["old"], "JSON str"),
-        ([True], "JSON bool"),
-        ([None], "JSON NoneType"),
-        ([10**400], "loss of precision"),
-        ([2**24], "loss of precision"),
-        ([-(2**24)], "loss of precision"),
-        ([1.7976931348623157e308], "loss of precision"),
-        ([1, [1]], "of one length and depth"),
-    ],
-)
-def test_invalid_numbers(rest, age, message):
-    body = {"gender": [""], "genres": [[]], "age": age, "exclude": [[]]}
-    status, answer = predict(rest, {"signature_name": "cold", "inputs": body})
-    assert status == 400 and message in answer["error"]
-    assert "old" not in answer["error"].replace("fold", "")
-
-
-def test_numbers_that_float32_holds():
-    info = meta_graph_pb2.TensorInfo(dtype=types_pb2.DT_FLOAT)
-    info.tensor_shape.dim.add(size=-1)
-    numbers = [2**24 - 1, 1e300 - 1e300, 3.4e38, math.inf, -math.inf, math.nan]
-    expected = np.array(numbers, np.float32)
-    np.testing.assert_array_equal(rest_json.decode_lists("age", info, numbers), expected)
-
-
-@pytest.mark.parametrize("text", ["YQ==", " Y Q\t=\n=", "YQ", "YQ..", "Y\r\nQ=="])
-def test_forms_of_base64(rest, text):
-    """Base64 with white space, with either padding, or without it, as TensorFlow Serving reads."""
-    row = {"history": [{"b64": text}, "b"], "exclude": [""]}
-    status, answer = predict(rest, {"signature_name": "warm", "instances": [row]})
-    assert (status, answer) == (200, {"predictions": [ANSWER]})
-
-
-@pytest.mark.parametrize("text", ["?", "Y", "YQ=", "YQ===", "YWI==", "Y=Q=", "YQ==YQ==", "Ý Q"])
-def test_wrong_base64(rest, text):
-    row = {"history": [{"b64": text}, "b"], "exclude": [""]}
-    status, answer = predict(rest, {"signature_name": "warm", "instances": [row]})
-    assert status == 400 and "not base64" in answer["error"]
 
 
 def test_ignored_keys_and_byte_order_mark(rest):
