@@ -1,4 +1,4 @@
-"""Tests a local server with callers that send bombs, stall, leave, or hold connections.
+"""Tests a local server with callers that send bombs, stall, or hold connections.
 
 The limits are small here, so that small requests exceed them.
 """
@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import gc
 import gzip
-import http.client
 import json
 import pathlib
 import queue
@@ -19,28 +18,15 @@ import time
 import tracemalloc
 import zlib
 
-import grpc
 import pytest
 
-from serving.client import Client
-from serving.server import connections, grpc_server, rest_body
+from serving.server import connections, rest_body
 from serving.server.limits import Limits
-from serving.server.local_server import LocalServer
 from tests.serving.eventually import eventually
-from tests.serving.test_local_server import warm_request
+from tests.serving.raw_requests import BODY, ROW, ask, connect, head, serving
 
-PATH = "/v1/models/cmclrec:predict"
-METHOD = "/tensorflow.serving.PredictionService/Predict"
-ROW = {"history": ["a", "b"], "exclude": [""]}
-BODY = json.dumps({"signature_name": "warm", "instances": [ROW]}).encode()
 HALF_HEAD = b"POST /v1/models/cmclrec:predict HTTP/1.1\r\nHost"
 LIMITS = Limits(message_bytes=2**18, json_values=5_000, waiting_bytes=3 * 2**19, connections=8)
-
-
-@contextlib.contextmanager
-def serving(base_path, **options):
-    with LocalServer(base_path, port=0, rest_api_port=0, **options) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -53,28 +39,6 @@ def small(base_path):
 def hasty(base_path):
     with serving(base_path, limits=Limits(idle_seconds=1)) as server:
         yield server
-
-
-def ask(server, body=BODY, **headers):
-    """Returns the status and the decoded answer of a REST request."""
-    connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=30)
-    try:
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request("POST", PATH, body, headers)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
-
-
-def connect(server, text=b""):
-    connection = socket.create_connection((server.host, server.rest_port), timeout=30)
-    connection.sendall(text)
-    return connection
-
-
-def head(length):
-    return f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 def raw_deflate(body):
@@ -209,19 +173,6 @@ def test_waiting_bodies_share_the_memory(small, caplog):
     assert not caplog.records
 
 
-def test_grpc_messages_share_the_memory(base_path):
-    limits = Limits(waiting_bytes=10_000)
-    large = warm_request()
-    large.inputs["history"].string_val.append(b"x" * 5_000)
-    with serving(base_path, limits=limits) as server, channel_of(server) as channel:
-        predict = channel.unary_unary(METHOD)
-        assert predict(warm_request().SerializeToString(), timeout=30)
-        with pytest.raises(grpc.RpcError) as caught:
-            predict(large.SerializeToString(), timeout=30)
-        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert predict(warm_request().SerializeToString(), timeout=30)
-
-
 @pytest.mark.parametrize("start", [b"", HALF_HEAD, head(len(BODY)) + BODY + HALF_HEAD])
 def test_heads_must_arrive_in_time(hasty, start):
     """Also on a connection that has had an answer, and if bytes keep coming."""
@@ -259,145 +210,6 @@ def test_connections_with_requests_keep_their_place(small):
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert "Too many connections" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     eventually(lambda: ask(small)[0] == 200)
-
-
-class SlowModel:
-    """Stands in for a model that computes until it is released; counts its runs."""
-
-    def __init__(self, server, monkeypatch):
-        self.runs, self.release = 0, threading.Event()
-        with server._catalog.lease(warm_request().model_spec) as servable:
-            run = servable.session.run
-            monkeypatch.setattr(servable.session, "run", self._slow(run))
-
-    def _slow(self, run):
-        def slow(*arguments):
-            self.runs += 1
-            self.release.wait(30)
-            return run(*arguments)
-
-        return slow
-
-
-def test_the_deadline_includes_the_model(base_path, monkeypatch):
-    with serving(base_path, rest_api_timeout_in_ms=500) as server:
-        model = SlowModel(server, monkeypatch)
-        start = time.monotonic()
-        status, answer = ask(server)
-        assert status == 504 and "deadline" in answer["error"]
-        assert 0.4 < time.monotonic() - start < 5
-        model.release.set()
-        eventually(lambda: ask(server)[0] == 200)
-
-
-def test_the_request_of_a_closed_connection_is_not_run(base_path, monkeypatch):
-    with serving(base_path, grpc_max_threads=1) as server:
-        model = SlowModel(server, monkeypatch)
-        first = connect(server, head(len(BODY)) + BODY)
-        eventually(lambda: model.runs == 1)
-        # With one thread, these wait for their turn.
-        second = connect(server, head(len(BODY)) + BODY)
-        time.sleep(0.3)
-        second.close()
-        time.sleep(0.3)
-        model.release.set()
-        assert first.recv(4096).startswith(b"HTTP/1.1 200")
-        first.close()
-        assert ask(server)[0] == 200
-        assert model.runs == 2
-
-
-def test_a_cancelled_call_is_not_run(base_path, monkeypatch):
-    with serving(base_path, grpc_max_threads=1) as server, channel_of(server) as channel:
-        model = SlowModel(server, monkeypatch)
-        predict = channel.unary_unary(METHOD)
-        first = predict.future(warm_request().SerializeToString())
-        eventually(lambda: model.runs == 1)
-        second = predict.future(warm_request().SerializeToString())
-        time.sleep(0.3)
-        second.cancel()
-        time.sleep(0.3)
-        model.release.set()
-        assert first.result(30)
-        assert predict(warm_request().SerializeToString(), timeout=30)
-        assert model.runs == 2
-
-
-def channel_of(server):
-    # Otherwise channels of one process share a connection.
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    return grpc.insecure_channel(f"{server.host}:{server.port}", options=options)
-
-
-def test_calls_that_send_no_message(base_path, monkeypatch):
-    """They hold no thread that others need, and are cancelled although they set no deadline."""
-    monkeypatch.setattr(grpc_server.GrpcServer.__init__, "__defaults__", (2.0,))
-    is_over = threading.Event()
-
-    def nothing():
-        is_over.wait(60)
-        yield from ()
-
-    with (
-        serving(base_path, grpc_max_threads=2) as server,
-        channel_of(server) as hostile,
-        Client(f"{server.host}:{server.port}", timeout=1.5) as client,
-    ):
-        stalled = [hostile.stream_unary(METHOD).future(nothing()) for _ in range(20)]
-        talk = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-        talks = [hostile.stream_stream(talk)(nothing()) for _ in range(4)]
-        assert client.warm([["a", "b"]])[0].item_ids[0] == "c"
-        for call in [*stalled, *talks]:
-            eventually(call.done)
-            assert call.code() != grpc.StatusCode.OK
-        is_over.set()
-
-
-def test_a_call_without_any_message(base_path):
-    with serving(base_path) as server, channel_of(server) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.stream_unary(METHOD)(iter(()), timeout=30)
-        assert caught.value.code() == grpc.StatusCode.INTERNAL
-
-
-def test_many_calls_without_a_deadline(base_path):
-    """16 threads send 20 requests each and wait for their answers without an end."""
-    answers = queue.Queue()
-
-    def send(channel):
-        predict = channel.unary_unary(METHOD)
-        for _ in range(20):
-            answers.put(predict(warm_request().SerializeToString()))
-
-    with serving(base_path, grpc_max_threads=4) as server, channel_of(server) as channel:
-        for _ in range(16):
-            threading.Thread(target=send, args=[channel], daemon=True).start()
-        for _ in range(320):
-            assert answers.get(timeout=60)
-
-
-def test_grpc_connections_have_a_cap(base_path):
-    with (
-        serving(base_path, limits=Limits(connections=2)) as server,
-        contextlib.ExitStack() as stack,
-    ):
-        ask_one = lambda channel: channel.unary_unary(METHOD)(
-            warm_request().SerializeToString(), timeout=2
-        )
-        first, second = (stack.enter_context(channel_of(server)) for _ in range(2))
-        assert ask_one(first) and ask_one(second)
-        with channel_of(server) as third, pytest.raises(grpc.RpcError) as caught:
-            ask_one(third)
-        assert caught.value.code() in (
-            grpc.StatusCode.UNAVAILABLE,
-            grpc.StatusCode.DEADLINE_EXCEEDED,
-        )
-        assert ask_one(first)
-        second.close()
-        with channel_of(server) as third:
-            assert third.unary_unary(METHOD)(
-                warm_request().SerializeToString(), timeout=30, wait_for_ready=True
-            )
 
 
 def test_the_table_of_limits_is_complete():
