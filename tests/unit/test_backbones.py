@@ -13,6 +13,7 @@ from cmclrec_tf import backbones
 from cmclrec_tf.backbones import base
 from cmclrec_tf.backbones.mclrec import MCLRec
 from cmclrec_tf.config import ModelConfig
+from cmclrec_tf.config.sections import BACKBONES
 from cmclrec_tf.errors import InputError
 from tests.unit.layer_harness import arrays, copy_of, half_precision, run_layer_test
 
@@ -22,6 +23,7 @@ EXAMPLE = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.S).group(1)
 exec(compile(EXAMPLE, str(DOCS), "exec"), {})
 KINDS = {name: base._REGISTRY[name] for name in backbones.names()}
 base._REGISTRY.pop("fading")
+BACKBONES.discard("fading")
 
 LENGTH = 6
 CONFIG = ModelConfig(width=8, heads=2, blocks=2, dropout=0.0)
