@@ -5,11 +5,15 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmclrec_tf.config import Config
+from cmclrec_tf.data.toy import toy_dataset
 from cmclrec_tf.data.vocabulary import read
+from cmclrec_tf.training import train
 from serving.c_api.session import SavedModelSession
 from serving.export.saved_model import export
 from tests.serving.inputs import cold_inputs, record, warm_inputs
@@ -241,3 +245,35 @@ def test_missing_unknown_and_unbounded_user_features_give_finite_scores(session,
 def test_two_new_users_get_different_lists(session, users):
     lists = session.run("cold", cold_inputs(users["cold"][:2]))["item_ids"]
     assert set(lists[0]) != set(lists[1])
+
+
+@pytest.mark.slow
+def test_a_model_of_half_precision_answers_in_float32(tmp_path):
+    """Masks and special ids keep scores that float16 cannot hold."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        data = toy_dataset()
+        config = Config.from_dict(
+            {
+                "data": {"max_history": 6},
+                "model": {"width": 16, "latent": 8},
+                "pretrain": {"epochs": 1, "batch_size": 32},
+                "finetune": {"epochs": 3, "batch_size": 32},
+            }
+        )
+        export(train(data, config), data, tmp_path / "1")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with SavedModelSession(tmp_path / "1") as session:
+        history = np.array([["books-1", "books-2"]], object)
+        none = np.array([[""]], object)
+        warm = session.run("warm", {"history": history, "exclude": none})
+        group, age = np.array(["books"], object), np.array([np.nan], np.float32)
+        cold = session.run("cold", {"group": group, "age": age, "exclude": none})
+    assert warm["scores"].dtype == cold["scores"].dtype == np.float32
+    assert not {b"books-1", b"books-2"} & set(warm["item_ids"][0].tolist())
+    for answer in (warm, cold):
+        assert np.isfinite(answer["scores"]).all()
+        assert (np.diff(answer["scores"][0]) <= 0).all()
+        top = [name.decode().split("-")[0] for name in answer["item_ids"][0][:5].tolist()]
+        assert top == ["books"] * 5
