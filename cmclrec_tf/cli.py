@@ -35,6 +35,11 @@ class ReadableGroup(click.Group):
         """Runs the command and turns its user-facing errors into exit status 2."""
         try:
             return super().invoke(ctx)
+        except click.exceptions.Exit:
+            # A group inside this one has printed its error.
+            if stopping.received():
+                stopping.end()
+            raise
         except BaseException as error:
             # Libraries catch the exception of a signal, and raise others.
             if stopping.received():

@@ -1,1 +1,1 @@
-"""What lets commands be stopped, run next to each other, and survive a full disk."""
+"""Stops commands, locks folders and writes files whole."""

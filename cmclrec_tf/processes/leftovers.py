@@ -12,23 +12,30 @@ from collections.abc import Iterator
 # Only where the file system has no locks: nothing else shows whether a folder is in use.
 _STALE_SECONDS = 3600
 
+# Descriptors of the locks of this process.
+_held: set[int] = set()
+
 
 @contextlib.contextmanager
 def temporary_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[pathlib.Path]:
     """Yields a new folder, and removes it at the end.
 
-    The folder is locked meanwhile. The lock ends with the process, however it ends.
+    The folder is locked meanwhile. The lock ends with the process, however it ends; a forked child
+    has no part in it.
 
     Args:
         parent: an existing folder.
         prefix: first part of the name.
     """
     folder, descriptor = _locked(pathlib.Path(parent), prefix)
+    _held.add(descriptor)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        if descriptor in _held:  # else this is a forked child
+            shutil.rmtree(folder, ignore_errors=True)
+            _held.discard(descriptor)
+            os.close(descriptor)
 
 
 def remove_left(parent: str | os.PathLike[str], *prefixes: str) -> None:
@@ -77,3 +84,12 @@ def _is_left(descriptor: int) -> bool:
     except OSError:
         return os.fstat(descriptor).st_mtime < time.time() - _STALE_SECONDS
     return True
+
+
+def _in_child() -> None:
+    """Closes the locks in a forked child, which may outlive the process that holds them."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_in_child)

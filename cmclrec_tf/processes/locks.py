@@ -1,18 +1,32 @@
-"""Locks that one process at a time holds, and that end with it, however it ends."""
+"""Locks that one process at a time holds, and that end with it, however it ends.
+
+A forked child does not hold the locks of its parent. Where the file system has no locks,
+commands continue without them, and a line says so.
+"""
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import os
 import pathlib
 import platform
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 from cmclrec_tf.errors import InputError
 
-_held: set[tuple[int, str]] = set()
+# Lustre without `flock`, and some file systems of FUSE.
+_NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
+# Who asks for the holder has the lock for a moment.
+_TRIES = 5
+_RETRY_SECONDS = 0.05
+
+# {(thread, path): descriptor} of the locks of this process.
+_held: dict[tuple[int, str], int] = {}
+_without_locks: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -48,11 +62,13 @@ def holder(path: str | os.PathLike[str]) -> str | None:
     """Returns which process holds the lock `path`, in words, or None."""
     try:
         with open(path, "rb") as file:
-            if _acquire(file.fileno()):
-                return None
-            return _text(path)
+            # Shared, so that those who ask at once do not take each other for the holder.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _text(path)
     except OSError:
-        return None
+        pass
+    return None
 
 
 @contextlib.contextmanager
@@ -62,31 +78,57 @@ def _lock(path: str | os.PathLike[str], refusal: tuple[object, str] | None) -> I
         yield
         return
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
-        if not _acquire(file.fileno()):
-            if refusal:
-                raise InputError(refusal[0], f"{_text(path)} is using it", refusal[1])
-            print(f"Waiting for {_text(path)} to end ...", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    descriptor = _open(path)
+    try:
+        _acquire(descriptor, path, refusal)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    _held[key] = descriptor
+    try:
         # Only for people: the lock is the kernel's, and a full disk leaves the text out.
         with contextlib.suppress(OSError):
-            os.ftruncate(file.fileno(), 0)
-            os.write(file.fileno(), _myself().encode("utf-8", "replace"))
-        _held.add(key)
-        try:
-            yield
-        finally:
-            _held.discard(key)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, _myself().encode("utf-8", "replace"))
+        yield
+    finally:
+        if _held.pop(key, None) is not None:  # else this is a forked child
             with contextlib.suppress(OSError):
-                os.ftruncate(file.fileno(), 0)
+                os.ftruncate(descriptor, 0)
+            os.close(descriptor)
 
 
-def _acquire(descriptor: int) -> bool:
+def _open(path: str | os.PathLike[str]) -> int:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS) or not os.path.exists(path):
+            raise
+        return os.open(path, os.O_RDONLY)  # of another user, or on read-only storage
+
+
+def _acquire(
+    descriptor: int, path: str | os.PathLike[str], refusal: tuple[object, str] | None
+) -> None:
+    """Takes the lock; while it is held elsewhere, raises the `refusal`, or waits without one."""
+    try:
+        for _ in range(_TRIES):
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_RETRY_SECONDS)
+        if refusal:
+            raise InputError(refusal[0], f"{_text(path)} is using it", refusal[1])
+        print(f"Waiting for {_text(path)} to end ...", file=sys.stderr, flush=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        folder = os.path.dirname(os.path.realpath(path))
+        if folder not in _without_locks:
+            _without_locks.add(folder)
+            line = f"{folder}: its file system has no locks; run one command at a time on it"
+            print(line, file=sys.stderr, flush=True)
 
 
 def _myself() -> str:
@@ -100,3 +142,12 @@ def _text(path: str | os.PathLike[str]) -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return pathlib.Path(path).read_text() or "another process"
     return "another process"
+
+
+def _in_child() -> None:
+    """Closes the locks in a forked child, which may outlive the process that holds them."""
+    while _held:
+        os.close(_held.popitem()[1])
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -6,6 +6,7 @@ errors of their own, and their threads keep the process alive after it. So a sec
 the operating system wakes, ends the process a few seconds later.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 10.0
 
 _received: int | None = None
+_wakeup: int | None = None
 _quiet = False
 
 
@@ -28,17 +30,19 @@ class Stopped(KeyboardInterrupt):
 def install(grace: float = GRACE_SECONDS, quiet: bool = False) -> None:
     """Lets SIGINT and SIGTERM raise `Stopped` in the main thread; the second one ends the process.
 
-    A signal that the parent ignores, as `nohup` does, stays ignored.
+    A signal that the parent ignores, as `nohup` does, stays ignored. A forked child, such as
+    that of `multiprocessing.Pool`, has the handlers of Python.
 
     Args:
         grace: seconds from the signal to the end of the process, whatever the main thread does.
         quiet: whether the line that says why the process ends is left out.
     """
-    global _quiet
+    global _quiet, _wakeup
     _quiet = quiet
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    _wakeup = writer.fileno()
+    signal.set_wakeup_fd(_wakeup, warn_on_full_buffer=False)
     for number in NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise)
@@ -84,3 +88,22 @@ def _watch(reader: socket.socket, _writer: socket.socket, grace: float) -> None:
                 threading.Event().wait(grace)
                 _received = _received or number
                 end()
+
+
+def _in_child() -> None:
+    """Leaves the signals of a forked child to Python: its wake-ups would end the parent."""
+    global _received, _wakeup
+    if _wakeup is None:
+        return
+    with contextlib.suppress(ValueError):  # the descriptor of another library is closed
+        current = signal.set_wakeup_fd(-1)
+        if current != _wakeup:
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+    for number in NUMBERS:
+        if signal.getsignal(number) is _raise:
+            is_ctrl_c = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
+    _received = _wakeup = None
+
+
+os.register_at_fork(after_in_child=_in_child)

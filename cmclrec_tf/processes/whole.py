@@ -1,4 +1,4 @@
-"""Files and folders that readers see whole or not at all, and what a full disk says."""
+"""Writes files and folders in one step, and reports full disks in one line."""
 
 import contextlib
 import errno
@@ -18,7 +18,16 @@ from cmclrec_tf.processes import leftovers
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# {error: (rule, fix)}
+_SPACE = "Free some space on its disk"
+_FULL = {
+    errno.ENOSPC: ("no space left on device", _SPACE),
+    errno.EDQUOT: ("disk quota exceeded", _SPACE),
+    errno.EFBIG: (
+        "file too large",
+        "Raise the limit on the size of files (ulimit -f)",
+    ),
+}
 # HDF5 and sqlite have words of their own; TensorFlow and Beam pass on those of the system.
 _WORDS = re.compile(
     r"No space left on device|Disk quota exceeded|database or disk is full|errno = (?:28|122)\b"
@@ -51,7 +60,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
             sync(path.parent)
     except Exception as error:
         if is_full(error):
-            raise no_space(path) from error
+            raise no_space(path, error) from error
         raise
 
 
@@ -84,7 +93,7 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, "npt.ArrayLike"]) -> None:
 
 
 def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
-    """Renames the folder `new`, in the same file system, to `folder`; an older one goes.
+    """Renames the folder `new`, in the same file system, to `folder`; an older one is removed.
 
     An older folder comes back if the new one cannot take its place, and when the process is
     stopped in between. Of several processes that do this at once, the last one wins.
@@ -156,7 +165,8 @@ def full_disk(
     if not causes:
         return None
     paths = filter(None, map(_path, causes))
-    return no_space(next(paths, "") or _fullest(folders) or "a disk that the command writes to")
+    path = next(paths, "") or _fullest(folders) or "a disk that the command writes to"
+    return no_space(path, causes[0])
 
 
 def is_full(error: BaseException) -> bool:
@@ -165,10 +175,11 @@ def is_full(error: BaseException) -> bool:
     return is_system or bool(_WORDS.search(str(error)))
 
 
-def no_space(path: str | os.PathLike[str]) -> InputError:
-    """Returns the error of a full disk for what was written."""
-    fix = "Free some space on its disk, then run the same command again."
-    return InputError(path, "no space left on device", fix)
+def no_space(path: str | os.PathLike[str], error: BaseException) -> InputError:
+    """Returns the one-line error of a full disk: for `path`, by the reason of `error`."""
+    number = error.errno if isinstance(error, OSError) else None
+    rule, fix = _FULL.get(number or errno.ENOSPC, _FULL[errno.ENOSPC])
+    return InputError(path, rule, f"{fix}, then run the same command again.")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Iterator
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.processes.whole import sync
+from cmclrec_tf.processes.whole import is_full, no_space, sync
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -27,14 +26,15 @@ def writing(folder: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        fix = "Correct that"
-        if error.errno in _FULL:
-            fix = "Free some space on its disk"
-        elif error.errno in _FORBIDDEN:
-            fix = "Make its folder one that this user can write"
         # A rename has two paths; the second one is the new one.
+        path = error.filename2 or error.filename or folder
+        if is_full(error):
+            raise no_space(path, error) from error
+        fix = "Correct that"
+        if error.errno in _FORBIDDEN:
+            fix = "Make its folder one that this user can write"
         raise InputError(
-            error.filename2 or error.filename or folder,
+            path,
             f"it must be possible to read and write it ({error.strerror or error})",
             f"{fix}, then run the same command again.",
         ) from error

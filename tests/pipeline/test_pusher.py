@@ -87,7 +87,7 @@ def test_a_push_that_fails_leaves_no_version(push, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writing, "sync", full)
-    with pytest.raises(InputError, match="No space left on device.* Free some space"):
+    with pytest.raises(InputError, match="no space left on device.* Free some space"):
         push(tmp_path / "cmclrec")
     assert not list((tmp_path / "cmclrec").iterdir())
 

@@ -70,12 +70,12 @@ def refused(folder, *texts):
 
 
 def test_a_full_disk(disk, large):
-    with refused(disk, "No space left on device", "Free some space"):
+    with refused(disk, "no space left on device", "Free some space"):
         versions.publish(large, disk / "cmclrec")
     # Not even a folder fits.
     with contextlib.suppress(OSError):
         (disk / "rest").write_bytes(bytes(2_000_000))
-    with refused(disk, "No space left on device"):
+    with refused(disk, "no space left on device"):
         versions.publish(large, disk / "cmclrec")
     # What needs no space works.
     assert versions.roll_back(disk / "cmclrec") == (2, [3])
@@ -85,7 +85,7 @@ def test_a_full_disk(disk, large):
 def test_a_file_that_is_too_large(large, tmp_path):
     base = tmp_path / "cmclrec"
     base.mkdir()
-    with refused(base, "File too large", "Free some space"), largest_file(100_000):
+    with refused(base, "file too large", "ulimit -f"), largest_file(100_000):
         versions.publish(large, base)
 
 
