@@ -19,7 +19,7 @@ SUMMARY = "summary.txt"
 def lock_of(metadata: AnyPath) -> pathlib.Path:
     """Returns the lock of the pipeline with this sqlite file of ML Metadata.
 
-    Who writes to the pipeline's artifacts or metadata holds it.
+    A process that writes to the artifacts or metadata must hold it.
     """
     return pathlib.Path(f"{metadata}.lock")
 

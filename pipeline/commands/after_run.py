@@ -21,8 +21,8 @@ def status(dataset: str, root: str) -> None:
     """Show the newest execution of each component.
 
     A line holds the start time, the component, its state, how long it took and the folders of its
-    results. The state `killed` is that of a component whose process has ended without a word. A
-    last line says which process runs the pipeline, if one does.
+    results. The state `killed` is that of a component whose process was killed. A last line says
+    which process runs the pipeline, if one does.
     """
     holder = locks.holder(_folders(dataset, root).lock)
     summaries: list[str] = []

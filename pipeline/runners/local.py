@@ -32,12 +32,11 @@ BEAM_ARGS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direc
 def run(pipeline: Pipeline) -> pathlib.Path:
     """Runs the components one after the other, or takes their results from the cache.
 
-    Runs of one pipeline wait for each other. What a run that was killed left is
-    removed first.
+    Runs of one pipeline wait for each other. What a run that was killed left is removed first.
 
     Each component prints a line to standard error, and how long it has been running, see
-    `progress`. The logs of TFX, Beam and TensorFlow go to a
-    file in the folder `logs` of the pipeline root.
+    `progress`. The logs of TFX, Beam and TensorFlow go to a file in the folder `logs` of the
+    pipeline root.
 
     Args:
         pipeline: a pipeline with sqlite metadata. Components without Beam options get BEAM_ARGS.
