@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 # {error: (rule, fix)}
-_SPACE = "Free some space on its disk"
+_NO_SPACE = ("no space left on device", "Free some space on its disk")
 _FULL = {
-    errno.ENOSPC: ("no space left on device", _SPACE),
-    errno.EDQUOT: ("disk quota exceeded", _SPACE),
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: _NO_SPACE,
     errno.EFBIG: (
         "file too large",
         "Raise the limit on the size of files (ulimit -f)",
@@ -178,7 +178,7 @@ def is_full(error: BaseException) -> bool:
 def no_space(path: str | os.PathLike[str], error: BaseException) -> InputError:
     """Returns the one-line error of a full disk: for `path`, by the reason of `error`."""
     number = error.errno if isinstance(error, OSError) else None
-    rule, fix = _FULL.get(number or errno.ENOSPC, _FULL[errno.ENOSPC])
+    rule, fix = _FULL.get(number or errno.ENOSPC, _NO_SPACE)
     return InputError(path, rule, f"{fix}, then run the same command again.")
 
 

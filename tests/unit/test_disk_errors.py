@@ -16,7 +16,7 @@ from cmclrec_tf.processes.writing import writing
     ("number", "text"),
     [
         (28, "no space left on device. Free some space on its disk, then"),
-        (122, "disk quota exceeded. Free some space on its disk, then"),
+        (122, "no space left on device. Free some space on its disk, then"),
         (27, "file too large. Raise the limit on the size of files (ulimit -f), then"),
     ],
 )
