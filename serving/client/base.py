@@ -5,6 +5,7 @@ their responses, and returns the result. If a call fails, the client throws its 
 the generator.
 """
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -27,6 +28,15 @@ Answer: TypeAlias = Recommendations | InputError | ServingError
 DEFAULT_TARGET = f"{HOST}:{PORT}"
 # The server refuses what is sent, not the client; fewer users may be accepted.
 _REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# In what gRPC says of a message that exceeds a limit.
+_TOO_LARGE = "larger than max"
+
+
+@dataclasses.dataclass
+class _Refreshes:
+    """How often a call of the user may still request the user features again."""
+
+    left: int = 1
 
 
 class BaseClient:
@@ -76,34 +86,42 @@ class BaseClient:
         _check_length(k)
         people = [users.from_mapping_or_error(m, i) for i, m in enumerate(mappings, first)]
         kinds: Kinds = {}
-        is_cached = self._kinds is not None
+        is_cached, refreshes = self._kinds is not None, _Refreshes()
         if any(isinstance(user, users.User) and user.needs_kinds for user in people):
             kinds = yield from self._features()
         errors = users.errors(people, kinds)
         # Another model may be served since its features were cached.
         if kinds and is_cached and any(errors):
+            refreshes.left -= 1
             kinds = yield from self._features(refresh=True)
             errors = users.errors(people, kinds)
         pairs = zip(people, errors, strict=True)
         sendable = [user for user, error in pairs if isinstance(user, users.User) and not error]
-        answers = iter((yield from self._halves(sendable, k)))
+        answers = iter((yield from self._halves(sendable, k, refreshes)))
         return [error or next(answers) for error in errors]
 
-    def _halves(self, people: list[users.User], k: int | None) -> Conversation[list[Answer]]:
+    def _halves(
+        self, people: list[users.User], k: int | None, refreshes: _Refreshes
+    ) -> Conversation[list[Answer]]:
         """Requests the lists of all users, and of each half if the server refuses the request.
 
         So a user whom the server refuses costs the others nothing.
+
+        Raises:
+            ServingError: the server fails, or has no memory left for even one user.
         """
         try:
-            return list((yield from self._lists(people, k)))
+            return list((yield from self._lists(people, k, refreshes)))
         except (InputError, ServingError) as error:
             if isinstance(error, ServingError) and error.code not in _REFUSALS:
                 raise
             if len(people) == 1:
+                if _is_overloaded(error):
+                    raise
                 return [error]
         half = len(people) // 2
-        first = yield from self._halves(people[:half], k)
-        return first + (yield from self._halves(people[half:], k))
+        first = yield from self._halves(people[:half], k, refreshes)
+        return first + (yield from self._halves(people[half:], k, refreshes))
 
     def _warm(
         self, histories: ItemLists, exclude: ItemLists | None, k: int | None
@@ -138,14 +156,20 @@ class BaseClient:
         return (yield from self._request(self._model.metadata(), messages.signatures))
 
     def _lists(
-        self, people: list[users.User], k: int | None
+        self, people: list[users.User], k: int | None, refreshes: _Refreshes | None = None
     ) -> Conversation[list[Recommendations]]:
         """Requests the lists of all users.
 
         Another model may be served since its user features were cached. So after a failure that
         this can explain, the features are requested again; if they changed, so are the lists.
+
+        Args:
+            people: the users.
+            k: length of the lists.
+            refreshes: how often the features may be requested again; by default once.
         """
         _check_length(k)
+        refreshes = refreshes or _Refreshes()
         need_kinds = any(user.needs_kinds for user in people)
         is_cached = self._kinds is not None
         kinds = (yield from self._features()) if need_kinds else {}
@@ -156,8 +180,9 @@ class BaseClient:
                 is_explained = error.code == grpc.StatusCode.INVALID_ARGUMENT
             else:
                 is_explained = is_cached
-            if not (need_kinds and is_explained):
+            if not (need_kinds and is_explained and refreshes.left):
                 raise
+            refreshes.left -= 1
             new_kinds = yield from self._features(refresh=True)
             if new_kinds == kinds:
                 raise
@@ -192,6 +217,14 @@ class BaseClient:
                 f"{self.target}: the answer to {name} cannot be read: {error}. "
                 "Point the target at TensorFlow Serving or at `cmclrec serve`.",
             ) from error
+
+
+def _is_overloaded(error: InputError | ServingError) -> bool:
+    """Whether the server refused a request for want of memory or threads, not for its size."""
+    is_exhausted = (
+        isinstance(error, ServingError) and error.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    )
+    return is_exhausted and _TOO_LARGE not in str(error)
 
 
 def _check_length(k: int | None) -> None:

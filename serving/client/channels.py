@@ -48,7 +48,7 @@ _FIXES = {
     grpc.StatusCode.NOT_FOUND: "Correct the model name, or wait until the version is loaded",
     grpc.StatusCode.FAILED_PRECONDITION: "Serve a model that has the signature",
     grpc.StatusCode.UNIMPLEMENTED: "Point the target at TensorFlow Serving or at `cmclrec serve`",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "Send fewer users at once",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "Send fewer users at once, or try later",
     grpc.StatusCode.CANCELLED: "Send the request again",
     grpc.StatusCode.INTERNAL: "See the server's log",
 }

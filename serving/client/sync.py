@@ -86,7 +86,8 @@ class Client(BaseClient):
     ) -> list[Recommendations | InputError | ServingError]:
         """Returns a list for each user, as `recommend_many` does, or what is wrong with the user.
 
-        A user whom the client or the server refuses does not keep the others from their lists.
+        A user whom the client or the server refuses does not keep the others from their lists. If
+        the server has no memory left for even one user, the call fails.
 
         Args:
             users: as in `recommend_many`. An `InputError` in place of a user, from reading the

@@ -8,6 +8,7 @@ import pytest
 
 from cmclrec_tf.errors import InputError
 from serving.client import AsyncClient, Client, ServingError
+from tests.serving.scripted import CALLERS, Script, playing
 
 Code = grpc.StatusCode
 
@@ -135,17 +136,33 @@ def test_recommend_each_fails_without_a_server():
         client.recommend_each([{"history": ["a"]}, {"history": 5}])
 
 
-def test_one_refused_user_costs_few_requests(target):
+@pytest.mark.parametrize(
+    ("user", "refused"),
+    [
+        ({"history": ["a"]}, {"history": ["x" * 70_000]}),
+        ({"gender": "a"}, {"gender": "x" * 70_000}),
+    ],
+)
+def test_one_refused_user_costs_few_requests(target, user, refused):
     """The client halves a refused request, and asks once whether another model is served."""
-    people = [{"history": ["a"]} for _ in range(1000)]
-    people[700] = {"history": ["x" * 70_000]}
+    people = [user] * 1000
+    people[700] = refused
     with Client(target, timeout=30.0) as client:
         calls = []
         send = client._send
         client._send = lambda call: [calls.append(call.name), send(call)][1]
         answers = client.recommend_each(people)
     assert [place for place, a in enumerate(answers) if isinstance(a, ServingError)] == [700]
-    assert len(calls) < 40
+    assert len(calls) < 40 and calls.count("metadata") <= 2
+
+
+@pytest.mark.parametrize("call", CALLERS)
+def test_a_server_without_memory_is_not_asked_for_each_user(call):
+    script = Script(failures=10**6, code=Code.RESOURCE_EXHAUSTED)
+    with playing(script) as target:
+        (error,) = call(target, [lambda client: client.recommend_each([{"history": ["a"]}] * 256)])
+    assert isinstance(error, ServingError) and error.code == Code.RESOURCE_EXHAUSTED
+    assert script.seen == 9
 
 
 def test_similar_histories_go_together():
