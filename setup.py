@@ -13,7 +13,8 @@ SERVING = [
     "grpcio-health-checking",
     "grpcio-reflection",
     "tensorflow-serving-api>=2.16",
-    "aiohttp",
+    # Older ones keep connections that send nothing, and read lines of any length.
+    "aiohttp>=3.14.4",
     "prometheus-client",
     # Draws the plot of a load test.
     "matplotlib",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import json
 import logging
 import threading
@@ -14,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from aiohttp import web
 from google.protobuf import json_format
-from google.protobuf.message import Message
 
 from cmclrec_tf.errors import InputError
 from serving.server import logs, prometheus_metrics, requests, rest_body, rest_json, rest_paths
@@ -41,6 +42,8 @@ _HTTP = {
     _CODE.UNAVAILABLE: 503,
     _CODE.DEADLINE_EXCEEDED: 504,
 }
+# protobuf 5.26 renamed the option.
+_DEFAULTS = ("always_print_fields_with_no_presence", "including_default_value_fields")
 # Reading on after an early answer lets callers see it; these seconds are enough.
 _LINGER_SECONDS = 2.0
 _POLL_SECONDS = 0.02
@@ -80,7 +83,8 @@ class Rest:
             auto_decompress=False,
             # A caller that closes its connection cancels its request.
             handler_cancellation=True,
-            # Also limits how long the head of a request may take.
+            # Also limits how long the head of a request may take; for that of the first, and for
+            # lines that are too long, aiohttp must be 3.14.4 or newer.
             keepalive_timeout=api.limits.idle_seconds,
             lingering_time=_LINGER_SECONDS,
             shutdown_timeout=_POLL_SECONDS,
@@ -137,6 +141,8 @@ class Rest:
         with self._gate.busy(transport):
             try:
                 response = await self._response(request, share)
+                if self._listener is not None and not self._listener.is_serving():
+                    response.force_close()  # so that the caller does not send another
                 try:
                     await asyncio.wait_for(_send(request, response), self._timeout)
                 except asyncio.TimeoutError:
@@ -264,10 +270,14 @@ def _log_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
     logs.event(_LOG, logging.ERROR, "event loop failure", reason=reason)
 
 
-def _as_json(message: Message) -> str:
-    return json_format.MessageToJson(
-        message, including_default_value_fields=True, preserving_proto_field_name=True
-    )
+def with_defaults(function: Callable[..., str]) -> Callable[..., str]:
+    """Returns `json_format.MessageToJson` of any protobuf, so that it writes default values too."""
+    parameters = inspect.signature(function).parameters
+    options = {name: True for name in _DEFAULTS if name in parameters}
+    return functools.partial(function, preserving_proto_field_name=True, **options)
+
+
+_as_json = with_defaults(json_format.MessageToJson)
 
 
 def _status(error: requests.RequestError) -> int:

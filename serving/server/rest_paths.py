@@ -14,7 +14,7 @@ from serving.server import requests
 _PREFIX = r"/v1/models(?:/([^/:]+))?(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _GET = re.compile(_PREFIX + "(?:/(metadata))?", re.IGNORECASE)
 _POST = re.compile(_PREFIX + ":(classify|regress|predict)", re.IGNORECASE)
-_AUTHORITY = re.compile("https?://[^/]*", re.IGNORECASE)
+_AUTHORITY = re.compile("^https?://[^/?]*", re.IGNORECASE)
 STATUS, METADATA, PREDICT = "status", "metadata", "predict"
 
 
@@ -77,7 +77,8 @@ def parse(http_method: str, path: str) -> Target:
         raise requests.invalid("Missing model name in request. Send /v1/models/NAME.")
     version = None
     if match[2]:
-        version = int(match[2][:20])
+        # Twenty digits are too many, and more take long to read.
+        version = int(match[2].lstrip("0")[:20] or "0")
         if version >= 2**63:
             raise requests.invalid(
                 f"Failed to convert version: {match[2]} to numeric. It must be below 2**63."

@@ -8,6 +8,7 @@ import pytest
 
 from cmclrec_tf.errors import InputError
 from serving.server.local_server import LocalServer
+from serving.server.rest import with_defaults
 from tests.serving.rest_requests import ANSWER, ROW, ask, predict
 
 
@@ -162,9 +163,12 @@ def test_status_and_metadata(rest):
         ("GET", "/v1/models/cmclrec/versions/" + 5000 * "9", 400, "Failed to convert"),
         ("GET", f"/v1/models/cmclrec/versions/{2**63 - 1}", 404, "not found"),
         ("GET", "/v1/models/cmclrec/versions/0000012", 200, ""),
+        ("GET", "/v1/models/cmclrec/versions/" + 30 * "0" + "12", 200, ""),
+        ("GET", "/v1/models/cmclrec/versions/" + 30 * "0", 404, "not found"),
         ("GET", "/V1/Models/cmclrec/VERSIONS/12", 200, ""),
         ("GET", "/v1/models/%63mclrec?key=value", 200, ""),
         ("GET", "http://other.host:1/v1/models/cmclrec", 200, ""),
+        ("GET", "/v1/modelshttp://other.host:1/cmclrec", 400, "Malformed request"),
         ("POST", "/v1/models/cmclrec:Predict", 400, "Malformed request"),
         ("POST", "/v1/models/cmclrec/metadata", 400, "Malformed request"),
         ("POST", "/v1/models/cmclrec/versions/12/labels/a:predict", 400, "Malformed request"),
@@ -187,6 +191,16 @@ def test_paths(rest, method, path, status, message):
     answer = ask(rest, method, path, "{}" if method == "POST" else None)
     assert answer[0] == status
     assert message in json.loads(answer[1]).get("error", "")
+
+
+def test_default_values_are_in_the_json_of_every_protobuf():
+    old = lambda message, including_default_value_fields=False, **options: (
+        including_default_value_fields
+    )
+    new = lambda message, always_print_fields_with_no_presence=False, **options: (
+        always_print_fields_with_no_presence
+    )
+    assert with_defaults(old)(None) and with_defaults(new)(None)
 
 
 def test_a_body_over_the_limit(base_path):

@@ -1,6 +1,7 @@
 """Tests that a server stops in time, whatever runs: requests, a load, its own start."""
 
 import contextlib
+import http.client
 import json
 import pathlib
 import re
@@ -45,6 +46,8 @@ class Root(CommandGroups):
 Root(name="cmclrec")()
 """
 
+BODY = json.dumps({"signature_name": "warm", "instances": [{"history": ["a"], "exclude": [""]}]})
+
 
 class Held:
     """A stand-in for a function that waits in front of the real one until `release` is set."""
@@ -65,19 +68,22 @@ def hold_requests(server):
 
 
 def rest_predict(host, port):
-    body = json.dumps(
-        {"signature_name": "warm", "instances": [{"history": ["a"], "exclude": [""]}]}
-    )
     url = f"http://{host}:{port}/v1/models/cmclrec:predict"
-    with urllib.request.urlopen(url, body.encode(), timeout=30) as answer:
+    with urllib.request.urlopen(url, BODY.encode(), timeout=30) as answer:
         return answer.status
 
 
 def test_both_interfaces_refuse_while_one_has_a_request_under_way(base_path):
     with LocalServer(base_path, port=0, rest_api_port=0) as server:
         held, _ = hold_requests(server)
-        statuses = []
-        ask = lambda: statuses.append(rest_predict(server.host, server.rest_port))
+        statuses, keeping = [], http.client.HTTPConnection(server.host, server.rest_port)
+
+        def ask():
+            with contextlib.closing(keeping):
+                keeping.request("POST", "/v1/models/cmclrec:predict", BODY)
+                answer = keeping.getresponse()
+                statuses.append((answer.status, answer.getheader("Connection")))
+
         asking = threading.Thread(target=ask)
         asking.start()
         assert held.entered.wait(30)
@@ -94,7 +100,8 @@ def test_both_interfaces_refuse_while_one_has_a_request_under_way(base_path):
         held.release.set()
         stopping.join(30)
         asking.join(30)
-    assert statuses == [200] and not stopping.is_alive()
+    # A caller that keeps connections opens a new one for its next request.
+    assert statuses == [(200, "close")] and not stopping.is_alive()
 
 
 def test_stop_returns_in_time_and_what_still_runs_is_freed_later(push, tmp_path, monkeypatch):
