@@ -65,9 +65,12 @@ def read(folder: str | os.PathLike[str]) -> Origin | None:
         dataset = values["dataset"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    # The name is printed to terminals.
-    is_name = isinstance(dataset, str) and dataset.isprintable()
-    return Origin(dataset, values) if is_name else None
+    preset = values.get("preset")
+    # Both are printed to terminals.
+    are_names = isinstance(dataset, str) and all(
+        name.isprintable() for name in (dataset, preset) if isinstance(name, str)
+    )
+    return Origin(dataset, values) if are_names else None
 
 
 def _preset(config: "Config") -> str | None:

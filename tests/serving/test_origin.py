@@ -78,6 +78,7 @@ def test_models_that_do_not_say_where_they_came_from_pass(model_of, tmp_path):
         "{}",
         '{"dataset": 3}',
         '{"dataset": "a\\u001b[2Jb"}',
+        '{"dataset": "a", "preset": "b\\u001b[2J"}',
         "[" * 100_000,
         '{"dataset": "\\ud800"}',
     ],
