@@ -18,15 +18,12 @@ from cmclrec_tf.processes import leftovers
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# {error: (rule, fix)}
 _NO_SPACE = ("no space left on device", "Free some space on its disk")
+# {error: (rule, fix)}
 _FULL = {
     errno.ENOSPC: _NO_SPACE,
     errno.EDQUOT: _NO_SPACE,
-    errno.EFBIG: (
-        "file too large",
-        "Raise the limit on the size of files (ulimit -f)",
-    ),
+    errno.EFBIG: ("file too large", "Raise the limit on the size of files (ulimit -f)"),
 }
 # HDF5 and sqlite have words of their own; TensorFlow and Beam pass on those of the system.
 _WORDS = re.compile(
