@@ -10,7 +10,7 @@ from cmclrec_tf.errors import InputError
 from pipeline.storage.folders import AnyPath
 
 MOST_BYTES = 1 << 20
-"""A row whose quotes hold line ends is found if it has no more bytes than this."""
+"""Number of bytes that a row with quotes has at most."""
 # RecBole's atomic files write the type of a column after its name.
 _TYPED = re.compile(r"(.*):(?:token|token_seq|float|float_seq)")
 _MARK = b"\xef\xbb\xbf"
@@ -38,18 +38,21 @@ def fields(row: bytes, delimiter: str) -> list[bytes]:
             quotes are plain characters.
 
     Raises:
-        FormatError: a quoted field that does not end with a quote, or a line end outside of quotes.
+        FormatError: a quoted field that does not end with a quote, a line end outside of quotes, or
+            a row with quotes that has more than `MOST_BYTES` bytes.
     """
     if b'"' not in row or not has_quotes(delimiter):
         if b"\r" in row or b"\n" in row:
             raise FormatError("it must not hold a line end outside of quotes")
         return row.split(delimiter.encode())
+    if len(row) > MOST_BYTES:
+        raise FormatError(f"a row with quotes must have at most {MOST_BYTES:,} bytes")
     try:
-        (values,) = csv.reader([_text(row)], delimiter=delimiter, strict=True)
+        (values,) = _reader([_text(row)], delimiter)
     except csv.Error as error:
         raise FormatError(
-            f"its quotes must stand in pairs around whole fields, without line ends elsewhere "
-            f"({error})"
+            f"its quotes must stand in pairs around whole fields, without line ends elsewhere, "
+            f"within {MOST_BYTES:,} bytes ({error})"
         ) from error
     return [_bytes(value) for value in values]
 
@@ -58,7 +61,9 @@ def rows(block: bytes, delimiter: str, width: int) -> Iterator[bytes]:
     """Splits a block of whole rows into its rows, with their line ends; the sum is the block.
 
     A row is a line. But if a line leaves a quote open, and it has `width` fields together with the
-    next lines up to the one that closes the quote, these lines are one row.
+    next lines up to the one that closes the quote, these lines are one row, of `MOST_BYTES` bytes
+    at most. A quote that nothing closes within them leaves its line a row of its own, which
+    `fields` refuses, and each of the next lines is a row.
 
     Args:
         block: bytes that begin where a row does.
@@ -120,13 +125,19 @@ def _whole_line(delimiter: str) -> re.Pattern[bytes]:
 
 def _lines_of_row(lines: list[bytes], at: int, delimiter: str, width: int) -> int:
     """Returns the number of lines of the row that begins with line `at`."""
-    reader = csv.reader(map(_text, _until_most(lines, at)), delimiter=delimiter, strict=True)
+    reader = _reader(map(_text, _until_most(lines, at)), delimiter)
     try:
         values = next(reader)
     except csv.Error:
         # The line is malformed by itself, and the next ones may be rows.
         return 1
     return reader.line_num if len(values) == width else 1
+
+
+def _reader(lines, delimiter):
+    # The limit belongs to the process. By default it is an eighth of the bytes that a row may have.
+    csv.field_size_limit(max(csv.field_size_limit(), MOST_BYTES))
+    return csv.reader(lines, delimiter=delimiter, strict=True)
 
 
 def _until_most(lines: list[bytes], at: int) -> Iterable[bytes]:

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import BinaryIO, NamedTuple
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import MULTI
 from pipeline.datasets import delimited, parquet, parquet_values
 from pipeline.datasets.table_specs import NUMBER, Interactions, Table, Users
 from pipeline.storage.files import list_files, open_bytes
@@ -162,7 +161,7 @@ def _list_columns(table: Table) -> set[str]:
         return set()
     several = {True: set[str](), False: {table.id}}
     for column in table.features:
-        several[column.kind == MULTI or column.numbers > 1].add(column.column)
+        several[column.is_split].add(column.column)
     return several[True] - several[False]
 
 

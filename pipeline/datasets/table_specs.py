@@ -6,7 +6,7 @@ import re
 from typing import TypeAlias
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import CATEGORICAL, NUMERIC, Feature
+from cmclrec_tf.schema import CATEGORICAL, MULTI, NUMERIC, Feature
 from pipeline.storage.folders import BIGQUERY, is_bigquery
 
 # Seconds since 1970 with more decimals than nanoseconds have would not fit 64 bits.
@@ -89,7 +89,8 @@ class Interactions:
         time_format: `number`, for integers in any unit; `iso8601`, for dates with or without a time
             and a zone; or a pattern of `datetime.strptime` such as "%d.%m.%Y %H:%M". Dates and
             times without a zone are in UTC. By default the first rows decide between the first two.
-            Time stamps and dates of Parquet and BigQuery are numbers.
+            Time stamps and dates of Parquet, and time stamps of BigQuery, are numbers; those of
+            BigQuery are also read as `iso8601`.
         delimiter: text between columns. If it is "," or ";", fields may be quoted by '"'.
         keep: which rows are events; all of them by default.
         time_decimals: number of digits after the point of a number that are kept; the others are
@@ -99,7 +100,7 @@ class Interactions:
 
     Raises:
         InputError: time_decimals out of range, or of times that are no numbers; a pattern that does
-            not give a date.
+            not give a date, gives no hour of the 24, or reads the name of a zone.
     """
 
     file: str
@@ -176,6 +177,11 @@ class UserColumn:
             )
 
     @property
+    def is_split(self) -> bool:
+        """Whether a text of the column holds several values."""
+        return self.kind == MULTI or self.numbers > 1
+
+    @property
     def feature(self) -> Feature:
         """The user feature, without what is known only after training data are read."""
         return Feature(self.name, self.kind, self.prefix, numbers=self.numbers, clip=self.clip)
@@ -190,12 +196,27 @@ class Users:
         id: name of the column of user ids.
         features: the user features.
         delimiter: see `Interactions`.
+
+    Raises:
+        InputError: two features that split one column by different separators.
     """
 
     file: str
     id: str
     features: tuple[UserColumn, ...]
     delimiter: str = ","
+
+    def __post_init__(self):
+        first_of: dict[str, UserColumn] = {}
+        for feature in filter(lambda feature: feature.is_split, self.features):
+            first = first_of.setdefault(feature.column, feature)
+            if feature.separator != first.separator:
+                raise InputError(
+                    f"user features {first.name!r} and {feature.name!r} with separators "
+                    f"{first.separator!r} and {feature.separator!r}",
+                    f"the values of one column, {feature.column!r}, must have one separator",
+                    "Give both features the same separator in the dataset spec.",
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,9 +240,16 @@ Table: TypeAlias = Interactions | Users | Items
 
 
 def _check_time_format(time_format: str) -> None:
-    """Checks that a format is known, or a pattern that reads the date it has written."""
+    """Checks that a format is known, or a pattern that reads the time it has written."""
     if time_format in ("", NUMBER, ISO8601):
         return
+    directives = set(re.findall("%(.)", time_format))
+    if "Z" in directives:
+        raise InputError(
+            f"time_format={time_format!r}",
+            "%Z reads the names of zones that this machine knows, and not the zone itself",
+            "Use %z with times such as +02:00, or write the times in UTC without a zone.",
+        )
     moment = datetime.datetime(2021, 11, 30, 13, 14, 15, tzinfo=datetime.timezone.utc)
     try:
         read = datetime.datetime.strptime(moment.strftime(time_format), time_format)
@@ -232,6 +260,14 @@ def _check_time_format(time_format: str) -> None:
             f"time_format={time_format!r}",
             f"it must be {NUMBER}, {ISO8601}, or a pattern of Python's strptime with year, month "
             "and day, such as '%d.%m.%Y %H:%M'",
+            "Correct interactions.time_format in the dataset spec.",
+        )
+    has_minute = bool(directives & set("MSfcX"))
+    has_hour = has_minute or bool(directives & set("HIp"))
+    if (has_hour and read.hour != moment.hour) or (has_minute and read.minute != moment.minute):
+        raise InputError(
+            f"time_format={time_format!r}",
+            "it must have the hour as %H, or as %I with %p, and the minute as %M if it has seconds",
             "Correct interactions.time_format in the dataset spec.",
         )
 

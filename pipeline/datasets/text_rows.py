@@ -22,7 +22,9 @@ class RowShape(NamedTuple):
     width: int
 
 
-def blocks(path: AnyPath, start: int, end: float, shape: RowShape) -> Iterator[tuple[int, bytes]]:
+def blocks(
+    path: AnyPath, start: int, end: float, shape: RowShape, size: int = 0
+) -> Iterator[tuple[int, bytes]]:
     """Yields `(offset, whole rows)` of the rows whose first line begins within [start, end).
 
     Readers of neighbouring spans agree on the row that crosses the border between them: they
@@ -33,7 +35,9 @@ def blocks(path: AnyPath, start: int, end: float, shape: RowShape) -> Iterator[t
         start: number of a byte.
         end: number of a byte, or infinity.
         shape: shape of the file's rows.
+        size: number of bytes to read at a time, `BLOCK` by default.
     """
+    size = size or BLOCK
     with open_table(path) as file:
         # Start one byte earlier, so that a line which begins exactly at `start` is not skipped.
         offset = max(start - 1, 0)
@@ -43,7 +47,7 @@ def blocks(path: AnyPath, start: int, end: float, shape: RowShape) -> Iterator[t
         border = _Border(shape, header if start == 0 else _bytes_before(file, offset, shape))
         stream = _Lookahead(file)
         offset += len(border.rest_of_row(stream))
-        while offset < end and (block := stream.read(int(min(end - offset, BLOCK)))):
+        while offset < end and (block := stream.read(int(min(end - offset, size)))):
             if not block.endswith(b"\n"):
                 block += stream.readline()
             border.move(block)

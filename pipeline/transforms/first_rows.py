@@ -22,7 +22,7 @@ MOST_ROWS = 1000
 
 
 def check(spec: DatasetSpec, folder: AnyPath) -> None:
-    """Parses the first rows of the first file of both tables.
+    """Parses the first `MOST_ROWS` rows of both tables, in the order of their files.
 
     A table in BigQuery is not read.
 

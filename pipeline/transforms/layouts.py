@@ -6,7 +6,9 @@ pair of numbers, the file's and the row's, and orders the rows as the files do.
 Beam, which takes seconds to import, is only needed to read whole tables.
 """
 
+import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pipeline.datasets import parquet, text_rows
@@ -34,7 +36,7 @@ class Layout(Protocol[Raw]):
         """Returns the transform that reads `(place, raw row)`, `span` bytes at a time."""
 
     def first_rows(self) -> Iterator[tuple[Place, Raw]]:
-        """Yields some of the first rows with their places, without Beam."""
+        """Yields the rows in the order of their places, without Beam; a reader stops early."""
 
     def columns(self, place: Place, raw: Raw) -> Row:
         """Returns the values of a raw row, stripped; raises MalformedError if it has none."""
@@ -64,7 +66,8 @@ def layout_of(table: Interactions | Users, folder: AnyPath) -> Layout[Any]:
     """
     files = inspect(table, folder)
     if is_bigquery(table.file):
-        return BigQueryLayout(files[0].path, files[0].names)
+        formats = {table.time: table.time_format} if isinstance(table, Interactions) else {}
+        return BigQueryLayout(files[0].path, files[0].names, formats)
     if not files[0].is_parquet:
         return TextLayout(files, table.delimiter)
     features = table.features if isinstance(table, Users) else ()
@@ -97,11 +100,11 @@ class TextLayout:
         return Spans(self._paths, span)
 
     def first_rows(self) -> Iterator[tuple[Place, bytes]]:
-        """Yields the rows that begin in the first megabyte of the first file."""
-        path, shape = self._paths[0], self._shapes[0]
-        for first, block in text_rows.blocks(path, 0, _FIRST_BYTES, shape):
-            for offset, row in text_rows.rows(first, block, shape):
-                yield (0, offset), row
+        """Yields the rows of all files, and reads a megabyte at a time."""
+        for number, (path, shape) in enumerate(zip(self._paths, self._shapes, strict=True)):
+            for first, block in text_rows.blocks(path, 0, math.inf, shape, _FIRST_BYTES):
+                for offset, row in text_rows.rows(first, block, shape):
+                    yield (number, offset), row
 
     def positions(self, number: int) -> dict[str, int]:
         """Returns `{column: its number}` of a file."""
@@ -161,12 +164,12 @@ class ParquetLayout:
         return ReadParquet(self._files)
 
     def first_rows(self) -> Iterator[tuple[Place, tuple[Text, ...]]]:
-        """Yields the rows of the first file."""
-        path, columns = self._files[0]
-        with open_bytes(path) as file:
-            opened = parquet.open_parquet(file, path)
-            for number, row in enumerate(parquet.rows(opened, columns, path)):
-                yield (0, number), row
+        """Yields the rows of all files."""
+        for number, (path, columns) in enumerate(self._files):
+            with open_bytes(path) as file:
+                opened = parquet.open_parquet(file, path)
+                for row, values in enumerate(parquet.rows(opened, columns, path)):
+                    yield (number, row), values
 
     def columns(self, place: Place, raw: tuple[Text, ...]) -> Row:
         """Names the values of a row, strips them, and joins lists as delimited text does.
@@ -206,10 +209,14 @@ class BigQueryLayout:
     Args:
         name: `bigquery://project.dataset.table`.
         columns: names of the columns to read.
+        time_formats: `{column: time_format of its texts}`.
     """
 
-    def __init__(self, name: str, columns: list[str]):
+    def __init__(
+        self, name: str, columns: list[str], time_formats: Mapping[str, str] = MappingProxyType({})
+    ):
         self._name, self._columns = name, tuple(columns)
+        self._time_formats = dict(time_formats)
 
     def read(self, span: int) -> "beam.PTransform":
         """Returns the transform that reads `(place, {column: value})`."""
@@ -226,11 +233,14 @@ class BigQueryLayout:
         """Converts the values of a row to stripped text.
 
         Raises:
-            MalformedError: a value that is a list or a record.
+            MalformedError: see `read_bigquery.text`.
         """
         from pipeline.transforms.read_bigquery import text
 
-        return {name: text(raw[name], name).strip() for name in self._columns}
+        formats = self._time_formats
+        return {
+            name: text(raw[name], name, formats.get(name, "")).strip() for name in self._columns
+        }
 
     def position(self, place: Place) -> str:
         """Names the row by its hash."""

@@ -10,6 +10,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from cmclrec_tf.data import text_forms
 from cmclrec_tf.errors import InputError
+from pipeline.datasets.table_specs import ISO8601, NUMBER
 from pipeline.transforms.elements import Place
 from pipeline.transforms.row_values import MalformedError
 
@@ -58,20 +59,30 @@ def with_place(row: Mapping[str, object]) -> tuple[Place, Mapping[str, object]]:
     return (0, int.from_bytes(digest, "big") >> 1), row
 
 
-def text(value: object, column: str) -> bytes:
+def text(value: object, column: str, time_format: str = "") -> bytes:
     """Converts a value to the bytes that delimited text would hold.
 
     Args:
         value: a number or a text, which have the form of `text_forms`; a time stamp, which becomes
             microseconds; or a date or time of day, in the form of ISO 8601.
         column: name of its column, for the error.
+        time_format: format of the times in the column, if it holds those of the log. With
+            `iso8601`, a time stamp has that form too.
 
     Raises:
-        MalformedError: the value is a list or a record.
+        MalformedError: the value is a list, a record, or a time stamp where the format is a
+            pattern.
     """
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
             value = value.replace(tzinfo=datetime.timezone.utc)
+        if time_format == ISO8601:
+            return value.isoformat().encode()
+        if time_format not in ("", NUMBER):
+            raise MalformedError(
+                f"column {column!r} holds time stamps, which are read without a pattern",
+                "Drop interactions.time_format from the dataset spec.",
+            )
         return b"%d" % ((value - _EPOCH) // datetime.timedelta(microseconds=1))
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat().encode()

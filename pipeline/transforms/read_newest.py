@@ -8,14 +8,13 @@ from apache_beam.typehints.decorators import no_annotations
 from pipeline.datasets.formats import inspect
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.table_specs import ISO8601, NUMBER, Interactions
-from pipeline.datasets.text_rows import blocks, rows
+from pipeline.datasets.text_rows import BLOCK, blocks, rows
 from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters, plain_lines, row_values, times
 from pipeline.transforms.elements import NewestOfPart
 from pipeline.transforms.held_events import HeldEvents
 from pipeline.transforms.layouts import TextLayout
 from pipeline.transforms.newest import MergeNewest, NewestEvents
-from pipeline.transforms.read_rows import SPAN
 from pipeline.transforms.read_tables import Parse, ReadTable
 from pipeline.transforms.row_parsers import InteractionParser
 
@@ -40,7 +39,7 @@ class ReadNewest(ReadTable):
     _name = "interactions"
     _table: Interactions
 
-    def __init__(self, spec: DatasetSpec, folder: AnyPath, keep: int, span: int = SPAN):
+    def __init__(self, spec: DatasetSpec, folder: AnyPath, keep: int, span: int = BLOCK):
         super().__init__(spec, folder, span)
         self._keep = keep
 

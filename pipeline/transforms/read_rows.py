@@ -11,8 +11,6 @@ from pipeline.storage.files import size
 from pipeline.storage.folders import AnyPath
 from pipeline.storage.text_files import is_gzip
 
-SPAN = BLOCK
-
 
 class ReadRows(beam.PTransform):
     """Reads all rows of files except the headers.
@@ -27,7 +25,7 @@ class ReadRows(beam.PTransform):
         span: number of bytes that a worker reads at a time.
     """
 
-    def __init__(self, files: Iterable[tuple[AnyPath, RowShape]], span: int = SPAN):
+    def __init__(self, files: Iterable[tuple[AnyPath, RowShape]], span: int = BLOCK):
         super().__init__()
         self._files, self._span = [(str(path), shape) for path, shape in files], span
 
@@ -49,7 +47,7 @@ class Spans(beam.PTransform):
         span: see `ReadRows`.
     """
 
-    def __init__(self, paths: Iterable[AnyPath], span: int = SPAN):
+    def __init__(self, paths: Iterable[AnyPath], span: int = BLOCK):
         super().__init__()
         self._paths, self._span = [str(path) for path in paths], span
 

@@ -10,12 +10,12 @@ from apache_beam.typehints.decorators import no_annotations
 
 from cmclrec_tf.errors import InputError
 from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.text_rows import BLOCK
 from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters, row_values
 from pipeline.transforms.elements import Place
 from pipeline.transforms.first_rows import parser_of
 from pipeline.transforms.layouts import Layout, layout_of
-from pipeline.transforms.read_rows import SPAN
 from pipeline.transforms.row_parsers import RowParser
 
 REJECTS = "rejects"
@@ -40,7 +40,7 @@ class ReadTable(beam.PTransform):
 
     _name: str
 
-    def __init__(self, spec: DatasetSpec, folder: AnyPath, span: int = SPAN):
+    def __init__(self, spec: DatasetSpec, folder: AnyPath, span: int = BLOCK):
         super().__init__()
         self._spec, self._table = spec, getattr(spec, self._name)
         self._folder, self._span = folder, span

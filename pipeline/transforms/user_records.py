@@ -8,12 +8,12 @@ from cmclrec_tf.config import DataConfig
 from cmclrec_tf.schema import SEGMENT, SPLITS, TRAIN
 from pipeline.datasets.formats import is_text
 from pipeline.datasets.spec import DatasetSpec
+from pipeline.datasets.text_rows import BLOCK
 from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters
 from pipeline.transforms.deduplicate import DropDuplicates
 from pipeline.transforms.newest import NewestEvents
 from pipeline.transforms.read_newest import ReadNewest
-from pipeline.transforms.read_rows import SPAN
 from pipeline.transforms.read_tables import ReadInteractions, ReadUsers
 from pipeline.transforms.record import ALL_USERS, build_records, current_record, events_needed
 
@@ -46,7 +46,7 @@ class UserRecords(beam.PTransform):
         spec: DatasetSpec,
         folder: AnyPath,
         data: DataConfig,
-        span: int = SPAN,
+        span: int = BLOCK,
         rejects: str | None = None,
     ):
         super().__init__()
@@ -88,7 +88,7 @@ class CurrentUsers(beam.PTransform):
         spec: DatasetSpec,
         folder: AnyPath,
         data: DataConfig,
-        span: int = SPAN,
+        span: int = BLOCK,
         rejects: str | None = None,
     ):
         super().__init__()

@@ -1,6 +1,7 @@
 """BigQuery tables, without an account: a job is compiled, and single rows are read."""
 
 import copy
+import dataclasses
 import datetime
 import decimal
 import json
@@ -11,6 +12,7 @@ import pytest
 from cmclrec_tf.config import Config, DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import check, load_spec, states
+from pipeline.transforms.first_rows import parser_of
 from pipeline.transforms.layouts import layout_of
 from pipeline.transforms.read_bigquery import with_place
 from pipeline.transforms.row_values import MalformedError
@@ -65,6 +67,23 @@ def test_values_become_text(spec, tmp_path):
         assert table.columns(place, {**row, "item_id": value})["item_id"] == expected
     with pytest.raises(MalformedError, match="'item_id' must hold numbers, text or time stamps"):
         table.columns(place, {**row, "item_id": ["a", "b"]})
+
+
+@pytest.mark.parametrize("zone", [None, datetime.timezone.utc])
+def test_time_stamps_are_numbers_or_iso_8601(spec, tmp_path, zone):
+    at = datetime.datetime(2024, 5, 1, 12, 0, 0, 250, tzinfo=zone)
+    row, place = {"user_id": "a", "item_id": "b", "at": at}, (0, 1)
+    times = []
+    for time_format in ("", "number", "iso8601"):
+        log = dataclasses.replace(spec.interactions, time_format=time_format)
+        layout = layout_of(log, tmp_path)
+        _, ((_, (time, _, _)),) = parser_of(log, layout).parse(place, layout.columns(place, row))
+        times.append(time)
+    assert times == [1714564800 * 10**6 + 250] * 3
+    log = dataclasses.replace(spec.interactions, time_format="%Y-%m-%d")
+    with pytest.raises(MalformedError, match="'at' holds time stamps") as error:
+        layout_of(log, tmp_path).columns(place, row)
+    assert "Drop interactions.time_format" in error.value.fix
 
 
 def test_a_row_has_the_same_place_in_every_run():

@@ -95,6 +95,19 @@ def test_bad_specs_are_named(tmp_path, keys, value, message):
     assert message in _message(error)
 
 
+@pytest.mark.parametrize("second", [{"kind": "multi"}, {"kind": "numeric", "numbers": 3}])
+def test_features_of_one_column_have_one_separator(tmp_path, second):
+    spec = copy.deepcopy(CLUSTERS_SPEC)
+    first = {"name": "tags", "kind": "multi", "column": "words", "separator": ";"}
+    second = {"name": "more", "column": "words", **second}
+    spec["users"]["features"] = [first, {"name": "whole", "column": "words"}, second]
+    with pytest.raises(InputError) as error:
+        load_spec(_write(tmp_path, spec))
+    assert "'tags' and 'more' with separators ';' and '|'" in _message(error)
+    second["separator"] = ";"
+    assert len(load_spec(_write(tmp_path, spec)).features) == 3
+
+
 def _write(folder, spec):
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(spec))

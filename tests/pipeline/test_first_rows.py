@@ -32,7 +32,9 @@ def _write(folder, times, file="log.csv", **changes):
     lines = ["user,item,at", *map(",".join, zip(users, items, times, strict=True)), ""]
     (folder / "users.csv").write_text(USERS)
     if file.endswith(".parquet"):
-        pq.write_table(pa.table({"user": users, "item": items, "at": times}), folder / file)
+        columns = {"user": users, "item": items, "at": times}
+        text = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+        pq.write_table(pa.table(text), folder / file)
     elif file.endswith(".gz"):
         (folder / file).write_bytes(gzip.compress("\n".join(lines).encode()))
     else:
@@ -135,3 +137,37 @@ def _rows(folder, table, columns, format_):
         (folder / table.file).write_bytes("\n".join(lines).encode() + b"\n")
     layout = layout_of(table, folder)
     return layout, layout.first_rows()
+
+
+@pytest.mark.parametrize("format_", ["csv", "csv.gz", "parquet"])
+def test_the_first_rows_span_the_files(tmp_path, format_):
+    """A file without rows, which Spark writes first, decides nothing."""
+    spec = _parts(tmp_path, format_, [], ["2025-08-24"] * 9, ["2025-08-25"] * 2000)
+    layout = layout_of(spec.interactions, tmp_path)
+    assert parser_of(spec.interactions, layout).table.time_format == "iso8601"
+    places = [place for place, _ in layout.first_rows()]
+    assert len(places) == 2009 and places == sorted(places)
+    assert [place[0] for place in places] == [1] * 9 + [2] * 2000
+    check(spec, tmp_path)
+
+
+@pytest.mark.parametrize("format_", ["csv", "csv.gz", "parquet"])
+def test_a_malformed_first_file_is_no_malformed_table(tmp_path, format_):
+    files = ["soon"] * 3, ["1"] * 2000
+    check(_parts(tmp_path, format_, *files, max_rejects=3), tmp_path)
+    with pytest.raises(InputError, match=r"part-0.*\(3 of the first 1000 rows are malformed"):
+        check(_parts(tmp_path, format_, *files, max_rejects=2), tmp_path)
+    with pytest.raises(InputError, match=r"part-0.*\(5 of the first 5 rows are malformed"):
+        check(_parts(tmp_path, format_, ["soon"] * 3, ["x"] * 2, max_rejects=100), tmp_path)
+
+
+def _parts(folder, format_, *files, **changes):
+    """Writes a log of several files with a row for each time; returns the spec."""
+    (folder / "log").mkdir(exist_ok=True)
+    for old in (folder / "log").iterdir():
+        old.unlink()
+    for number, times in enumerate(files):
+        _write(folder, times, f"log/part-{number}.{format_}")
+    spec = copy.deepcopy({**SPEC, **changes})
+    spec["interactions"]["file"] = "log"
+    return load_spec(write_spec(folder, spec))

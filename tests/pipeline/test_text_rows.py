@@ -109,6 +109,30 @@ def test_a_row_at_the_end_of_a_large_block_is_whole(tmp_path, monkeypatch):
     assert len(_rows(row)) == row.count(b"\n")
 
 
+@pytest.mark.parametrize("size", [131_072, 131_073, 200_000, 900_000])
+def test_a_long_field_is_one_field(size):
+    line = b"u9,bad,x\n"
+    note = (line * (size // len(line) + 1))[:size].rstrip(b"\n")
+    row = b'u1,eng,"good\n' + note + b'"'
+    assert _rows(row + b"\nu2,art,\n") == [row, b"u2,art,"]
+    assert fields(row, ",") == [b"u1", b"eng", b"good\n" + note]
+
+
+def test_a_row_with_quotes_has_at_most_1_mib():
+    start = b'u1,eng,"'
+    longest = start + b"x" * (delimited.MOST_BYTES - len(start) - 1) + b'"'
+    assert [len(field) for field in fields(longest, ",")] == [2, 3, len(longest) - len(start) - 1]
+    with pytest.raises(FormatError, match="a row with quotes must have at most 1,048,576 bytes"):
+        fields(longest[:-1] + b'x"', ",")
+    assert len(fields(longest.replace(b'"', b"x") * 2, ",")) == 5
+    # The lines of a longer row are rows by themselves, the first of them a malformed one.
+    row = start + b"\n" + b"u9,bad,x\n" * (delimited.MOST_BYTES // 9) + b'"\n'
+    first, second, *_ = _rows(row)
+    assert (first, second) == (start, b"u9,bad,x")
+    with pytest.raises(FormatError, match="quotes must stand in pairs .* within 1,048,576 bytes"):
+        fields(first, ",")
+
+
 def test_names():
     assert names(b"\xef\xbb\xbf" + b'"a b", c\r\n', ",", "t.csv") == ["a b", "c"]
     assert names(b"user_id:token\tage:float\n", "\t", "t.inter") == ["user_id", "age"]

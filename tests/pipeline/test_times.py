@@ -142,6 +142,28 @@ def test_a_pattern_needs_a_whole_date(pattern):
         dataclasses.replace(LOG, time_format=pattern)
 
 
+@pytest.mark.parametrize("pattern", ["%Y-%m-%d %H:%M %Z", "%Z %Y-%m-%d", "%Y-%m-%d %%%Z"])
+def test_a_pattern_reads_no_names_of_zones(pattern):
+    """Which names are known depends on the machine, and none of them moves the time."""
+    with pytest.raises(InputError, match="time_format=.*%Z reads the names of zones.*Use %z"):
+        dataclasses.replace(LOG, time_format=pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["%Y-%m-%d %I:%M", "%Y-%m-%d %I", "%Y-%m-%d %p", "%Y-%m-%d %M", "%Y-%m-%d %H:%S"]
+)
+def test_a_pattern_with_a_time_needs_the_hour_of_the_day(pattern):
+    with pytest.raises(InputError, match="time_format=.*the hour as %H, or as %I with %p"):
+        dataclasses.replace(LOG, time_format=pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["%Y-%m-%d", "%Y-%m-%d %H", "%c", "%Y-%m-%d %I %p", "%d%m%y%%Z"]
+)
+def test_patterns_that_need_no_more(pattern):
+    assert dataclasses.replace(LOG, time_format=pattern).time_format == pattern
+
+
 def test_only_numbers_have_decimals():
     with pytest.raises(InputError, match="time_decimals=3 with time_format='iso8601'"):
         dataclasses.replace(ISO, time_decimals=3)
