@@ -104,7 +104,11 @@ def create_pipeline(
     if trials:
         search = Tuner(
             tuner_fn=tuner.TUNER_FN,
-            custom_config={**settings, tuner.TRIALS: trials},
+            custom_config={
+                **settings,
+                tuner.TRIALS: trials,
+                tuner.MODULE: run_fn.rpartition(".")[0],
+            },
             **training_data,
         )
         tuned = search.outputs["best_hyperparameters"]

@@ -1,5 +1,6 @@
 """Searches for better settings for the Tuner component."""
 
+import importlib
 import pathlib
 from collections.abc import Mapping
 from operator import attrgetter
@@ -15,6 +16,7 @@ from pipeline.metadata.fingerprint import checkpoint_folder
 
 TUNER_FN = "pipeline.tuner.tuner_fn"
 TRIALS = "trials"
+MODULE = "run_fn_module"
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
@@ -24,11 +26,13 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     pipeline root is a local folder, a search that was killed continues where it stopped.
 
     Args:
-        fn_args: the arguments from TFX, see `trainer.run_fn`. `custom_config` also holds `trials`.
+        fn_args: the arguments from TFX, see `trainer.run_fn`. `custom_config` also holds `trials`,
+            and in `run_fn_module` the module of the run_fn, which may register a backbone.
     """
-    config, dataset = trainer.inputs(fn_args)
     settings = dict(fn_args.custom_config)
     trials = settings.pop(TRIALS)
+    importlib.import_module(settings.pop(MODULE))
+    config, dataset = trainer.inputs(fn_args)
     folder = checkpoint_folder(settings, dataset, "tuning")
     folder = folder or pathlib.Path(fn_args.working_dir) / "tuning"
 

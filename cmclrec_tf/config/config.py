@@ -13,6 +13,7 @@ from cmclrec_tf.config import checks
 from cmclrec_tf.config.baseline import BaselineConfig
 from cmclrec_tf.config.evaluate import EvaluateConfig
 from cmclrec_tf.config.sections import (
+    ACCEPTS_ANY_BACKBONE,
     DataConfig,
     FinetuneConfig,
     ModelConfig,
@@ -72,6 +73,27 @@ class Config:
             InputError: an unknown setting, or a value of the wrong type or out of bounds.
         """
         return checks.build(cls, {} if values is None else values, "config")
+
+    @classmethod
+    def of_run(
+        cls, values: Mapping[str, Any], changes: Mapping[str, Any] | None = None
+    ) -> "Config":
+        """Builds the config of an earlier run, to read about it.
+
+        The module that registers its backbone need not be imported, so the config may not train.
+
+        Args:
+            values: settings as nested dicts, see `to_dict`.
+            changes: other values of some settings, see `changed`.
+
+        Raises:
+            InputError: as in `from_dict` and `changed`, except for an unknown backbone.
+        """
+        token = ACCEPTS_ANY_BACKBONE.set(True)
+        try:
+            return cls.from_dict(values).changed(changes or {})
+        finally:
+            ACCEPTS_ANY_BACKBONE.reset(token)
 
     def changed(self, values: Mapping[str, Any]) -> "Config":
         """Returns a copy with other values of some settings.

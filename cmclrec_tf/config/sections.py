@@ -1,5 +1,6 @@
 """Settings of the data, the model, both training stages and the export."""
 
+import contextvars
 import dataclasses
 
 from cmclrec_tf.config import checks
@@ -11,6 +12,8 @@ SPLIT_SETTINGS = ("split", "salt", "test_share", "val_share")
 # Names of backbones: the modules in `backbones/`, and those that `backbones.register` adds. They
 # are listed here so that a wrong name is an error before Keras is imported.
 BACKBONES = {"bert4rec", "caser", "gru4rec", "hstu", "ligr", "mclrec", "sasrec", "sr_gnn"}
+# True while the config of an earlier run is built, see `Config.of_run`.
+ACCEPTS_ANY_BACKBONE = contextvars.ContextVar("ACCEPTS_ANY_BACKBONE", default=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +100,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         checks.types_of(self)
-        checks.one_of(self, "backbone", tuple(sorted(BACKBONES)))
+        if not ACCEPTS_ANY_BACKBONE.get():
+            checks.one_of(self, "backbone", tuple(sorted(BACKBONES)))
         sizes = ("width", "latent", "blocks", "heads", "encoder_blocks")
         checks.positive(self, *sizes)
         checks.at_most(self, 2**16, *sizes)

@@ -73,9 +73,7 @@ def ModelCard(  # noqa: N802
         population=summary(counts),
         fields=tuple(_fields(described, counts, tokens)),
         items=len(tokens(schema.ITEMS)),
-        config=Config.from_dict(json.loads(config)).changed(
-            tuned_settings(tuned.uri) if tuned else {}
-        ),
+        config=_config(config, tuned),
         rows=read_metrics(evaluation.uri),
         floors=read_floors(evaluation.uri),
         comparisons=tuple(read_comparisons(evaluation.uri)),
@@ -94,6 +92,11 @@ def ModelCard(  # noqa: N802
     io_utils.write_string_file(os.path.join(card.uri, MARKDOWN), text)
     io_utils.write_string_file(os.path.join(card.uri, SUMMARY), card_text.summary(facts))
     io_utils.write_string_file(os.path.join(card.uri, HTML), card_text.page(text, plot))
+
+
+def _config(config, tuned):
+    """Returns the config of the run; this process need not know its backbone."""
+    return Config.of_run(json.loads(config), tuned_settings(tuned.uri) if tuned else {})
 
 
 def _fields(features, counts, tokens):

@@ -12,7 +12,6 @@ from typing import Any
 from ml_metadata.proto import metadata_store_pb2
 
 from cmclrec_tf.config import Config
-from cmclrec_tf.config.sections import BACKBONES
 from cmclrec_tf.errors import InputError
 from pipeline.metadata import store
 from pipeline.storage.folders import AnyPath
@@ -59,11 +58,8 @@ class Step:
     def config(self) -> Config | None:
         """The `Config` of the Trainer; None for other components."""
         values = self._json("custom_config").get("config")
-        if not values:
-            return None
-        # Who reads about a model need not import the module that registers its backbone.
-        BACKBONES.add(values["model"]["backbone"])
-        return Config.from_dict(values)
+        # Reading a model's lineage does not require the module that registers its backbone.
+        return Config.of_run(values) if values else None
 
     @property
     def features(self) -> list[dict[str, Any]] | None:

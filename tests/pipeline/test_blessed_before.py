@@ -8,6 +8,7 @@ import json
 import pytest
 
 from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
 
 pytestmark = pytest.mark.pipeline
@@ -179,7 +180,7 @@ def test_lineage_reads_a_config_whose_backbone_is_not_imported():
     values = {**Config().to_dict(), "model": {"backbone": "elsewhere"}}
     properties = {"custom_config": json.dumps({"config": values})}
     step = Step("Trainer", "complete", datetime.datetime.now(), 1.0, {}, properties)
-    try:
-        assert step.config.model.backbone == "elsewhere"
-    finally:
-        BACKBONES.discard("elsewhere")
+    assert step.config.model.backbone == "elsewhere"
+    assert "elsewhere" not in BACKBONES
+    with pytest.raises(InputError, match="backbone='elsewhere': it must be one of"):
+        Config.from_dict(values)

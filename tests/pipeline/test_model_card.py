@@ -1,6 +1,10 @@
 """The text of a model card, on synthetic facts."""
 
 import dataclasses
+import json
+import subprocess
+import sys
+import types
 
 import pytest
 
@@ -145,3 +149,40 @@ def test_names_are_no_markup(name, tmp_path):
     shown = page.replace("&#60;", "<")
     assert "<script" not in page and "<em>a" not in page and 'http://x"' not in page
     assert page.count("<td>") == 4 + 2 * 12 + 2 * 4 and page.count("<img") == 1, shown
+
+
+ELSEWHERE = """
+import json, sys, types
+from cmclrec_tf.config.sections import BACKBONES
+from pipeline.components.model_card import _config
+before = set(BACKBONES)
+values, folder = sys.argv[1:]
+config = _config(values, types.SimpleNamespace(uri=folder))
+print(config.model.backbone, config.finetune.ema, BACKBONES == before)
+"""
+
+
+@pytest.mark.pipeline
+@pytest.mark.slow  # a process that loads TFX
+def test_the_component_reads_a_config_whose_backbone_is_not_imported(tmp_path):
+    values = {"model": {"backbone": "elsewhere"}}
+    best = {"values": {"finetune.ema": 0.5}}
+    (tmp_path / "best_hyperparameters.txt").write_text(json.dumps(best))
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, json.dumps(values), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "elsewhere 0.5 True\n", done.stderr[-2000:]
+
+
+@pytest.mark.pipeline
+def test_a_search_imports_the_module_of_run_fn(tmp_path, monkeypatch):
+    from pipeline import tuner
+
+    (tmp_path / "registers.py").write_text("raise LookupError('the module is imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {tuner.TRIALS: 1, tuner.MODULE: "registers", "config": {}}
+    with pytest.raises(LookupError, match="the module is imported"):
+        tuner.tuner_fn(types.SimpleNamespace(custom_config=settings, hyperparameters=None))
