@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 import warnings
@@ -72,6 +73,9 @@ class Checkpoints:
         """
         fix = "Wait until it ends, or give another folder for checkpoints."
         self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / DONE).is_file() and not os.access(self.folder, os.W_OK):
+            yield  # on read-only storage a complete stage can only be loaded
+            return
         with locks.exclusive(self.folder / LOCK, self.folder, fix):
             yield
 
@@ -92,14 +96,18 @@ class Checkpoints:
             # The checksum comes first: no checkpoint exists without one.
             with whole_file(self.folder / (path.name + CHECKSUM)) as checksum:
                 checksum.write_text(f"{_digest(new)}  {path.name}\n")
-        for old in self._epochs()[EPOCHS_TO_KEEP:]:
+        # Those of later epochs are of a training that this one does not continue.
+        epochs = self._epochs()
+        later = [old for old in epochs if path.name != DONE and old.name > path.name]
+        for old in [*later, *epochs[len(later) + EPOCHS_TO_KEEP :]]:
             old.unlink()
             (self.folder / (old.name + CHECKSUM)).unlink(missing_ok=True)
 
     def newest(self) -> Checkpoint | None:
         """Returns the newest sound checkpoint, or None.
 
-        A damaged one is skipped, with a warning that names it.
+        A damaged one is skipped, with a warning that names it. So is one that does not hold the
+        bounds and the scales of the user features: nothing shows whether its weights fit them.
 
         Raises:
             InputError: the checkpoint belongs to another config or another dataset.
@@ -114,11 +122,16 @@ class Checkpoints:
                     f"{path} is damaged ({error}): using the checkpoint before it", stacklevel=2
                 )
                 continue
+            if not _holds_scales(checkpoint.facts):
+                line = f"{path} does not say how its user features are scaled: it is not used"
+                warnings.warn(line, stacklevel=2)
+                continue
             self._check(checkpoint.facts)
             return checkpoint
         if paths:
             warnings.warn(
-                f"{self.folder} holds no sound checkpoint: the stage starts again", stacklevel=2
+                f"{self.folder} holds no checkpoint that can be used: the stage starts again",
+                stacklevel=2,
             )
         return None
 
@@ -174,13 +187,16 @@ def _training_config(config: Config) -> dict[str, Any]:
 
 def _dataset_identity(dataset: "PreparedDataset") -> dict[str, Any]:
     """Returns what distinguishes a dataset from others; sizes alone would not."""
-    features = [{"name": f.name, "kind": f.kind, "size": f.size} for f in dataset.schema.features]
     return {
         "items": dataset.schema.items,
         "digest": dataset.schema.digest,
         "users": dict(dataset.users),
-        "features": {f["name"]: f for f in features},
+        "features": {f["name"]: f for f in dataset.schema.to_dict()["features"]},
     }
+
+
+def _holds_scales(facts: dict[str, Any]) -> bool:
+    return all("scale" in feature for feature in facts["dataset"]["features"].values())
 
 
 def _differences(
@@ -191,8 +207,15 @@ def _differences(
         one, two = then.get(key, "nothing"), now.get(key, "nothing")
         if isinstance(one, dict) and isinstance(two, dict):
             yield from _differences(one, two, f"{prefix}{key}.")
-        elif one != two:
+        elif one != two and not _are_close(one, two):
             yield f"{prefix}{key}", one, two
+
+
+def _are_close(one: Any, two: Any) -> bool:
+    """Returns whether two numbers are one in 32 bits: a mean depends on the order of the rows."""
+    return (
+        isinstance(one, float) and isinstance(two, float) and math.isclose(one, two, rel_tol=1e-6)
+    )
 
 
 def _read(path: pathlib.Path) -> Checkpoint:

@@ -169,6 +169,62 @@ def test_another_dataset_is_refused(records, dataset, copied, tmp_path):
         train(other, Config.from_dict(RESUMED), checkpoint_dir=copied)
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"clip": (0.0, 90.0)}, "features.age.clip: nothing in the checkpoint"),
+        ({"mean": 1e3}, "features.age.mean: .* in the checkpoint, 1000.0 now"),
+        ({"scale": 1e3}, "features.age.scale: .* in the checkpoint, 1000.0 now"),
+        ({"numbers": 2}, "features.age.numbers: 1 in the checkpoint, 2 now"),
+    ],
+)
+def test_other_values_of_a_user_feature_are_refused(dataset, tmp_path, changes, text):
+    config = Config()
+    Checkpoints(tmp_path, config, dataset).save(1, {"model/0": np.ones(2)})
+    (age, *rest) = dataset.schema.features
+    other = dataclasses.replace(
+        dataset.schema, features=(dataclasses.replace(age, **changes), *rest)
+    )
+    with pytest.raises(InputError, match=text):
+        Checkpoints(tmp_path, config, dataclasses.replace(dataset, schema=other)).newest()
+    # The mean of the same rows in another order.
+    other = dataclasses.replace(
+        other, features=(dataclasses.replace(age, mean=age.mean * (1 + 1e-9)), *rest)
+    )
+    other_order = dataclasses.replace(dataset, schema=other)
+    assert Checkpoints(tmp_path, config, other_order).newest()[0]["epoch"] == 1
+
+
+def test_a_checkpoint_without_the_scales_is_not_used(dataset, tmp_path):
+    checkpoints = Checkpoints(tmp_path, Config(), dataset)
+    old = Checkpoints(tmp_path, Config(), dataset)
+    for feature in old.identity["dataset"]["features"].values():
+        del feature["scale"]
+    arrays = {"model/0": np.ones(2)}
+    for epoch in (4, 5):
+        old.save(epoch, arrays)
+    with (
+        pytest.warns(UserWarning, match="epoch-0000[45].npz does not say how its user features"),
+        pytest.warns(UserWarning, match="the stage starts again"),
+    ):
+        assert checkpoints.newest() is None
+    # The training starts again, and its first epochs are the ones that are kept.
+    for epoch in (1, 2, 3):
+        checkpoints.save(epoch, arrays)
+    assert checkpoints.newest()[0]["epoch"] == 3
+    names = sorted(path.name for path in tmp_path.glob("*.npz"))
+    assert names == ["epoch-00002.npz", "epoch-00003.npz"]
+
+
+def test_a_complete_stage_on_read_only_storage_is_loaded(dataset, tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, Config(), dataset)
+    checkpoints.save(1, {"model/0": np.ones(2)}, complete=True)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with checkpoints.lock():
+        assert checkpoints.newest()[0]["complete"]
+    assert not (tmp_path / LOCK).exists()
+
+
 def test_settings_of_serving_may_change(dataset, uninterrupted):
     config = Config.from_dict({**RESUMED, "serve": {"list_length": 7}})
     assert Checkpoints(uninterrupted[1] / "finetune", config, dataset).newest()[0]["complete"]
