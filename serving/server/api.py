@@ -65,11 +65,11 @@ class Api:
     Args:
         catalog: the loaded models.
         metrics: receives the counts and times of requests.
-        limits: limits of one request.
+        limits: limits of one request, of all requests together and of connections.
         log_requests: whether every request is logged, or only those with a fault of the server.
 
     Attributes:
-        memory: what all requests take of it together.
+        memory: bounds the memory of all requests together.
     """
 
     def __init__(

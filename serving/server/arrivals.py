@@ -11,11 +11,9 @@ from typing import Any
 
 import grpc
 
-from serving.server.memory import Memory
+from serving.server.memory import Memory, estimate_message
 from serving.server.requests import RequestError
 
-# The message, its values, their arrays and the tensors.
-_COPIES = 4
 _PERIOD_SECONDS = 0.2
 _MODEL_METHODS = "/tensorflow.serving."
 
@@ -26,7 +24,8 @@ class Arrivals(grpc.ServerInterceptor):
     gRPC gives a thread to a request before its message has arrived, and the thread waits for it
     without an end. So the server has more threads than requests that it runs at once, and a request
     that sends no message is cancelled. Conversations, which only reflection has, must end in the
-    same time.
+    same time. Health's Watch, which has no end, is UNIMPLEMENTED; gRPC's clients then take the
+    server as healthy.
 
     Args:
         most: requests to the models that run at the same time; others wait.
@@ -42,7 +41,7 @@ class Arrivals(grpc.ServerInterceptor):
         threading.Thread(target=self._watch, name="arrivals", daemon=True).start()
 
     def stop(self) -> None:
-        """Stops to watch. Repeatable."""
+        """Stops watching. Repeatable."""
         self._stopped.set()
 
     def intercept_service(
@@ -50,9 +49,13 @@ class Arrivals(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
-        """Returns the handler of a method, with the wait for its message in our hands."""
+        """Returns the handler of a method, wrapped so that the wait for its message ends in time.
+
+        A method that answers one message with a stream has none: a caller that sends no message
+        would hold a place among the requests that wait or run for as long as it likes.
+        """
         handler: Any = continuation(handler_call_details)
-        if handler is None:
+        if handler is None or handler.unary_stream:
             return None
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
@@ -82,7 +85,7 @@ class Arrivals(grpc.ServerInterceptor):
             raw = next(messages, None)
         share = self._memory.share()
         try:
-            share.resize(_COPIES * len(raw or b""))
+            share.resize(estimate_message(raw or b""))
             with slot:
                 return handler.unary_unary(_decoded(handler, raw, context), context)
         except RequestError as error:

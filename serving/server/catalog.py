@@ -188,7 +188,11 @@ class Catalog:
 
     def _end(self, servable: Servable) -> None:
         servable.session.close()
-        self.mark(servable.name, servable.version, State.END)
+        with self._changed:
+            # The version may be loaded again, or forgotten, while its last request runs.
+            states = self._states.get(servable.name, {})
+            if states.get(servable.version, (State.END, ""))[0] is State.UNLOADING:
+                states[servable.version] = (State.END, "")
 
     def close(self, seconds: float | None = None) -> None:
         """Retires every version, and those that are added later.

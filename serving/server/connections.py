@@ -78,7 +78,11 @@ class ConnectionGate:
             self.closed(surplus)
             assert isinstance(surplus, asyncio.Transport)  # the others are not accepted
             surplus.write(_REFUSAL)
-            surplus.close()
+            # To close would wait until the caller reads, which it may never do.
+            if surplus.get_write_buffer_size():
+                surplus.abort()
+            else:
+                surplus.close()
 
     def closed(self, transport: asyncio.BaseTransport | None) -> None:
         """Forgets a connection."""
@@ -97,6 +101,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        # An answer counts as sent once the system has all of it, so that the time to read it is
+        # bounded to its end and no tail of it is lost when the server stops.
+        transport.set_write_buffer_limits(0)
         self._protocol.connection_made(transport)
         self._gate.opened(transport)
 

@@ -31,8 +31,6 @@ _ARRIVAL_SECONDS = 30.0
 _MAX_STREAMS = 1024
 _HANDSHAKE_MILLISECONDS = 20_000
 _IDLE_MILLISECONDS = 300_000
-# Health's Watch waits for its message in these threads. gRPC's servicers share them.
-_WATCH_THREADS = futures.ThreadPoolExecutor(16, thread_name_prefix="watch")
 # Time to answer requests that are cut off with a status.
 _CANCEL_SECONDS = 1.0
 # Reflection lists only services whose descriptors have been imported.
@@ -90,7 +88,7 @@ class GrpcServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             services.ModelService(api), server
         )
-        self._health = health.HealthServicer(experimental_thread_pool=_WATCH_THREADS)
+        self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server

@@ -1,4 +1,4 @@
-"""Defines the limits of one request to a local server, and of all requests together."""
+"""Defines the limits of one request to a local server, of all requests, and of connections."""
 
 import dataclasses
 

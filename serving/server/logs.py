@@ -22,7 +22,8 @@ def event(logger: logging.Logger, level: int, name: str, **fields: object) -> No
         name: what happened, in two or three fixed words.
         fields: details of the event, as JSON values.
     """
-    logger.log(level, name, extra={_FIELDS: fields})
+    # The place in the code is that of the caller: `RateLimit` counts by it.
+    logger.log(level, name, extra={_FIELDS: fields}, stacklevel=2)
 
 
 def without_content(name: str) -> logging.Logger:

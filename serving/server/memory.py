@@ -15,6 +15,9 @@ from serving.server.requests import RequestError
 _COPIES, _WIDE_COPIES = 5, 11
 # A Python object, its place in a list and its place in an array.
 _BYTES_OF_A_VALUE = 160
+# A packed integer of one byte takes eight. Each other field takes an object, however short it is:
+# shapes and inputs (12), filters (1a), strings (42), resources (72) and variants (7a).
+_MESSAGE_COPIES, _FIELDS = 8, (b"\x12", b"\x1a", b"\x42", b"\x72", b"\x7a")
 
 
 def estimate(body: bytes, values: int) -> int:
@@ -26,6 +29,16 @@ def estimate(body: bytes, values: int) -> int:
     """
     is_wide = not body.isascii() or b"\\u" in body
     return (_WIDE_COPIES if is_wide else _COPIES) * len(body) + _BYTES_OF_A_VALUE * values
+
+
+def estimate_message(message: bytes) -> int:
+    """Returns the memory in bytes that it takes to answer a gRPC message.
+
+    Args:
+        message: the message on the wire. A byte within a string that looks like a field counts too.
+    """
+    fields = sum(map(message.count, _FIELDS))
+    return _MESSAGE_COPIES * len(message) + _BYTES_OF_A_VALUE * fields
 
 
 class Memory:

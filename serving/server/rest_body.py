@@ -20,6 +20,8 @@ _PLAIN, _GZIP, _DEFLATE = {"", "identity"}, {"gzip", "x-gzip"}, {"deflate"}
 ENCODINGS = _PLAIN | _GZIP | _DEFLATE
 # The deadline is checked after each step.
 _STEP_BYTES = 2**20
+# Each stream of a body costs a copy of what follows it.
+_MOST_STREAMS = 1024
 
 
 class TooLateError(RequestError):
@@ -84,7 +86,7 @@ async def receive(request: web.Request, limit: int, deadline: float, share: Shar
 def decompress(
     body: bytearray, encoding: str, limit: int, share: Share, check: Callable[[], None]
 ) -> bytes:
-    """Returns the body without its content encoding.
+    """Returns the body without its content encoding; gzip may be several streams in a row.
 
     Args:
         body: the body as it was sent.
@@ -103,25 +105,28 @@ def decompress(
     # without the header of zlib, whose low four bits are 8.
     raw_deflate = encoding in _DEFLATE and body[:1] and body[0] & 15 != 8
     bits = zlib.MAX_WBITS + 16 if encoding in _GZIP else zlib.MAX_WBITS
-    stream = zlib.decompressobj(-zlib.MAX_WBITS if raw_deflate else bits)
-    plain = bytearray()
+    new_stream = lambda: zlib.decompressobj(-zlib.MAX_WBITS if raw_deflate else bits)
+    most = _MOST_STREAMS if encoding in _GZIP else 1
+    stream, streams, plain = new_stream(), 1, bytearray()
     try:
         for start in range(0, len(body), _STEP_BYTES):
-            if stream.eof:
-                raise _not_of(encoding)
             rest, step = bytes(body[start : start + _STEP_BYTES]), b""
             # A step of full size may leave bytes inside the stream.
-            while rest or len(step) == _STEP_BYTES:
+            while rest or (len(step) == _STEP_BYTES and not stream.eof):
+                if stream.eof:
+                    if streams == most:
+                        raise _not_of(encoding)
+                    stream, streams = new_stream(), streams + 1
                 step = stream.decompress(rest, _STEP_BYTES)
                 plain += step
                 if len(plain) > limit:
                     raise TooLargeError(limit)
                 share.resize(len(body) + len(plain))
                 check()
-                rest = stream.unconsumed_tail
+                rest = stream.unconsumed_tail or stream.unused_data
     except zlib.error:
         raise _not_of(encoding) from None
-    if not stream.eof or stream.unused_data:
+    if not stream.eof:
         raise _not_of(encoding)
     return bytes(plain)
 
@@ -129,5 +134,6 @@ def decompress(
 def _not_of(encoding: str) -> RequestError:
     return RequestError(
         grpc.StatusCode.INVALID_ARGUMENT,
-        f"The body is not one complete {encoding} stream. Correct Content-Encoding or the body.",
+        f"The body is not one complete {encoding} stream (gzip: at most {_MOST_STREAMS} in a row). "
+        "Correct Content-Encoding or the body.",
     )

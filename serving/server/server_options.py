@@ -29,7 +29,7 @@ class Options:
         tensorflow_intra_op_parallelism: threads of one operation; 0 lets TensorFlow choose.
         tensorflow_inter_op_parallelism: operations that run at the same time; 0 lets TensorFlow
             choose, and -1 runs all operations of a request in the thread of that request.
-        limits: limits of one request.
+        limits: limits of one request, of all requests together and of connections.
         log_requests: whether every request is logged, without its content.
 
     Raises:

@@ -3,6 +3,7 @@
 The limits are small here, so that small requests exceed them.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import gc
@@ -41,6 +42,13 @@ def hasty(base_path):
         yield server
 
 
+def in_streams(body):
+    """Two streams with empty ones before, between and after them, 1,024 in all."""
+    empty = gzip.compress(b"") * 511
+    parts = [empty, gzip.compress(body[:50]), empty[: len(empty) // 511], gzip.compress(body[50:])]
+    return b"".join([*parts, empty[: -len(empty) // 511]])
+
+
 def raw_deflate(body):
     stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return stream.compress(body) + stream.flush()
@@ -52,6 +60,7 @@ def raw_deflate(body):
         ("gzip", gzip.compress),
         ("GZip", gzip.compress),
         ("x-gzip", gzip.compress),
+        ("gzip", in_streams),
         ("deflate", zlib.compress),
         ("deflate", raw_deflate),
         ("identity", bytes),
@@ -76,7 +85,8 @@ def test_encoded_bodies(small, encoding, encode, monkeypatch):
         ("gzip", b""),
         ("gzip", gzip.compress(BODY)[:-5]),
         ("gzip", gzip.compress(BODY) + b"x"),
-        ("gzip", gzip.compress(BODY) * 2),
+        ("gzip", gzip.compress(BODY) + gzip.compress(b"") * 1024),
+        ("deflate", zlib.compress(BODY) * 2),
         ("gzip", gzip.compress(BODY)[:-8] + b"\0" * 8),
         ("gzip", zlib.compress(BODY)),
         ("deflate", BODY),
@@ -210,6 +220,42 @@ def test_connections_with_requests_keep_their_place(small):
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert "Too many connections" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     eventually(lambda: ask(small)[0] == 200)
+
+
+def test_a_caller_that_does_not_read_makes_room():
+    """Bytes that wait for the caller hold up the writer, and do not keep the connection open."""
+
+    class Writer(asyncio.Protocol):
+        paused, lost = False, False
+
+        def connection_made(self, transport):
+            writers.append(self)
+            while not transport.get_write_buffer_size():
+                transport.write(b"x" * 4096)
+            self.paused_at_once = self.paused
+
+        def pause_writing(self):
+            self.paused = True
+
+        def connection_lost(self, error):
+            self.lost = True
+
+    async def call_twice():
+        loop = asyncio.get_running_loop()
+        gate = connections.ConnectionGate(Writer, 1)
+        server = await loop.create_server(gate, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        with socket.create_connection(address), socket.create_connection(address):
+            for _ in range(100):
+                await asyncio.sleep(0.02)
+                if len(writers) == 2 and writers[0].lost:
+                    break
+        server.close()
+
+    writers = []
+    asyncio.run(call_twice())
+    assert [writer.paused_at_once for writer in writers] == [True, True]
+    assert writers[0].lost
 
 
 def test_the_table_of_limits_is_complete():

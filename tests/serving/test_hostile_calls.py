@@ -102,6 +102,24 @@ def test_calls_that_send_no_message(base_path, monkeypatch):
         is_over.set()
 
 
+def test_watches_are_refused_at_once(base_path):
+    """A call that never ends holds no place, whether its message arrives or not."""
+    is_over = threading.Event()
+
+    def message(is_sent):
+        if is_sent:
+            yield b""
+        is_over.wait(60)
+
+    with serving(base_path) as server, channel_of(server) as channel:
+        for is_sent in (True, False):
+            watch = channel.stream_stream("/grpc.health.v1.Health/Watch")(message(is_sent))
+            assert watch.code() == grpc.StatusCode.UNIMPLEMENTED
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=30) == b"\x08\x01"
+        is_over.set()
+
+
 def test_a_call_without_any_message(base_path):
     with serving(base_path) as server, channel_of(server) as channel:
         with pytest.raises(grpc.RpcError) as caught:
@@ -134,6 +152,19 @@ def test_grpc_messages_share_the_memory(base_path):
         assert predict(warm_request().SerializeToString(), timeout=30)
         with pytest.raises(grpc.RpcError) as caught:
             predict(large.SerializeToString(), timeout=30)
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert predict(warm_request().SerializeToString(), timeout=30)
+
+
+def test_short_fields_of_grpc_messages_count(base_path):
+    """An empty string takes two bytes on the wire and an object in memory."""
+    request = warm_request()
+    request.inputs["history"].string_val.extend([b""] * 1_000)
+    limits = Limits(waiting_bytes=8 * request.ByteSize() + 100_000)
+    with serving(base_path, limits=limits) as server, channel_of(server) as channel:
+        predict = channel.unary_unary(METHOD)
+        with pytest.raises(grpc.RpcError) as caught:
+            predict(request.SerializeToString(), timeout=30)
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert predict(warm_request().SerializeToString(), timeout=30)
 

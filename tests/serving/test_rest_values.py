@@ -1,6 +1,7 @@
 """Tests how the REST interface reads the values of a request: lists, numbers and base64."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server import rest_json
+from serving.server.requests import RequestError
 from tests.serving.rest_requests import ANSWER, ROW, predict
 
 
@@ -90,3 +92,13 @@ def test_wrong_base64(rest, text):
     row = {"history": [{"b64": text}, "b"], "exclude": [""]}
     status, answer = predict(rest, {"signature_name": "warm", "instances": [row]})
     assert status == 400 and "not base64" in answer["error"]
+
+
+def test_much_padding_takes_little_time():
+    info = meta_graph_pb2.TensorInfo(dtype=types_pb2.DT_STRING)
+    info.tensor_shape.dim.add(size=-1)
+    start = time.monotonic()
+    for text in ("=." * 2**21 + "A", "A" + "=." * 2**21):
+        with pytest.raises(RequestError, match="not base64"):
+            rest_json.decode_lists("history", info, [{"b64": text}])
+    assert time.monotonic() - start < 1

@@ -167,6 +167,17 @@ def test_repeated_warnings_are_counted(monkeypatch):
     assert lines[-1]["dropped"] == 40 and lines[-1]["size"] == 1
 
 
+def test_each_event_has_its_own_count():
+    """A flood of one warning does not drop another, through the handlers of the server."""
+    stream, logger = io.StringIO(), logging.Logger("serving.test")
+    logs._handle(logger, logging.StreamHandler(stream), logging.INFO)
+    for _ in range(100):
+        logs.event(logger, logging.WARNING, "first kind")
+        logs.event(logger, logging.WARNING, "second kind")
+    kinds = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert kinds == ["first kind", "second kind"] * 60
+
+
 def test_messages_of_libraries_lose_their_text():
     stream, logger = io.StringIO(), logs.without_content("test_library")
     handler = logging.StreamHandler(stream)
