@@ -26,7 +26,7 @@ class Report:
     Attributes:
         rows: values by segment and metric. Metrics are `recall@20`, `ndcg@20`, `coverage@20`,
             `jaccard@20`, `mrr`, `users` and `repeats`, the numbers of users and of those whose
-            last item stands in their history; cold users also have `recall_all@20` and
+            last item is a known one of their history; cold users also have `recall_all@20` and
             `ndcg_all@20`, with all removed items as relevant. Segments without users are left out.
         users: values per user by metric, in the order of the split.
         is_cold: bool per user.
@@ -139,9 +139,11 @@ def _means(users: Mapping[str, Floats], selected: Bools) -> dict[str, float]:
 def _is_repeat(batch: Batch) -> Bools:
     """Returns which warm users' last item is a known one of their history, bool [B]."""
     history, target = batch["history"].numpy(), batch["target"].numpy()
+    if not target.shape[1]:
+        return np.zeros(len(target), bool)
     # Targets are padded on the right, so the last item is the last id that is not PAD.
     at = np.maximum((target != PAD).sum(axis=1) - 1, 0)
-    last = np.take_along_axis(target, at[:, None], axis=1) if target.shape[1] else target
+    last = np.take_along_axis(target, at[:, None], axis=1)
     flags: Bools = ((history == last) & (last > OOV)).any(axis=1) & ~batch["is_cold"].numpy()
     return flags
 

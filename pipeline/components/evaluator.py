@@ -21,7 +21,7 @@ from cmclrec_tf.data import shards, vocabulary
 from cmclrec_tf.data.prepared import READ_BATCH
 from cmclrec_tf.schema import FIRST_ID, HISTORY, ITEMS, TARGET, TRAIN
 from pipeline.evaluation.floors import warnings
-from pipeline.evaluation.gate import fill_floors
+from pipeline.evaluation.gate import fill_items
 from pipeline.evaluation.results import read_comparisons
 
 TRANSFORMED, GRAPH = "transformed_examples", "transform_graph"
@@ -49,7 +49,8 @@ class Executor(executor.Executor):
         split = artifact_utils.get_split_uri(input_dict[TRANSFORMED], TRAIN)
         files = tf.io.gfile.glob(os.path.join(split, "*"))
         graph = artifact_utils.get_single_uri(input_dict[GRAPH])
-        fill_floors(config, most_popular(files, graph))
+        items_file = tft.TFTransformOutput(graph).vocabulary_file_by_name(ITEMS) or ITEMS
+        fill_items(config, most_popular(files, items_file), items_file)
         filled = {specs.EVAL_CONFIG_KEY: proto_utils.proto_to_json(config)}
         super().Do(input_dict, output_dict, {**exec_properties, **filled})
         evaluation = artifact_utils.get_single_instance(output_dict[specs.EVALUATION_KEY])
@@ -59,19 +60,19 @@ class Executor(executor.Executor):
             logging.warning(line)
 
 
-def most_popular(files: Sequence[str], graph: str) -> dict[str, list[str]]:
+def most_popular(files: Sequence[str], items_file: str) -> dict[str, list[str]]:
     """Returns the items of the train split by their number of events, most popular first.
 
     The order is that of `cmclrec_tf.baselines.popularity`.
 
     Args:
         files: the transformed records of the train split.
-        graph: folder of the transform graph, which holds the vocabulary.
+        items_file: path of the vocabulary of the items.
 
     Returns:
         `{"all": items, "last": items}`: all events of the records, or the last one of each user.
     """
-    items = vocabulary.read(tft.TFTransformOutput(graph).vocabulary_file_by_name(ITEMS) or ITEMS)
+    items = vocabulary.read(items_file)
     counts = {field: np.zeros(FIRST_ID + len(items), np.int64) for field in (HISTORY, TARGET)}
     spec = {field: tf.io.VarLenFeature(tf.int64) for field in counts}
     for batch in shards.read(files).batch(READ_BATCH):

@@ -1,11 +1,12 @@
 """Evaluates popularity within TensorFlow Model Analysis, on the same users as the model.
 
-Also counts the users whose target stands in their history.
+Also counts the users whose target, if the model knows it, stands in their history.
 
 The lists of a floor are made here, from the most popular items and the history of the user. So they
 follow the protocol of the model's lists: the same users, the same targets, the same metrics.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -68,13 +69,19 @@ class AgainstFloor(metric_types.Metric):
 
 
 class Repeats(metric_types.Metric):
-    """Number of users in a slice who have a target in their history.
+    """Number of users in a slice who have a target in their history that the model knows.
 
     Lists without the history cannot hold such a target, see `EvaluateConfig.seen_items`.
+
+    Args:
+        items_file: path of the vocabulary of the items. The Evaluator fills it in, as it is not
+            known before the data are. Without it, every item counts as a known one.
+        name: name of the metric.
+        sources: digest of the code, used only in the cache key.
     """
 
-    def __init__(self, name: str | None = None, sources: str = ""):
-        super().__init__(_repeats, name=name or REPEATS)
+    def __init__(self, items_file: str = "", name: str | None = None, sources: str = ""):
+        super().__init__(_repeats, items_file=items_file, name=name or REPEATS)
 
 
 for _metric in (AgainstFloor, Repeats):
@@ -93,8 +100,8 @@ def _against_floor(floor, k, ks, hides_history, items, name, model_names=None):
     return _computations(combine, names, model_names)
 
 
-def _repeats(name, model_names=None):
-    return _computations(RepeatCount(), [name], model_names)
+def _repeats(items_file, name, model_names=None):
+    return _computations(RepeatCount(items_file), [name], model_names)
 
 
 def _computations(combine, names, model_names):
@@ -117,7 +124,16 @@ class _Reported(Reported):
 
 
 class RepeatCount(beam.CombineFn):
-    """Number of users who have a relevant item in their history; elements as `FloorDifference`."""
+    """Number of users who have a known relevant item in their history.
+
+    An element is one of `FloorDifference`.
+
+    Args:
+        items_file: see `Repeats`. A worker reads it once.
+    """
+
+    def __init__(self, items_file: str = ""):
+        self._items_file = items_file
 
     def create_accumulator(self) -> int:
         """Returns 0."""
@@ -126,7 +142,10 @@ class RepeatCount(beam.CombineFn):
     def add_input(self, accumulator: int, user: tuple[np.ndarray, np.ndarray, np.ndarray]) -> int:
         """Adds one user."""
         _, relevant, history = user
-        return accumulator + bool(set(relevant.tolist()) & set(history.tolist()))
+        again = set(relevant.tolist()) & set(history.tolist())
+        if again and self._items_file:
+            again &= _items_of(self._items_file)
+        return accumulator + bool(again)
 
     def merge_accumulators(self, accumulators: Iterable[int]) -> int:
         """Adds up the counts of several workers."""
@@ -135,6 +154,12 @@ class RepeatCount(beam.CombineFn):
     def extract_output(self, accumulator: int) -> tuple[float]:
         """Returns the count."""
         return (float(accumulator),)
+
+
+@functools.lru_cache(maxsize=1)
+def _items_of(path: str) -> frozenset[bytes]:
+    """Returns the items of a vocabulary."""
+    return frozenset(map(vocabulary.encode, vocabulary.read(path)))
 
 
 class FloorDifference(beam.CombineFn):

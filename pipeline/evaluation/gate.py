@@ -135,7 +135,7 @@ def _metric_config(
 
 
 def _against_floor(floor: str, config: Config, sources: str) -> tfma.MetricConfig:
-    """Returns the metrics of a floor, whose items the Evaluator fills in by `fill_floors`."""
+    """Returns the metrics of a floor, whose items the Evaluator fills in by `fill_items`."""
     evaluate = config.evaluate
     settings = {
         "floor": floor,
@@ -160,12 +160,15 @@ def _against_floor(floor: str, config: Config, sources: str) -> tfma.MetricConfi
     )
 
 
-def fill_floors(config: tfma.EvalConfig, most_popular: Mapping[str, Sequence[str]]) -> None:
-    """Puts the most popular items into the metrics of the floors.
+def fill_items(
+    config: tfma.EvalConfig, most_popular: Mapping[str, Sequence[str]], items_file: str
+) -> None:
+    """Puts what is known of the items into the metrics that need it.
 
     Args:
         config: the result of `eval_config`, which is changed.
         most_popular: `{events: items}`, most popular first; events are `all` and `last`.
+        items_file: path of the vocabulary of the items.
     """
     for spec in config.metrics_specs:
         for metric in spec.metrics:
@@ -175,6 +178,9 @@ def fill_floors(config: tfma.EvalConfig, most_popular: Mapping[str, Sequence[str
                 number = max(values["ks"]) + values["history"]
                 values["items"] = list(most_popular[FLOORS[values["floor"]]][:number])
                 metric.config = json.dumps(values)
+            elif metric.class_name == floor_metrics.Repeats.__name__:
+                values = json.loads(metric.config)
+                metric.config = json.dumps({**values, "items_file": items_file})
 
 
 def _segment_spec(segment: str) -> tfma.SlicingSpec:

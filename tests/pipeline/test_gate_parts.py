@@ -41,6 +41,28 @@ def test_popularity_obeys_seen_items(seen, recall):
     assert repeats.extract_output(repeats.add_input(0, user)) == (1.0,)
 
 
+def test_repeats_are_items_that_the_model_knows(tmp_path):
+    """As in the report of the library; the Evaluator says where the vocabulary is."""
+    from pipeline.evaluation.floor_metrics import RepeatCount
+    from pipeline.evaluation.gate import eval_config, fill_items
+
+    (tmp_path / "items").write_bytes(b"tea\nm\xfcsli\n")
+    config = eval_config(CONFIG, FEATURES)
+    fill_items(config, {"all": ["tea"], "last": ["tea"]}, str(tmp_path / "items"))
+    (values,) = (
+        json.loads(metric.config)
+        for spec in config.metrics_specs
+        for metric in spec.metrics
+        if metric.class_name == "Repeats"
+    )
+    repeats = RepeatCount(values["items_file"])
+    count = repeats.create_accumulator()
+    for item in (b"tea", b"m\xfcsli", b"milk"):
+        items = np.array([item], object)
+        count = repeats.add_input(count, (items, items, np.array([b"tea", item], object)))
+    assert repeats.extract_output(count) == (2.0,)
+
+
 def test_a_single_user_leaves_everything_open():
     from pipeline.evaluation.floors import Comparison
 

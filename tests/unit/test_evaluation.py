@@ -233,6 +233,17 @@ def test_users_whose_target_is_in_their_history_are_counted_and_missed(records, 
     assert report.ranks[0] == 0 and (report.ranks[[1, 3, 4]] > 0).all()
 
 
+def test_users_without_any_target_repeat_nothing():
+    from cmclrec_tf.evaluation.report import _is_repeat
+
+    batch = {
+        "history": ops.convert_to_tensor([[2, 3], [4, 5]], "int32"),
+        "target": ops.zeros((2, 0), "int32"),
+        "is_cold": ops.convert_to_tensor([False, True]),
+    }
+    assert _is_repeat(batch).tolist() == [False, False]
+
+
 @pytest.mark.usefixtures("eager")
 def test_every_recommender_and_validation_obey_seen_items(records, config, tmp_path):
     dataset = _repeat_users(records, tmp_path)
