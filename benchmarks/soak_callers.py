@@ -86,7 +86,40 @@ class Tally:
                 self.wrong.append(f"malformed: {code}")
 
 
-class Callers:
+class CallerThreads:
+    """Threads that run callers, each with random numbers of its own.
+
+    Args:
+        run: runs a caller in its thread; it must end soon after `_stop` is set.
+        callers: one for each thread.
+        seed: seeds the random numbers.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Callable[[random.Random], None], random.Random], None],
+        callers: Sequence[Callable[[random.Random], None]],
+        seed: int,
+    ):
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=run, args=[caller, random.Random(seed + number)])
+            for number, caller in enumerate(callers)
+        ]
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stops the threads after their current requests."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Callers(CallerThreads):
     """Threads that send requests until they are stopped.
 
     Args:
@@ -104,24 +137,10 @@ class Callers:
         self, cases: Sequence[Case], target: str, host: str, rest_port: int | None, seed: int
     ):
         self.tally, self._cases, self._target = Tally(), cases, target
-        self._host, self._rest_port, self._stop = host, rest_port, threading.Event()
+        self._host, self._rest_port = host, rest_port
         callers = [self._sync, self._sync, self._batches, self._tasks, self._embeddings]
         callers += [self._rest, self._malformed]
-        self._threads = [
-            threading.Thread(target=self._guarded, args=[caller, random.Random(seed + number)])
-            for number, caller in enumerate(callers)
-        ]
-
-    def start(self) -> None:
-        """Starts the threads."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Stops the threads after their current requests."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(self._guarded, callers, seed)
 
     def _guarded(self, caller: Callable[[random.Random], None], rng: random.Random) -> None:
         try:

@@ -9,7 +9,6 @@ import itertools
 import json
 import random
 import socket
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 import grpc
 
 from benchmarks import soak_requests
-from benchmarks.soak_callers import Tally, letter_of
+from benchmarks.soak_callers import CallerThreads, Tally, letter_of
 from benchmarks.soak_models import Case
 from serving import contract, tensor_protos
 from serving.client import loopback
@@ -49,7 +48,7 @@ def _bombs() -> list[tuple[bytes, dict[str, str]]]:
     ]
 
 
-class HostileCallers:
+class HostileCallers(CallerThreads):
     """Threads that misuse a server until they are stopped.
 
     Args:
@@ -72,23 +71,9 @@ class HostileCallers:
     ):
         assert rest_port is not None  # the soak serves REST
         self._cases, self._target, self._rest = cases, target, (host, rest_port)
-        self._tally, self._stop, self._bombs = tally, threading.Event(), itertools.cycle(_bombs())
-        rounds = (self._no_deadline, self._close_early, self._bomb, self._slow_heads)
-        self._threads = [
-            threading.Thread(target=self._repeat, args=[once, random.Random(seed + number)])
-            for number, once in enumerate((*rounds, self._no_message))
-        ]
-
-    def start(self) -> None:
-        """Starts the threads."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Stops the threads after their current rounds."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._tally, self._bombs = tally, itertools.cycle(_bombs())
+        rounds = [self._no_deadline, self._close_early, self._bomb, self._slow_heads]
+        super().__init__(self._repeat, [*rounds, self._no_message], seed)
 
     def _repeat(self, once: Callable[[random.Random], None], rng: random.Random) -> None:
         try:

@@ -41,17 +41,25 @@ class ReadableGroup(click.Group):
                 stopping.end()
             raise
         except BaseException as error:
-            # Libraries catch the exception of a signal, and raise others.
-            if stopping.received():
-                stopping.end()
-            line = one_line(error)
-            if line is None:
-                raise
-            click.echo(f"error: {line}", err=True)
+            report(error)
             ctx.exit(2)
 
 
-def one_line(error: BaseException) -> str | None:
+def report(error: BaseException) -> None:
+    """Prints a user-facing error as one line, and raises any other error.
+
+    After a signal, the process ends instead: libraries catch the exception of a signal, and raise
+    errors of their own.
+    """
+    if stopping.received():
+        stopping.end()
+    line = _one_line(error)
+    if line is None:
+        raise error
+    click.echo(f"error: {line}", err=True)
+
+
+def _one_line(error: BaseException) -> str | None:
     """Returns what a user should read of an error, or None if it needs a traceback."""
     if isinstance(error, ReadableError):
         return str(error)

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from cmclrec_tf.cli import one_line
+from cmclrec_tf.cli import report
 from cmclrec_tf.config import Config
 from cmclrec_tf.processes import stopping
 from pipeline.commands.prepare import prepare
@@ -23,12 +23,7 @@ def main() -> int:
             root=request["root"],
         )
     except BaseException as error:
-        if stopping.received():
-            stopping.end()
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
+        report(error)
         return 2
     return 0
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from cmclrec_tf.config import Config, DataConfig
-from tests.pipeline.test_prepare import SPLITS, _records
+from tests.pipeline.test_damaged import _content
 from tests.pipeline.toy_datasets import write_clusters
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
@@ -19,16 +19,6 @@ shift
 mount -o remount,size=200m "$VAR" && "$@" && cp -r "$VAR/out" "$OUT"
 echo "statuses $first $?"
 """
-
-
-def _content(folder):
-    """Returns all of a prepared dataset that training reads, in any order."""
-    users = {
-        split: {user["user_id"][0]: user for user in _records(map(str, (folder / split).glob("*")))}
-        for split in SPLITS
-    }
-    vocabularies = {path.name: path.read_bytes() for path in (folder / "vocabularies").iterdir()}
-    return users, vocabularies
 
 
 @pytest.fixture(scope="module")

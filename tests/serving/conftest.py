@@ -171,6 +171,16 @@ def rest(base_path):
 
 
 @pytest.fixture
+def still_answers(rest):
+    """After the test the server with REST still answers a valid request."""
+    from tests.serving.rest_requests import ANSWER, ROW, predict
+
+    yield
+    status, answer = predict(rest, {"signature_name": "warm", "instances": [ROW]})
+    assert (status, answer) == (200, {"predictions": [ANSWER]})
+
+
+@pytest.fixture
 def client(target):
     from serving.client import Client
 

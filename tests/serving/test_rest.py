@@ -11,13 +11,7 @@ from serving.server.local_server import LocalServer
 from serving.server.rest import with_defaults
 from tests.serving.rest_requests import ANSWER, ROW, ask, predict
 
-
-@pytest.fixture(autouse=True)
-def still_answers(rest):
-    """After every test the server still answers a valid request."""
-    yield
-    status, answer = predict(rest, {"signature_name": "warm", "instances": [ROW]})
-    assert (status, answer) == (200, {"predictions": [ANSWER]})
+pytestmark = pytest.mark.usefixtures("still_answers")
 
 
 def test_rows(rest):

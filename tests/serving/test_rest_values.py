@@ -10,15 +10,9 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server import rest_json
 from serving.server.requests import RequestError
-from tests.serving.rest_requests import ANSWER, ROW, predict
+from tests.serving.rest_requests import ANSWER, predict
 
-
-@pytest.fixture(autouse=True)
-def still_answers(rest):
-    """After every test the server still answers a valid request."""
-    yield
-    status, answer = predict(rest, {"signature_name": "warm", "instances": [ROW]})
-    assert (status, answer) == (200, {"predictions": [ANSWER]})
+pytestmark = pytest.mark.usefixtures("still_answers")
 
 
 def nested(depth):

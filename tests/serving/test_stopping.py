@@ -170,6 +170,15 @@ def hang(address):
     threading.Thread(target=ask, daemon=True).start()
 
 
+def stop_while_a_request_hangs(process):
+    """Sends SIGTERM during a request that does not end; returns the REST address."""
+    address, rest = addresses(process)
+    hang(address)
+    eventually(lambda: in_flight(rest) == "1")
+    process.send_signal(signal.SIGTERM)
+    return rest
+
+
 def in_flight(rest):
     url = f"http://{rest}/monitoring/prometheus/metrics"
     with urllib.request.urlopen(url, timeout=30) as answer:
@@ -197,10 +206,7 @@ def test_a_signal_during_the_start_ends_it_at_once(base_path):
 @pytest.mark.slow
 def test_the_second_signal_ends_it_at_once(base_path):
     with serving(base_path) as process:
-        address, rest = addresses(process)
-        hang(address)
-        eventually(lambda: in_flight(rest) == "1")
-        process.send_signal(signal.SIGTERM)
+        rest = stop_while_a_request_hangs(process)
         time.sleep(0.5)
         assert process.poll() is None  # it waits for the request
         with pytest.raises(urllib.error.URLError, match="refused"):
@@ -214,10 +220,7 @@ def test_the_second_signal_ends_it_at_once(base_path):
 @pytest.mark.slow
 def test_a_request_that_does_not_end_is_cut_off(base_path):
     with serving(base_path) as process:
-        address, rest = addresses(process)
-        hang(address)
-        eventually(lambda: in_flight(rest) == "1")
-        process.send_signal(signal.SIGTERM)
+        stop_while_a_request_hangs(process)
         status, seconds, _, errors = ended(process)
     assert status == 0
     assert 4.5 < seconds < 8

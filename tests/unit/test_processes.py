@@ -239,9 +239,9 @@ def test_a_full_disk_is_found_behind_other_errors(error, path, tmp_path):
         except Exception as inner:
             raise RuntimeError("the component failed") from inner
     except RuntimeError as outer:
-        found = str(full_disk(outer, [tmp_path]))
-    assert ": no space left on device. Free some space on its disk, " in found
-    assert found.startswith(f"{path}: " if path else "/")
+        line = str(full_disk(outer, [tmp_path]))
+    assert ": no space left on device. Free some space on its disk, " in line
+    assert line.startswith(f"{path}: " if path else "/")
     assert full_disk(ValueError("no space for more rows")) is None
 
 
