@@ -137,7 +137,7 @@ def check_histories(datasets: Datasets, runs: int, rows: Sequence[Row]) -> None:
     Raises:
         InputError: one of them was prepared with shorter histories, or is no prepared dataset.
     """
-    from cmclrec_tf.data.prepared import check_history
+    from cmclrec_tf.data.description import check_history
 
     if isinstance(datasets, ExistingDatasets):
         longest = max(row.config.data.max_history for row in rows)

@@ -14,12 +14,8 @@ import tensorflow as tf
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.data import text_forms, vocabulary
-from cmclrec_tf.data.prepared import (
-    VOCABULARIES,
-    PreparedDataset,
-    check_replaceable,
-    write_description,
-)
+from cmclrec_tf.data.description import check_replaceable, write_description
+from cmclrec_tf.data.prepared import VOCABULARIES, PreparedDataset
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes.whole import replace_folder
 from cmclrec_tf.schema import (

@@ -4,21 +4,16 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
-import yaml
 
 from cmclrec_tf.data import parsing, shards, stream, vocabulary
+from cmclrec_tf.data.description import DESCRIPTION, check_history, check_length
 from cmclrec_tf.data.statistics import with_statistics
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, ITEMS, SPLITS, TRAIN, USER_ID, Feature, Schema
 from cmclrec_tf.types import Batch, Tensor
 
-DESCRIPTION = "dataset.yaml"
-# The settings of a user feature that a dataset is prepared with; the others are computed.
-_SETTINGS = ("name", "kind", "prefix", "numbers")
 VOCABULARIES = "vocabularies"
 SHUFFLE_BUFFER = 100_000
 READ_BATCH = 1024
@@ -126,7 +121,7 @@ class PreparedDataset:
         Raises:
             InputError: the dataset was prepared with shorter histories.
         """
-        _check_history(length, self.max_history, self.name)
+        check_length(length, self.max_history, self.name)
         return dataclasses.replace(self, max_history=length)
 
     def batches(
@@ -207,90 +202,8 @@ class PreparedDataset:
         return parsing.parse(serialized, self.schema, self.max_history)
 
 
-def _check_history(length: int, longest: int, name: str) -> None:
-    if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 1:
-        raise InputError(f"max_history={length!r}", "it is a positive integer", "Correct it.")
-    if length > longest:
-        raise InputError(
-            f"data.max_history={length}",
-            f"{name} was prepared with {longest}",
-            "Prepare it again with this config, or lower data.max_history.",
-        )
-
-
 def _shard_by_record() -> tf.data.Options:
     """Lets `tf.distribute` share the records among workers; sharing the files would be uneven."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return options
-
-
-def check_history(folder: str | os.PathLike[str], length: int | None) -> dict[str, Any]:
-    """Checks that a prepared dataset has histories of a length; reads only its description.
-
-    Args:
-        folder: folder of the prepared dataset.
-        length: the length; None means any.
-
-    Returns:
-        The description of the dataset, see `write_description`.
-
-    Raises:
-        InputError: the dataset was prepared with shorter histories, or is no prepared dataset.
-    """
-    path = pathlib.Path(folder) / DESCRIPTION
-    if not path.is_file():
-        raise InputError(
-            folder, f"a prepared dataset holds {DESCRIPTION}", "Run `cmclrec prepare` first."
-        )
-    try:
-        description = yaml.safe_load(path.read_text())
-        longest = description["max_history"]
-    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise InputError(path, "it must be whole", "Prepare the dataset again.") from error
-    _check_history(longest if length is None else length, longest, str(folder))
-    return dict(description)
-
-
-def check_replaceable(folder: str | os.PathLike[str]) -> None:
-    """Checks that a prepared dataset may be written to `folder`: it is new, empty or one itself.
-
-    Raises:
-        InputError: the folder holds something else.
-    """
-    folder = pathlib.Path(folder)
-    if folder.is_dir() and ((folder / DESCRIPTION).is_file() or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise InputError(
-            folder,
-            "only a prepared dataset is replaced, and it is not a prepared dataset",
-            "Give another folder, or remove it.",
-        )
-
-
-def write_description(
-    folder: str | os.PathLike[str],
-    name: str,
-    features: Iterable[Feature],
-    max_history: int,
-    counts: Mapping[str, int],
-) -> None:
-    """Writes `dataset.yaml`, which `PreparedDataset.load` reads first.
-
-    Args:
-        folder: folder of the prepared dataset.
-        name: name of the dataset.
-        features: the user features.
-        max_history: L.
-        counts: number of users by split; `PreparedDataset.load` checks the files against it.
-    """
-    description = {
-        "name": name,
-        "max_history": max_history,
-        "users": dict(counts),
-        "features": [
-            {**{key: getattr(f, key) for key in _SETTINGS}, "clip": list(f.clip)} for f in features
-        ],
-    }
-    (pathlib.Path(folder) / DESCRIPTION).write_text(yaml.safe_dump(description, sort_keys=False))

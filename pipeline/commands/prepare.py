@@ -61,7 +61,7 @@ def prepare(
     make_folder(folder.parent, "Give another folder by --out.")
     print("Loading TFX (about half a minute) ...", file=sys.stderr, flush=True)
     with quiet(folders.logs / "import.log"):
-        from cmclrec_tf.data.prepared import check_replaceable
+        from cmclrec_tf.data.description import check_replaceable
 
         check_replaceable(folder)
         from pipeline.commands import prepared_folder

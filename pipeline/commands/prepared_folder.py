@@ -5,7 +5,8 @@ import shutil
 
 from tfx.types import artifact_utils
 
-from cmclrec_tf.data.prepared import VOCABULARIES, write_description
+from cmclrec_tf.data.description import write_description
+from cmclrec_tf.data.prepared import VOCABULARIES
 from cmclrec_tf.processes.whole import next_to, replace_folder
 from cmclrec_tf.schema import SPLITS, Schema
 from pipeline.components.example_gen import COMPONENT
