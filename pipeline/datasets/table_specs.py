@@ -25,6 +25,8 @@ class Source:
         package: requirement pinned by `==`; pip downloads its wheel.
         sha256: digest of the wheel.
         folder: folder of the files inside the wheel.
+        archive: name of a zip file in this folder that holds the files; empty if the folder itself
+            holds them.
 
     Raises:
         InputError: a package that is not pinned, or a malformed digest.
@@ -33,6 +35,7 @@ class Source:
     package: str
     sha256: str
     folder: str
+    archive: str = ""
 
     def __post_init__(self):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+", self.package):

@@ -250,6 +250,31 @@ def test_another_pin_gets_other_files(source, tmp_path):
     assert fetch(spec) == old != new
 
 
+def test_files_in_a_zip_file_of_the_wheel(source, tmp_path):
+    wheel, spec = source
+    with zipfile.ZipFile(tmp_path / "tables.zip", "w", zipfile.ZIP_DEFLATED) as tables:
+        for name in spec.files:
+            tables.write(tmp_path / "raw" / name, name)
+    with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "tables.zip", "toy/more/tables.zip")
+        archive.write(tmp_path / "raw" / "users.csv", "toy/more/text.zip")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    pinned = dataclasses.replace(spec.source, sha256=digest, folder="toy/more")
+
+    def fetched(archive, folder="toy/more"):
+        changed = dataclasses.replace(pinned, archive=archive, folder=folder)
+        return fetch(dataclasses.replace(spec, source=changed))
+
+    with pytest.raises(InputError, match=r"toy/more/none.zip: .* must hold it"):
+        fetched("none.zip")
+    with pytest.raises(InputError, match=r"toy/more/text.zip in .*: it must be a zip file"):
+        fetched("text.zip")
+    folder = fetched("tables.zip")
+    for name in spec.files:
+        assert (folder / name).read_bytes() == (tmp_path / "raw" / name).read_bytes()
+    assert not list(folder.glob("*.zip"))
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_wrong_checksum_names_both_and_leaves_nothing(source, tmp_path, cached):
     wheel, spec = source
