@@ -15,6 +15,7 @@ from cmclrec_tf.callbacks import Averaged, Progress, Projector, SaveEpochs
 from cmclrec_tf.checkpoints import Checkpoint, Checkpoints, model_state, restore_model
 from cmclrec_tf.config import Config, FinetuneConfig, PretrainConfig
 from cmclrec_tf.errors import TrainingError
+from cmclrec_tf.models.cold_rows import keyed_uniform
 from cmclrec_tf.models.staged import StagedModel
 from cmclrec_tf.schema import TRAIN, VAL
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from cmclrec_tf.warm_start import WarmStart
 
 EVAL_BATCH = 256
+# Stands for the epoch in the hash of `users_of`: no epoch has this number.
+_NO_EPOCH = 2**31 - 1
 
 Folder: TypeAlias = str | os.PathLike[str]
 Settings: TypeAlias = PretrainConfig | FinetuneConfig
@@ -51,6 +54,23 @@ class Stage:
     part: str
     make_optimizer: OptimizerMaker = plain_adam
     monitor: str | None = None
+
+
+def users_of(dataset: "PreparedDataset", settings: Settings, seed: int) -> "PreparedDataset":
+    """Returns the dataset with the share of the train users that a stage reads.
+
+    Args:
+        dataset: `PreparedDataset` with all train users.
+        settings: the settings of the stage; `user_share` is read.
+        seed: key of the hash that chooses the users.
+
+    Raises:
+        InputError: the share holds no user.
+    """
+    share = settings.user_share
+    if share == 1:
+        return dataset
+    return dataset.with_train_users(lambda keys: keyed_uniform(keys, _NO_EPOCH, seed) < share)
 
 
 def fit_stage(
@@ -96,6 +116,7 @@ def _fit(
     start: "WarmStart | None",
 ) -> None:
     settings = getattr(config, stage.part)
+    dataset = users_of(dataset, settings, config.seed)
     uses_averages = _build(model, dataset, settings, stage, start)
     checkpoint = _restore(model, checkpoints, stage)
     facts = checkpoint.facts if checkpoint else {"epoch": 0}

@@ -9,7 +9,7 @@ from cmclrec_tf import baselines
 from cmclrec_tf.baselines.base import check_precision
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.fitting import Folder, Stage, fit_stage
+from cmclrec_tf.fitting import Folder, Stage, fit_stage, users_of
 from cmclrec_tf.training import BEST, averaged_adam, checked
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def train_baseline(
     config, dataset = checked(dataset, config)
     keras.utils.set_random_seed(config.seed)
     model = baselines.create(name, dataset.schema, config)
-    model.prepare(dataset)
+    model.prepare(users_of(dataset, config.finetune, config.seed))
     stage = Stage(name, "finetune", averaged_adam, monitor=BEST)
     fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir)
     return model

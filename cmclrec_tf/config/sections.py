@@ -125,6 +125,8 @@ class PretrainConfig:
 
     Attributes:
         epochs: number of epochs; 0 leaves the mapper untrained.
+        user_share: share of the train users that the stage reads, in (0, 1], by a keyed hash. A
+            smaller share is part of a larger one, in both stages.
         epoch_steps: minimum number of batches in an epoch; a small train split is repeated.
         batch_size: users per batch, over all replicas.
         learning_rate: learning rate of the optimizer.
@@ -140,6 +142,7 @@ class PretrainConfig:
     """
 
     epochs: int = 8
+    user_share: float = 1.0
     epoch_steps: int = 50
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -157,6 +160,8 @@ class PretrainConfig:
         checks.positive(
             self, "epoch_steps", "batch_size", "learning_rate", "temperature", "mask_share"
         )
+        checks.positive(self, "user_share")
+        checks.proportion(self, "user_share")
         checks.at_most(self, 2**20, "batch_size")
         checks.check(
             self.mask_share <= 0.5, "mask_share", self.mask_share, "disjoint views need <= 0.5"
@@ -171,6 +176,7 @@ class FinetuneConfig:
 
     Attributes:
         epochs: maximum number of epochs.
+        user_share: share of the train users that the stage reads, in (0, 1], as in `pretrain`.
         batch_size: users per batch, over all replicas.
         learning_rate: learning rate of the optimizer.
         eta: weight of the stage 1 loss (Eq. 16); with 0 that loss is not computed.
@@ -197,6 +203,7 @@ class FinetuneConfig:
     """
 
     epochs: int = 60
+    user_share: float = 1.0
     batch_size: int = 64
     learning_rate: float = 1e-3
     eta: float = 0.0
@@ -219,6 +226,8 @@ class FinetuneConfig:
         checks.positive(
             self, "epochs", "epoch_steps", "batch_size", "learning_rate", "patience", "negatives"
         )
+        checks.positive(self, "user_share")
+        checks.proportion(self, "user_share")
         checks.at_most(self, 2**20, "batch_size", "negatives")
         checks.not_negative(self, "eta", "cold_weight", "weight_decay")
         checks.share(self, "cold_share", "feature_dropout", "ema")

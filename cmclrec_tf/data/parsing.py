@@ -40,9 +40,19 @@ def parse(serialized: Tensor, schema: Schema, max_history: int) -> Batch:
         "target": tf.cast(parsed[TARGET].to_tensor(PAD), tf.int32),
         "features": features,
         "is_cold": tf.equal(parsed[SEGMENT], COLD),
-        "user_key": tf.strings.to_hash_bucket_fast(parsed[USER_ID], 2**62),
+        "user_key": _user_key(parsed[USER_ID]),
         "profile_key": profile_key(features),
     }
+
+
+def user_keys(serialized: Tensor) -> KeysB:
+    """Parses the keys of serialized user records, string [B]: the `user_key` of `parse`."""
+    spec = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
+    return _user_key(tf.io.parse_example(serialized, spec)[USER_ID])
+
+
+def _user_key(ids: Tensor) -> KeysB:
+    return tf.strings.to_hash_bucket_fast(ids, 2**62)
 
 
 def left_pad(history: tf.RaggedTensor, length: int) -> IdsBL:

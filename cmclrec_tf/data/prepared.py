@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 import tensorflow as tf
 
@@ -12,7 +13,10 @@ from cmclrec_tf.data.description import DESCRIPTION, check_history, check_length
 from cmclrec_tf.data.statistics import with_statistics
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, ITEMS, SPLITS, TRAIN, USER_ID, Feature, Schema
-from cmclrec_tf.types import Batch, Tensor
+from cmclrec_tf.types import Batch, BoolB, KeysB, Tensor
+
+Keep: TypeAlias = Callable[[KeysB], BoolB]
+"""Keys of users -> whether each is read."""
 
 VOCABULARIES = "vocabularies"
 SHUFFLE_BUFFER = 100_000
@@ -29,7 +33,8 @@ class PreparedDataset:
         max_history: L, the length of the histories in a batch.
         files: paths of gzipped TFRecords of transformed user records, by split.
         vocabularies: paths of the vocabulary files, by the names in `Schema.vocabularies`.
-        users: number of records, by split.
+        users: number of records that are read, by split.
+        keep: which train users are read, see `with_train_users`; None reads all.
 
     Example:
         >>> import tempfile
@@ -50,6 +55,7 @@ class PreparedDataset:
     files: Mapping[str, tuple[str, ...]]
     vocabularies: Mapping[str, str]
     users: Mapping[str, int]
+    keep: Keep | None = None
 
     @classmethod
     def build(
@@ -124,6 +130,28 @@ class PreparedDataset:
         check_length(length, self.max_history, self.name)
         return dataclasses.replace(self, max_history=length)
 
+    def with_train_users(self, keep: Keep) -> "PreparedDataset":
+        """Returns the same dataset with a part of the train users.
+
+        Vocabularies and statistics remain those of all train users.
+
+        Args:
+            keep: returns which users are in the part, bool [B], for their `user_key`, int64 [B].
+
+        Raises:
+            InputError: no user is in it.
+        """
+        part = dataclasses.replace(self, keep=keep)
+        records = part._records(TRAIN).batch(READ_BATCH)
+        count = sum(len(batch) for batch in records.as_numpy_iterator())
+        if not count:
+            raise InputError(
+                f"0 of {self.users[TRAIN]} train users of {self.name}",
+                "a part of the train users must hold one",
+                "Take a larger share.",
+            )
+        return dataclasses.replace(part, users={**self.users, TRAIN: count})
+
     def batches(
         self, split: str, batch_size: int = 256, shuffle: bool | None = None, seed: int = 0
     ) -> tf.data.Dataset:
@@ -169,8 +197,9 @@ class PreparedDataset:
         """
         records = self._records(split)
         if self.users[split] > stream.IN_MEMORY_USERS:
+            select = self._kept if self.keep and split == TRAIN else None
             endless = stream.from_files(
-                self.files[split], self._parse, batch_size, seed, first_epoch
+                self.files[split], self._parse, batch_size, seed, first_epoch, select
             )
         else:
             endless = stream.in_memory(records, self._parse, batch_size, seed, first_epoch)
@@ -196,7 +225,15 @@ class PreparedDataset:
                 "it must hold files",
                 "Prepare the dataset again.",
             )
-        return shards.read(self.files[split])
+        records = shards.read(self.files[split])
+        if self.keep is None or split != TRAIN:
+            return records
+        return records.batch(READ_BATCH).map(self._kept).unbatch()
+
+    def _kept(self, serialized: Tensor) -> Tensor:
+        """Returns the serialized records [n] of [N] that `keep` selects."""
+        assert self.keep
+        return tf.boolean_mask(serialized, self.keep(parsing.user_keys(serialized)))
 
     def _parse(self, serialized: Tensor) -> Batch:
         return parsing.parse(serialized, self.schema, self.max_history)

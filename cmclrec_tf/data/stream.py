@@ -9,6 +9,8 @@ from cmclrec_tf.schema import PAD
 from cmclrec_tf.types import Batch, Tensor
 
 Parse: TypeAlias = Callable[[Tensor], Batch]
+Select: TypeAlias = Callable[[Tensor], Tensor]
+"""Serialized records [N] -> those that are read, [n]."""
 
 # With more users than this, records are read from their files in every epoch.
 IN_MEMORY_USERS = 2_000_000
@@ -68,7 +70,12 @@ def in_memory(
 
 
 def from_files(
-    files: Sequence[str], parse: Parse, batch_size: int, seed: int, first_epoch: int = 0
+    files: Sequence[str],
+    parse: Parse,
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    select: Select | None = None,
 ) -> tf.data.Dataset:
     """Returns endless batches that are read from files: no memory, but a weaker shuffle.
 
@@ -77,14 +84,16 @@ def from_files(
     Args:
         files: paths of gzipped TFRecords.
         parse, batch_size, seed, first_epoch: as in `in_memory`.
+        select: chooses the records that are read; None reads all.
     """
     files = tf.constant(files)
 
     def epoch_of(epoch: Tensor) -> tf.data.Dataset:
         order = tf.gather(files, _permutation(tf.size(files), seed, epoch))
-        chunks = tf.data.TFRecordDataset(order, compression_type="GZIP").batch(CHUNK).enumerate()
+        chunks = tf.data.TFRecordDataset(order, compression_type="GZIP").batch(CHUNK)
+        chunks = chunks.map(select) if select else chunks
         # With the chunk's number in the seed, chunks are shuffled differently.
-        shuffled = chunks.map(
+        shuffled = chunks.enumerate().map(
             lambda i, rows: tf.gather(rows, _permutation(tf.size(rows), seed + 1 + i, epoch))
         )
         return shuffled.unbatch().batch(batch_size)
