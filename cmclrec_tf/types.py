@@ -114,6 +114,18 @@ class ItemRecommender(Protocol):
         """Returns ids [B, K], best first."""
 
 
+class ItemScorer(ItemRecommender, Protocol):
+    """A recommender that also predicts the share of each item among a user's next ones.
+
+    `has_logits` is True. `evaluate` then reports the log-likelihood of the relevant item.
+    """
+
+    has_logits: bool
+
+    def logits(self, batch: Batch) -> FloatBV:
+        """Returns scores [B, V]; the prediction is their softmax, 0 for PAD and OOV."""
+
+
 class BackboneLike(Protocol):
     """The part of the backbone contract R(.) that models use: see `backbones.base.Backbone`."""
 

@@ -78,6 +78,7 @@ class Baseline(Recommender):
     """
 
     losses: tuple[str, ...] = ()
+    has_logits = False  # most papers learn no softmax over the items
 
     def __init__(self, schema: "Schema", config: "Config", **kwargs: Any) -> None:
         super().__init__(schema, config, (*VALIDATION, *self.losses), **kwargs)

@@ -87,6 +87,8 @@ class FeatureMLP(keras.Model):
         TensorShape([4, 5])
     """
 
+    has_logits = True
+
     def __init__(
         self, schema: Schema, settings: FeatureMLPConfig | None = None, **kwargs: Any
     ) -> None:
@@ -109,10 +111,13 @@ class FeatureMLP(keras.Model):
         scores = self.outer(self.drop(self.inner(flat), training=training))
         return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, MASKED_SCORE)
 
+    def logits(self, batch: Users) -> FloatBV:
+        """Returns the scores [B, V] that `recommend` ranks."""
+        return self(batch["features"], training=False)
+
     def recommend(self, batch: Users, k: int) -> IdsBK:
         """Returns ids [B, K], best first."""
-        scores = self(batch["features"], training=False)
-        return ranking.recommend(scores, batch, k, self.settings.hides_history)
+        return ranking.recommend(self.logits(batch), batch, k, self.settings.hides_history)
 
     def get_config(self) -> KerasConfig:
         return {"schema": self.schema.to_dict(), "settings": dataclasses.asdict(self.settings)}

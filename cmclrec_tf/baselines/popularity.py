@@ -6,9 +6,10 @@ import numpy as np
 from keras import ops
 
 from cmclrec_tf.errors import InputError
+from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.models import ranking
-from cmclrec_tf.schema import TRAIN
-from cmclrec_tf.types import IdsBK, Users
+from cmclrec_tf.schema import FIRST_ID, TRAIN
+from cmclrec_tf.types import FloatBV, IdsBK, Users
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 class Popularity:
     """Ranks items by their number of events in the train split.
+
+    As a distribution over items, it adds half an event to each.
 
     Args:
         dataset: `PreparedDataset`; only its train split is read.
@@ -35,6 +38,8 @@ class Popularity:
         1.0
     """
 
+    has_logits = True
+
     def __init__(
         self, dataset: "PreparedDataset", events: str = "all", hides_history: bool = True
     ) -> None:
@@ -46,6 +51,12 @@ class Popularity:
             for ids in fields:
                 counts += np.bincount(ids.numpy().ravel(), minlength=len(counts))
         self.scores, self.hides_history = counts.astype(np.float32), hides_history
+
+    def logits(self, batch: Users) -> FloatBV:
+        """Returns the log of the number of events of each item, for every row [B, V]."""
+        ids = np.arange(len(self.scores))
+        logits = np.where(ids >= FIRST_ID, np.log(self.scores + 0.5), MASKED_SCORE)
+        return ops.broadcast_to(logits, (batch["history"].shape[0], len(logits)))
 
     def recommend(self, batch: Users, k: int) -> IdsBK:
         """Returns ids [B, K], most popular first."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import metrics
 from cmclrec_tf.evaluation.metrics import Bools, Floats, Ints
 from cmclrec_tf.schema import COLD, FIRST_ID, OOV, OVERALL, PAD, WARM
-from cmclrec_tf.types import Batch, ItemRecommender
+from cmclrec_tf.types import Batch, FloatBV, ItemRecommender, ItemScorer
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -27,8 +27,11 @@ class Report:
         rows: values by segment and metric. Metrics are `recall@20`, `ndcg@20`, `coverage@20`,
             `jaccard@20`, `mrr`, `users` and `repeats`, the numbers of users and of those whose
             last item is a known one of their history; cold users also have `recall_all@20` and
-            `ndcg_all@20`, with all removed items as relevant. Segments without users are left out.
-        users: values per user by metric, in the order of the split.
+            `ndcg_all@20`, with all removed items as relevant. A recommender with `has_logits` has
+            `log_likelihood`: the mean log of the share that it predicts for the last item, among
+            all items of the vocabulary. Segments without users are left out.
+        users: values per user by metric, in the order of the split; the log-likelihood of a last
+            item outside the vocabulary is NaN, and no part of a mean.
         is_cold: bool per user.
         ranks: rank of the last item in each user's list, from 1; 0 if it is not in the list.
 
@@ -66,7 +69,8 @@ def evaluate(
 
     Args:
         recommender: any object with `recommend(batch, k)`. If it has a `config`, the histories
-            have that config's length.
+            have that config's length. If it is a `types.ItemScorer`, the report has
+            `log_likelihood`.
         dataset: the prepared dataset.
         split: `train`, `val` or `test`.
         ks: all values of K.
@@ -90,11 +94,16 @@ def evaluate(
     if config is not None:
         dataset = dataset.with_history(config.data.max_history)
     k = min(max(ks), dataset.schema.items - FIRST_ID)
-    batch_lists, cold_flags, repeat_flags = [], [], []
+    has_logits = getattr(recommender, "has_logits", False)
+    batch_lists, cold_flags, repeat_flags, likelihoods = [], [], [], []
     relevant: list[Ints] = []
     for batch in dataset.batches(split, batch_size):
         batch_lists.append(np.asarray(recommender.recommend(batch, k)))
-        relevant.extend(_distinct_misses(row[row != PAD]) for row in batch["target"].numpy())
+        items = [_distinct_misses(row[row != PAD]) for row in batch["target"].numpy()]
+        relevant.extend(items)
+        if has_logits:
+            scores = cast(ItemScorer, recommender).logits(batch)
+            likelihoods.append(_log_likelihood(scores, items))
         cold_flags.append(batch["is_cold"].numpy())
         repeat_flags.append(_is_repeat(batch))
     if not relevant:
@@ -106,12 +115,15 @@ def evaluate(
     hit, n_relevant = metrics.hits(lists, [items[-1:] for items in relevant])
     users = {"mrr": metrics.reciprocal_rank(hit), **_by_k(hit, n_relevant, ks)}
     all_items = _by_k(*metrics.hits(lists, relevant), ks, suffix="_all")
+    likelihood = {"log_likelihood": np.concatenate(likelihoods)} if likelihoods else {}
+    known = _known_last(relevant)
     segments = {OVERALL: np.ones_like(is_cold), WARM: ~is_cold, COLD: is_cold}
     rows = {
         segment: {
             "users": int(selected.sum()),
             "repeats": int((selected & is_repeat).sum()),
             **_means(users, selected),
+            **_means(likelihood, selected & known),
             **(_means(all_items, selected) if segment == COLD else {}),
             **{f"coverage@{k}": metrics.coverage(lists[selected], k, PAD) for k in ks},
             **{f"jaccard@{k}": metrics.mean_jaccard(lists[selected], k, PAD) for k in ks},
@@ -120,7 +132,7 @@ def evaluate(
         if selected.any()
     }
     ranks = np.where(hit.any(axis=1), 1 + hit.argmax(axis=1), 0)
-    return Report(rows, {**users, **all_items}, is_cold, ranks)
+    return Report(rows, {**users, **all_items, **likelihood}, is_cold, ranks)
 
 
 def _by_k(hit: Bools, n_relevant: Ints, ks: Sequence[int], suffix: str = "") -> dict[str, Floats]:
@@ -133,7 +145,23 @@ def _by_k(hit: Bools, n_relevant: Ints, ks: Sequence[int], suffix: str = "") -> 
 
 
 def _means(users: Mapping[str, Floats], selected: Bools) -> dict[str, float]:
+    if not selected.any():
+        return {}
     return {name: float(values[selected].mean()) for name, values in users.items()}
+
+
+def _known_last(relevant: Sequence[Ints]) -> Bools:
+    """Returns which users have a last item of the vocabulary, bool [n]."""
+    return np.array([bool(len(items) and items[-1] >= FIRST_ID) for items in relevant], bool)
+
+
+def _log_likelihood(scores: FloatBV, relevant: Sequence[Ints]) -> Floats:
+    """Returns log softmax(scores) of each user's last item; NaN for an unknown one, float [B]."""
+    from cmclrec_tf.losses.next_item import next_item  # Keras, which the metrics do not need
+
+    last = np.array([items[-1] if len(items) else PAD for items in relevant], np.int32)
+    values = -np.asarray(next_item(scores, last), np.float64)
+    return np.where(_known_last(relevant), values, np.nan)
 
 
 def _is_repeat(batch: Batch) -> Bools:

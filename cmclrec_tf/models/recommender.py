@@ -24,6 +24,7 @@ from cmclrec_tf.types import (
     FloatBLD,
     FloatBN,
     FloatBND,
+    FloatBV,
     FloatV,
     FloatVD,
     IdsBK,
@@ -42,6 +43,9 @@ HIDDEN_SHARE = 0.2
 
 class Recommender(StagedModel):
     """Scores items by the inner product of a user state with the item embeddings.
+
+    `has_logits` says whether the model learns the softmax of its scores (Eq. 14): their log is then
+    a likelihood.
 
     Subclasses call `_build`, which sets `items` (the embedding layer) and `backbone`. They
     implement `call(batch)`, `embed(history, hidden, training)`, `warm_states(history)`,
@@ -62,6 +66,8 @@ class Recommender(StagedModel):
         >>> ops.shape(states), ops.shape(model.score(states))  # D = 16, V = 6
         ((1, 16), (1, 6))
     """
+
+    has_logits = True
 
     def __init__(
         self, schema: Schema, config: Config, losses: tuple[str, ...], **kwargs: Any
@@ -128,13 +134,16 @@ class Recommender(StagedModel):
         """Returns scores [..., V] with `MASKED_SCORE` for PAD and OOV."""
         return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, MASKED_SCORE)
 
+    def logits(self, batch: Users) -> FloatBV:
+        """Returns the scores of all items [B, V] that `recommend` ranks."""
+        return self.score(self(batch, training=False))
+
     def recommend(self, batch: Users, k: int) -> IdsBK:
         """Returns the ids of the K best items [B, K].
 
         Those of the history are left out, unless the config has `evaluate.seen_items: keep`.
         """
-        scores = self.score(self(batch, training=False))
-        return ranking.recommend(scores, batch, k, self.config.evaluate.hides_history)
+        return ranking.recommend(self.logits(batch), batch, k, self.config.evaluate.hides_history)
 
     def learned_states(self, x: FloatBLD, mask: BoolBL, training: bool | None = None) -> FloatBND:
         """Returns the states that `history_loss` trains: G [B, L, D], or the newest one [B, 1, D].
