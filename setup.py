@@ -73,6 +73,9 @@ setup(
             "scikit-learn",
             "scipy",
             "matplotlib",
+            # The row `two-tower`.
+            "tensorflow-recommenders",
+            "tf-keras>=2.16,<2.17",
         ],
         "dev": [
             "pytest",

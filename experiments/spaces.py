@@ -17,6 +17,12 @@ _MLP: Space = {
     "dropout": (0.1, 0.3, 0.5),
     "weight_decay": (0.02, 0.1, 0.5),
 }
+_TOWERS: Space = {
+    "learning_rate": (3e-4, 1e-3, 3e-3),
+    "history_dropout": (0.3, 0.5, 0.7),
+    "dropout": (0.0, 0.2, 0.5),
+    "hidden": (64, 128, 256),
+}
 _BASELINE: Space = {**LEARNING, **FEATURES}
 _FACTORS: Space = {
     "baseline.regularisation": (0.3, 1.0, 10.0),
@@ -46,8 +52,8 @@ _BASELINES: dict[str, Space] = {
 
 def space(row: "Row") -> Space:
     """Returns the search space of a row; empty if the row trains nothing."""
-    if row.kind == "floor":
-        return _MLP if row.has_mlp else {}
+    if row.is_simple:
+        return {"peer": _TOWERS, "floor": _MLP}[row.kind] if row.simple_settings else {}
     if row.kind == "baseline":
         return {**_BASELINE, **_BASELINES[row.base]}
     return SPACE if row.is_cmclrec else BACKBONE

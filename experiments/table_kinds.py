@@ -5,7 +5,8 @@ import dataclasses
 from cmclrec_tf import backbones
 from cmclrec_tf.config import ABLATIONS, ModelConfig
 from experiments.paper_numbers import BASELINES, VARIANTS, Published
-from experiments.table_rows import DEFAULT_ROWS, FLOORS
+from experiments.simple_rows import FLOORS
+from experiments.table_rows import DEFAULT_ROWS
 
 OURS = "default"
 

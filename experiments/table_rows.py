@@ -9,25 +9,19 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cmclrec_tf import baselines
-from cmclrec_tf.config import ABLATIONS, Config, checks
+from cmclrec_tf.config import ABLATIONS, Config
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import VAL
+from experiments import simple_rows
 from experiments.row_settings import read_by, seen_items
 from experiments.run_folders import Folder
+from experiments.simple_rows import FLOORS, PEERS, TABLE_FLOORS
+from experiments.two_tower import two_tower
 
 if TYPE_CHECKING:
-    import keras
-
-    from cmclrec_tf.baselines.feature_mlp import FeatureMLPConfig
     from cmclrec_tf.data.prepared import PreparedDataset
     from cmclrec_tf.types import ItemRecommender
 
-_MLP, _KNN = "features-mlp", "features-knn"
-# Floors: simple recommenders that every model must beat. `-last` learns or counts last items only.
-_FLOORS = ("random", "popularity", "popularity-last", _MLP, f"{_MLP}-last")
-# The nearest neighbours are rows of `table1` only.
-FLOORS = (*_FLOORS, _KNN, f"{_KNN}-last")
-DEFAULT_ROWS = (*_FLOORS, "sasrec", "paper", "default")
+DEFAULT_ROWS = (*TABLE_FLOORS, PEERS[0], "sasrec", "paper", "default")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,19 +30,18 @@ class Row:
 
     Attributes:
         name: name of the row, with the changes of its config behind a colon.
-        kind: `floor`, `baseline` (of another paper), `backbone` (alone, without the mapper) or
-            `cmclrec`.
-        config: `Config` of the training; a floor reads only `data` and `seed`, and `mlp` if it is
-            a feature MLP.
-        mlp: changed settings of a feature MLP, {field of `FeatureMLPConfig`: value}.
-        tuning: the result of `tuning.tune`, whose best values are in `config` or `mlp`; None for a
-            row that was not tuned.
+        kind: `floor`, `peer` (a model of another library), `baseline` (of another paper),
+            `backbone` (alone, without the mapper) or `cmclrec`.
+        config: `Config` of the training; of floors and peers see `simple_rows.settings`.
+        changes: changed settings of a floor or a peer, {field of its settings: value}.
+        tuning: the result of `tuning.tune`, whose best values are in `config` or `changes`; None
+            for a row that was not tuned.
     """
 
     name: str
     kind: str
     config: Config
-    mlp: dict[str, Any] = dataclasses.field(default_factory=dict)
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     tuning: dict[str, Any] | None = None
 
     @property
@@ -61,17 +54,25 @@ class Row:
         return self.name.partition(":")[0]
 
     @property
-    def has_mlp(self) -> bool:
-        return self.base.startswith(_MLP)
+    def is_simple(self) -> bool:
+        """Whether the row is one of `simple_rows`, which have settings of their own or none."""
+        return self.kind in ("floor", "peer")
+
+    @property
+    def simple_settings(self) -> dict[str, Any]:
+        """The settings of a simple row; empty for rows that read a `Config`, or nothing."""
+        if not self.is_simple:
+            return {}
+        return simple_rows.settings(self.base, self.config, self.changes)
 
     def settings(self) -> dict[str, Any]:
         """Returns all settings that the result of the training depends on, as plain values."""
-        if self.kind != "floor":
+        if not self.is_simple:
             config = read_by(self.config, self.kind)
             return {"row": self.name, "kind": self.kind, "config": config}
-        mlp = dataclasses.asdict(self._mlp()) if self.has_mlp else {}
-        mlp.pop("hides_history", None)
-        return {"row": self.name, "seed": self.config.seed, **mlp, **seen_items(self.config)}
+        values = self.simple_settings
+        values.pop("hides_history", None)
+        return {"row": self.name, "seed": self.config.seed, **values, **seen_items(self.config)}
 
     def for_run(self, run: int) -> "Row":
         """Returns the row of run number `run`: salt and seed become `run`.
@@ -85,8 +86,8 @@ class Row:
 
     def setting(self, path: str) -> Any:
         """Returns a setting by its path (`finetune.ema`, or `dropout` for a feature MLP)."""
-        if self.has_mlp:
-            return getattr(self._mlp(), path)
+        if self.is_simple:
+            return self.simple_settings[path]
         return functools.reduce(getattr, path.split("."), self.config)
 
     def changed(self, values: Mapping[str, Any]) -> "Row":
@@ -95,11 +96,11 @@ class Row:
         Raises:
             InputError: the row has no such setting, or the value is out of bounds.
         """
-        if self.has_mlp:
-            row = dataclasses.replace(self, mlp={**self.mlp, **values})
-            row._mlp()  # raises InputError for wrong settings
+        if self.simple_settings:
+            row = dataclasses.replace(self, changes={**self.changes, **values})
+            _ = row.simple_settings  # raises InputError for wrong settings
             return row
-        if self.kind == "floor":
+        if self.is_simple:
             raise InputError(
                 f"model {self.name!r}", "it takes no config", "Drop the colon and all after it."
             )
@@ -109,14 +110,12 @@ class Row:
         """Returns the row with the best settings of a result of `tuning.tune`."""
         return dataclasses.replace(self.changed(result["values"]), tuning=result)
 
-    def validate(self, model: "keras.Model", dataset: "PreparedDataset") -> float:
+    def validate(self, model: Any, dataset: "PreparedDataset") -> float:
         """Returns the validation NDCG of a trained model: the metric of stopping and tuning."""
-        from cmclrec_tf.baselines.feature_mlp import read_split
         from cmclrec_tf.training import validate
 
-        if self.has_mlp:
-            data = read_split(dataset, VAL, self._mlp().events)
-            return float(model.evaluate(*data, return_dict=True, verbose=0)["ndcg"])
+        if self.is_simple:
+            return simple_rows.validate(model, dataset)
         metrics = validate(model, dataset, self.config)
         # A backbone alone gives all cold users one list, so only warm users can choose.
         return metrics["ndcg_warm" if self.kind == "backbone" else "ndcg"]
@@ -131,10 +130,10 @@ class Row:
 
         Args:
             dataset: `PreparedDataset`.
-            log_dir, checkpoint_dir: see `training.train`; floors write neither.
+            log_dir, checkpoint_dir: see `training.train`; floors and peers write neither.
         """
-        if self.kind == "floor":
-            return self._floor(dataset.with_history(self.config.data.max_history))
+        if self.is_simple:
+            return simple_rows.train(self.base, dataset, self.config, self.changes)
         from cmclrec_tf import training
         from cmclrec_tf.baselines.training import train_baseline
 
@@ -142,31 +141,6 @@ class Row:
             return train_baseline(self.base, dataset, self.config, log_dir, checkpoint_dir)
         train = training.train if self.is_cmclrec else training.train_plain
         return train(dataset, self.config, log_dir, checkpoint_dir)
-
-    def _floor(self, dataset: "PreparedDataset") -> "ItemRecommender":
-        from cmclrec_tf.baselines.feature_knn import FeatureKNN
-        from cmclrec_tf.baselines.feature_mlp import train_feature_mlp
-        from cmclrec_tf.baselines.popularity import Popularity
-        from cmclrec_tf.baselines.random import Random
-
-        hides = self.config.evaluate.hides_history
-        if self.base == "random":
-            return Random(dataset, self.config.seed, hides)
-        if self.base.startswith("popularity"):
-            return Popularity(dataset, self._events(), hides)
-        if self.base.startswith(_KNN):
-            return FeatureKNN(dataset, self._events(), seed=self.config.seed, hides_history=hides)
-        return train_feature_mlp(dataset, self._mlp())
-
-    def _mlp(self) -> "FeatureMLPConfig":
-        from cmclrec_tf.baselines.feature_mlp import FeatureMLPConfig
-
-        hides = self.config.evaluate.hides_history
-        settings = {"events": self._events(), "seed": self.config.seed, "hides_history": hides}
-        return checks.build(FeatureMLPConfig, {**settings, **self.mlp}, self.base)
-
-    def _events(self) -> str:
-        return "last" if self.base.endswith("-last") else "all"
 
 
 def parse_rows(names: Iterable[str], dataset: str, config: Config | None = None) -> list[Row]:
@@ -225,24 +199,39 @@ def _row(name: str, dataset: str, config: Config | None) -> Row:
     default = next(p for p in (f"default-{dataset}", "default") if p in presets)
     if name in FLOORS:
         return Row(name, "floor", config or Config.preset(default))
+    if name in PEERS:
+        two_tower.check_installed()
+        return Row(name, "peer", config or Config.preset(default))
+    config = config or _config(preset or default, default)
     if name in baselines.names():
-        return Row(name, "baseline", config or Config.preset(preset or default))
+        return Row(name, "baseline", config)
     if name in backbones.names():
-        config = config or Config.preset(preset or default)
         model = dataclasses.replace(config.model, backbone=name)
         return Row(name, "backbone", dataclasses.replace(config, model=model))
     if name in ABLATIONS:
-        config = config or Config.preset(preset or default)
         model = dataclasses.replace(config.model, mapper=name)
         return Row(name, "cmclrec", dataclasses.replace(config, model=model))
     if preset is None:
         raise InputError(
             f"model {name!r}",
-            f"it must be one of {list(FLOORS)}, a baseline of {baselines.names()}, a backbone of "
-            f"{backbones.names()} or a preset of {presets}",
+            f"it must be one of {[*FLOORS, *PEERS]}, a baseline of {baselines.names()}, "
+            f"a backbone of {backbones.names()} or a preset of {presets}",
             "Correct the model's name.",
         )
-    return Row(name, "cmclrec", config or Config.preset(preset))
+    return Row(name, "cmclrec", config)
+
+
+def _config(preset: str, default: str) -> Config:
+    """Returns the config of a preset for a dataset.
+
+    Whether people take the same items again is a fact of the dataset. So a preset for all datasets
+    takes `evaluate.seen_items` from the preset `default-<dataset>`, and all rows of a table agree.
+    """
+    config = Config.preset(preset)
+    if default == "default" or preset.endswith(default.removeprefix("default")):
+        return config
+    seen = Config.preset(default).evaluate.seen_items
+    return config.changed({"evaluate.seen_items": seen})
 
 
 def _presets() -> list[str]:

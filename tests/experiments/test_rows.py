@@ -4,7 +4,7 @@ import pytest
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
-from experiments import spaces, table_kinds
+from experiments import simple_rows, spaces, table_kinds
 from experiments import table_rows as module
 from experiments.table_rows import DEFAULT_ROWS, parse_rows
 
@@ -23,8 +23,21 @@ def test_a_preset_of_the_dataset_wins(monkeypatch):
     names = []
     monkeypatch.setattr(module, "_presets", lambda: ["default", "default-toy", "paper"])
     monkeypatch.setattr(Config, "preset", lambda name: names.append(name) or Config())
-    parse_rows(["popularity", "sasrec", "paper", "default"], "toy")
-    assert names == ["default-toy", "default-toy", "paper", "default-toy"]
+    parse_rows(["popularity", "sasrec", "default"], "toy")
+    assert names == ["default-toy"] * 3
+    parse_rows(["paper"], "toy")
+    assert names[3] == "paper"
+
+
+def test_all_rows_of_a_dataset_agree_on_seen_items():
+    names = [*DEFAULT_ROWS, "NoCL", "gru4rec", "heater", "tiny"]
+    rows = parse_rows(names, "ta-feng")
+    assert {row.config.evaluate.seen_items for row in rows} == {"keep"}
+    assert {row.config.evaluate.seen_items for row in parse_rows(names, "my-data")} == {"mask"}
+    paper = next(row for row in rows if row.name == "paper").config
+    assert paper.finetune == Config.preset("paper").finetune
+    # Any other setting that a preset of the dataset has is that preset's alone.
+    assert Config.preset("default-ta-feng") == Config().changed({"evaluate.seen_items": "keep"})
 
 
 def test_a_row_with_changes():
@@ -55,7 +68,9 @@ def test_an_impossible_change_is_rejected(name, message):
         parse_rows([name], "my-data")
 
 
-@pytest.mark.parametrize("name", ["random", "popularity-last", "features-mlp", "sasrec", "default"])
+@pytest.mark.parametrize(
+    "name", ["random", "popularity-last", "features-mlp", "two-tower", "sasrec", "default"]
+)
 def test_results_with_kept_history_are_stored_apart(name):
     kept = Config.from_dict({"evaluate": {"seen_items": "keep"}})
     (row,), (usual,) = (parse_rows([name], "my-data", c) for c in (kept, Config()))
@@ -63,18 +78,19 @@ def test_results_with_kept_history_are_stored_apart(name):
     assert "seen_items" not in str(usual.settings())  # results without the setting stay valid
 
 
-def test_a_feature_mlp_has_its_own_settings():
-    plain, changed = parse_rows(["features-mlp-last", "features-mlp-last:dropout=0.5"], "my-data")
-    assert (plain.setting("dropout"), changed.setting("dropout")) == (0.3, 0.5)
+@pytest.mark.parametrize(("name", "dropout"), [("features-mlp-last", 0.3), ("two-tower-last", 0.2)])
+def test_some_rows_have_their_own_settings(name, dropout):
+    plain, changed = parse_rows([name, f"{name}:dropout=0.5"], "my-data")
+    assert (plain.setting("dropout"), changed.setting("dropout")) == (dropout, 0.5)
     assert plain.settings() != {**changed.settings(), "row": plain.name}
     assert changed.setting("events") == "last"
 
 
-@pytest.mark.parametrize("name", [n for n in table_kinds.TABLE1.rows if n not in ("random",)])
+@pytest.mark.parametrize("name", [*table_kinds.TABLE1.rows, *simple_rows.PEERS])
 def test_every_tuned_setting_exists(name):
     (row,) = parse_rows([name], "my-data")
     values = spaces.space(row)
-    assert bool(values) == (row.kind != "floor" or row.has_mlp)
+    assert bool(values) == (row.kind != "floor" or name.startswith("features-mlp"))
     for path, choices in values.items():
         # The first trial has the untuned value.
         assert row.setting(path) in choices
@@ -90,7 +106,8 @@ def test_a_run_is_a_salt_and_a_seed():
 
 
 def test_rows_that_train_differently_have_different_settings():
-    names = ["random", "features-mlp", "features-mlp-last", "sasrec", "default"]
+    names = ["random", "features-mlp", "features-mlp-last", "two-tower", "two-tower-last"]
+    names += ["sasrec", "default"]
     settings = [
         row.for_run(run).settings() for row in parse_rows(names, "my-data") for run in (0, 1)
     ]
@@ -107,6 +124,8 @@ def test_rows_that_train_differently_have_different_settings():
     ("change", "readers"),
     [
         ("finetune.distill=0.1", {"default"}),
+        ("finetune.user_share=0.5", {"sasrec", "heater", "default"}),
+        ("pretrain.user_share=0.5", {"default"}),
         ("model.mapper=NoDA", {"default"}),
         ("pretrain.epochs=3", {"default"}),
         ("evaluate.min_cold_coverage=3", set()),
@@ -128,6 +147,13 @@ def test_a_row_is_trained_again_when_a_setting_it_reads_changes(row, change, rea
         (parsed,) = parse_rows([name], "my-data")
         settings.append({**parsed.for_run(0).settings(), "row": None})
     assert (settings[0] != settings[1]) == (row in readers)
+
+
+def test_a_share_of_all_users_keeps_the_results_that_were_stored_without_it():
+    for name in ("sasrec", "heater", "default"):
+        (row,) = parse_rows([name], "my-data")
+        config = row.settings()["config"]
+        assert all("user_share" not in config.get(part, {}) for part in ("pretrain", "finetune"))
 
 
 def test_rows_with_different_users_are_rejected(monkeypatch):

@@ -93,7 +93,7 @@ def test_the_score_is_that_of_early_stopping(dataset, tmp_path, eager, name):
     short = {**TINY, "baseline": {"hidden": 8, "sweeps": 1}}
     short["finetune"] = {**TINY["finetune"], "epochs": 2}
     row = _row(name, **short)
-    if row.has_mlp:
+    if row.is_simple:
         row = row.changed({"epochs": 2})
     best_row = tuning.tune(row, dataset, tmp_path, 2)
     (path,) = tmp_path.rglob(tuning.RESULT)
