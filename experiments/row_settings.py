@@ -38,6 +38,10 @@ def read_by(config: Config, kind: str) -> dict[str, Any]:
     del values["serve"]
     # Early stopping reads these; no other setting of the evaluation changes a training.
     values["evaluate"] = {"k": config.evaluate.k, **seen_items(config)}
+    for part in ("pretrain", "finetune"):
+        # Most results are with all users.
+        if values[part]["user_share"] == 1:
+            del values[part]["user_share"]
     if kind != "baseline":
         del values["baseline"]
     if kind != "cmclrec":

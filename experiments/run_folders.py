@@ -31,6 +31,8 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "cmclrec-tf")
 
 # Columns per user, in addition to `row` (the position in the test split), `is_cold` and `rank`.
 VALUES = ("recall@20", "ndcg@20", "recall_all@20", "ndcg_all@20")
+# A further column, of models that predict shares.
+LIKELIHOOD = "log_likelihood"
 
 
 def results_folder(out: Folder | None, root: Folder, name: str) -> pathlib.Path:
@@ -86,7 +88,7 @@ def write(folder: Folder, report: "Report", **facts: Any) -> None:
         "row": np.arange(len(report.is_cold), dtype=np.int32),
         "is_cold": report.is_cold,
         "rank": report.ranks.astype(np.int32),
-        **{name: report.users[name] for name in VALUES},
+        **{name: report.users[name] for name in (*VALUES, LIKELIHOOD) if name in report.users},
     }
     pyarrow.parquet.write_table(pyarrow.table(columns), folder / USERS)
     metrics = {**facts, "segments": report.rows, "versions": library_versions()}
@@ -112,7 +114,10 @@ def read(folder: Folder) -> dict[str, Any] | None:
 
 
 def read_users(folder: Folder) -> UserValues:
-    """Returns the stored values per user, in the order of the test split."""
+    """Returns the stored values per user, in the order of the test split.
+
+    `LIKELIHOOD` is missing where the model has none, and from results that were stored without it.
+    """
     from pipeline.datasets.parquet import open_parquet
 
     path = pathlib.Path(folder) / USERS

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cmclrec_tf.schema import COLD, OVERALL, WARM
-from experiments.run_folders import VALUES, UserValues
+from experiments.run_folders import LIKELIHOOD, VALUES, UserValues
 from experiments.significance import paired_t, sign_flip
 
 Floats = NDArray[np.float64]
@@ -61,6 +61,16 @@ LISTS = tuple(
 )
 
 
+def likelihoods(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Returns a column of log-likelihoods for each segment of the columns of a table."""
+    labels: dict[str, str] = {}
+    for column in columns:
+        labels.setdefault(column.segment, column.label)
+    return tuple(
+        Column(label, "log-likelihood", segment, LIKELIHOOD) for segment, label in labels.items()
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """One row against another in one column.
@@ -68,7 +78,8 @@ class Comparison:
     Attributes:
         row, other: names of the two rows.
         column: the `Column`.
-        ratio: mean of `row` over the runs, divided by that of `other`.
+        ratio: mean of `row` over the runs, divided by that of `other`. For log-likelihoods, the
+            ratio of the geometric means of the predicted shares.
         p_t, p_flip: p values of the paired t test and of the sign-flip test, over the test users of
             all runs together.
     """
@@ -122,6 +133,7 @@ class Results:
         self.names = list(metrics)
         self.ours = [name for name in self.names if name in ours]
         self.others = [name for name in self.names if name not in ours]
+        self.likelihoods = likelihoods(columns)
 
     def values(self, name: str, column: Column) -> Floats:
         """Returns a row's value in each run, float [runs]; NaN if a segment has no users."""
@@ -136,35 +148,55 @@ class Results:
         """Returns the standard deviation over the runs; NaN for one run."""
         return deviation(self.values(name, column))
 
+    def has(self, name: str, column: Column) -> bool:
+        """Returns whether all runs of a row have the users' values of a column."""
+        return all(column.key in values for values in self.users[name])
+
     def best(self, column: Column, names: Iterable[str]) -> str:
         """Returns the name with the highest mean."""
         return max(names, key=lambda name: self.mean(name, column))
 
     def compare_with_best(self) -> list[Comparison]:
         """Compares each CMCLRec row with the best other row, in each column of user metrics."""
-        if not self.others:
-            return []
-        return [
-            self.compare(name, self.best(column, self.others), column)
-            for name in self.ours
+        others = {
+            column: [name for name in self.others if self.has(name, column)]
             for column in self._user_columns()
+        }
+        return [
+            self.compare(name, self.best(column, names), column)
+            for name in self.ours
+            for column, names in others.items()
+            if names and self.has(name, column)
         ]
 
     def compare_pairs(self, pairs: Iterable[tuple[str, str]]) -> list[Comparison]:
         """Compares each pair of names that are both in the table, in each column of users."""
-        present = [pair for pair in pairs if set(pair) <= set(self.names)]
-        return [self.compare(*pair, column) for pair in present for column in self._user_columns()]
+        return [
+            self.compare(*pair, column)
+            for pair in pairs
+            if set(pair) <= set(self.names)
+            for column in self._user_columns()
+            if all(self.has(name, column) for name in pair)
+        ]
 
     def compare(self, name: str, other: str, column: Column) -> Comparison:
         """Compares the row `name` with the row `other`."""
         a, b = (self._all_users(row, column) for row in (name, other))
+        # A last item that no model knows has no likelihood under any.
+        counted = ~(np.isnan(a) & np.isnan(b))
+        a, b = a[counted], b[counted]
         (_, p_t), p_flip = paired_t(a, b), sign_flip(a, b)
-        mean = self.mean(other, column)
-        ratio = self.mean(name, column) / mean if mean else float("inf")
-        return Comparison(name, other, column, ratio, p_t, p_flip)
+        return Comparison(name, other, column, self._ratio(name, other, column), p_t, p_flip)
+
+    def _ratio(self, name: str, other: str, column: Column) -> float:
+        mean, other_mean = self.mean(name, column), self.mean(other, column)
+        if column.key == LIKELIHOOD:
+            return float(np.exp(mean - other_mean))
+        return mean / other_mean if other_mean else float("inf")
 
     def _user_columns(self) -> list[Column]:
-        return [column for column in self.columns if column.key in VALUES]
+        columns = [column for column in self.columns if column.key in VALUES]
+        return [*columns, *self.likelihoods]
 
     def _all_users(self, name: str, column: Column) -> NDArray[Any]:
         """Returns the metric of the test users of all runs, one after the other."""

@@ -114,6 +114,7 @@ def _text(kind: "Table", results: Results, dataset: str, runs: int, command: str
         "Number of distinct items in all lists of a segment, and mean similarity of two lists "
         "(1: all users get the same list).",
         _values(results, LISTS, _plain),
+        *_likelihoods(results),
         *_comparisons(results.compare_with_best(), *WITH_BEST),
         *_comparisons(results.compare_pairs(kind.pairs), *PAIRS),
         "## Budgets",
@@ -132,6 +133,16 @@ def _values(results: Results, columns: Sequence[Column], show: Callable[[float],
         for name in results.names
     ]
     return markdown_table(heads, lines)
+
+
+def _likelihoods(results: Results) -> Iterator[str]:
+    if any(results.has(name, column) for name in results.names for column in results.likelihoods):
+        yield "## Log-likelihood"
+        yield (
+            "Mean log of the share that a row predicts for the last item, in nats; only for rows "
+            "that predict shares. It differs less by chance than NDCG does."
+        )
+        yield _values(results, results.likelihoods, "{:.3f}".format)
 
 
 def _cell(results: Results, name: str, column: Column, show: Callable[[float], str]) -> str:
@@ -156,7 +167,8 @@ def _comparisons(comparisons: Sequence[Comparison], title: str, head: str) -> It
         return
     yield f"## {title}"
     yield (
-        "Ratio of the means; p values of Student's paired t test and of random sign flips, over "
+        "Ratio of the means, and for the log-likelihood of the geometric means of the predicted "
+        "shares; p values of Student's paired t test and of random sign flips, over "
         "the test users of all runs together."
     )
     heads = ["model", "column", head, "ratio", "p (t)", "p (signs)"]
@@ -252,7 +264,8 @@ def _lines(results: Results) -> Iterator[list[object]]:
     """Yields a CSV line for each row, column and run, then for mean and standard deviation."""
     yield ["model", "segment", "metric", "run", "value"]
     for name in results.names:
-        for column in (*results.columns, *LISTS):
+        likelihoods = [c for c in results.likelihoods if results.has(name, c)]
+        for column in (*results.columns, *LISTS, *likelihoods):
             head = [name, column.label, column.metric]
             for number, value in enumerate(results.values(name, column)):
                 yield [*head, number, repr(float(value))]

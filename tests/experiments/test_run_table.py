@@ -23,7 +23,8 @@ CONFIG = {
     "finetune": {"epochs": 1, "epoch_steps": 1, "batch_size": 64, "learning_rate": 0.01},
     "baseline": {"hidden": 8, "sweeps": 1, "negatives": 16, "graph_users": 64},
 }
-MODELS = DEFAULT_ROWS
+# The two towers start a process of their own, see test_two_tower.py.
+MODELS = tuple(name for name in DEFAULT_ROWS if name != "two-tower")
 RUNS = 2
 
 
@@ -46,6 +47,8 @@ def _table(folder, *more, table="quality"):
         "--out": folder / "out",
     }
     arguments = [str(part) for pair in options.items() for part in pair]
+    if table == "quality" and "--models" not in more:
+        arguments += ["--models", ",".join(MODELS)]
     result = CliRunner().invoke(experiment, [table, *arguments, *more])
     if result.exception:
         raise result.exception
@@ -132,6 +135,12 @@ def test_the_printed_tables(output, values, setting):
     lists = output.split("## Lists")[1].split("##")[0].splitlines()
     (popular,) = (line for line in lists if line.startswith("| popularity "))
     assert "| 20 ± 0.000 | 1.000 ± 0.000 |" in " ".join(popular.split())
+    likelihoods = output.split("## Log-likelihood")[1].split("##")[0].splitlines()
+    (row,) = (line for line in likelihoods if line.startswith("| random "))
+    assert row.count("| - ") == 3
+    mean = values["default", "cold last", "log-likelihood", "mean"]
+    (row,) = (line for line in likelihoods if line.startswith("| default "))
+    assert f"| {mean:.3f} ± " in row
     made = output.split("## Made by")[1]
     assert "cmclrec experiment quality --dataset toy --config " in made
     assert f"Salts and seeds 0 to {RUNS - 1}. python 3.10" in made
@@ -159,6 +168,9 @@ def test_the_stored_result_of_a_model(output, setting):
     assert set(stored["versions"]) == {"python", "tensorflow", "keras", "numpy", "cmclrec-tf"}
     assert stored["seconds"]["train"] > 0
     assert stored["segments"]["cold"]["users"] == 14
+    _, table = _per_user(setting, 1, "default")
+    mean = table["log_likelihood"][table["is_cold"]].mean()
+    assert stored["segments"]["cold"]["log_likelihood"] == pytest.approx(mean)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.table_results import LISTS, QUALITY, Results
+from experiments.table_results import LEAVE_ONE_OUT, LISTS, QUALITY, Results, likelihoods
 
 COLUMN = {(column.label, column.metric): column for column in (*QUALITY, *LISTS)}
 IS_COLD = np.arange(400) % 2 == 0
@@ -83,3 +83,58 @@ def test_one_run_has_no_deviation():
     results = _results(popularity=0.1)
     results.metrics["popularity"] = results.metrics["popularity"][:1]
     assert math.isnan(results.deviation("popularity", COLUMN["warm", "NDCG@20"]))
+
+
+def _with_likelihood(results, **levels):
+    """Adds log-likelihoods around a level to some rows; every 50th user has an unknown target."""
+    for name, level in levels.items():
+        for metrics, users in zip(results.metrics[name], results.users[name], strict=True):
+            values = level + 0.1 * np.random.default_rng(len(name)).normal(size=400)
+            values[::50] = np.nan
+            users["log_likelihood"] = values
+            for segment, rows in (("warm", ~IS_COLD), ("cold", IS_COLD), ("overall", IS_COLD | 1)):
+                mean = float(np.nanmean(values[rows.astype(bool)]))
+                metrics["segments"][segment]["log_likelihood"] = mean
+    return results
+
+
+def test_log_likelihoods_are_compared_as_shares():
+    results = _results(popularity=0.1, random=0.1, default=0.5, paper=0.4)
+    _with_likelihood(results, popularity=-8.0, default=-7.0, paper=-7.1)
+    comparisons = results.compare_with_best() + results.compare_pairs([("default", "paper")])
+    by_rows = {
+        (c.row, c.other, c.column.label): c
+        for c in comparisons
+        if c.column.metric == "log-likelihood"
+    }
+    assert {(row, other) for row, other, _ in by_rows} == {
+        ("default", "popularity"),
+        ("paper", "popularity"),
+        ("default", "paper"),
+    }
+    best = by_rows["default", "popularity", "cold last"]
+    assert best.ratio == pytest.approx(math.e, rel=0.1) and best.p_t < 1e-6
+    # The users without a known target are left out of the test, not counted as a difference.
+    pair = by_rows["default", "paper", "cold last"]
+    pooled = [
+        np.concatenate([users["log_likelihood"][IS_COLD] for users in results.users[name]])
+        for name in ("default", "paper")
+    ]
+    known = ~np.isnan(pooled[0])
+    expected = scipy.stats.ttest_rel(*(values[known] for values in pooled)).pvalue
+    assert pair.p_t == pytest.approx(expected)
+
+
+def test_results_that_were_stored_without_likelihoods_have_none():
+    results = _with_likelihood(_results(popularity=0.1, default=0.5), default=-7.0)
+    del results.users["default"][1]["log_likelihood"]
+    del results.metrics["default"][1]["segments"]["cold"]["log_likelihood"]
+    column = next(c for c in results.likelihoods if c.label == "cold last")
+    assert not results.has("default", column) and not results.has("popularity", column)
+    assert math.isnan(results.mean("default", column))
+    assert len(results.compare_with_best()) == len(QUALITY)
+
+
+def test_likelihoods_have_one_column_for_each_segment():
+    assert [c.label for c in likelihoods(QUALITY)] == ["warm", "cold last", "overall"]
+    assert [c.label for c in likelihoods(LEAVE_ONE_OUT)] == ["all users"]
