@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cmclrec_tf.callbacks import write_projector
 from cmclrec_tf.schema import COLD, WARM
 from experiments.bar_plot import figure
+from experiments.pages import Page, made_by, markdown_table, with_deviation
 from experiments.run_folders import Folder, Versions
 from experiments.table_results import deviation
-from experiments.write_tables import Page, made_by, markdown_table, with_deviation
 
 if TYPE_CHECKING:
     from experiments.table_rows import Row

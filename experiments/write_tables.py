@@ -1,13 +1,10 @@
 """Writes the tables as Markdown for people, as CSV for programs, and as a plot."""
 
 import csv
-import dataclasses
-import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import bar_plot, run_folders
 from experiments.paper_numbers import COLUMNS, NOTE, Published
 from experiments.table_results import (
     LAST_TARGETS,
@@ -20,18 +17,13 @@ from experiments.table_results import (
     has_all_targets,
 )
 
+from experiments import bar_plot, run_folders
+from experiments.pages import Page, made_by, markdown_table, with_deviation
+
 if TYPE_CHECKING:
     from cmclrec_tf.config import Config
     from experiments.table_kinds import Table
     from experiments.table_rows import Row
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """A page of results: its text, and the files that hold it."""
-
-    text: str
-    files: tuple[pathlib.Path, ...]
 
 
 def write(
@@ -52,13 +44,7 @@ def write(
         runs: number of runs.
         command: the command of the experiment, printed below the tables.
     """
-    users = {row.name: [_users(out, run, row.name) for run in range(runs)] for row in rows}
-    results = Results(
-        {row.name: [_metrics(out, run, row.name) for run in range(runs)] for row in rows},
-        users,
-        {row.name for row in rows if row.is_cmclrec},
-        _columns(rows[0].config, [values for of_row in users.values() for values in of_row]),
-    )
+    results = read_results(out, rows, runs)
     text = _text(kind, results, dataset, runs, command)
     files = tuple(pathlib.Path(out) / f"{kind.name}.{ending}" for ending in ("md", "csv", "png"))
     markdown, table, plot = files
@@ -67,6 +53,17 @@ def write(
         csv.writer(file).writerows(_lines(results))
     bar_plot.bars(plot, results, dataset)
     return Page(text, files)
+
+
+def read_results(out: run_folders.Folder, rows: "Sequence[Row]", runs: int) -> Results:
+    """Reads the results of all rows and runs; args as in `write`."""
+    users = {row.name: [_users(out, run, row.name) for run in range(runs)] for row in rows}
+    return Results(
+        {row.name: [_metrics(out, run, row.name) for run in range(runs)] for row in rows},
+        users,
+        {row.name for row in rows if row.is_cmclrec},
+        _columns(rows[0].config, [values for of_row in users.values() for values in of_row]),
+    )
 
 
 def _columns(config: "Config", users: Sequence[run_folders.UserValues]) -> tuple[Column, ...]:
@@ -147,14 +144,6 @@ def _likelihoods(results: Results) -> Iterator[str]:
 
 def _cell(results: Results, name: str, column: Column, show: Callable[[float], str]) -> str:
     return with_deviation(results.mean(name, column), results.deviation(name, column), show)
-
-
-def with_deviation(mean: float, deviation: float, show: Callable[[float], str]) -> str:
-    """Formats a mean and a standard deviation by `show`; the deviation of one run is NaN."""
-    if math.isnan(mean):
-        return "-"
-    text = show(mean)
-    return text if math.isnan(deviation) else f"{text} ± {show(deviation)}"
 
 
 # Title of the section, and heading of the column that names the second row.
@@ -240,26 +229,6 @@ def _published(table: Published | None) -> Iterator[str]:
         yield markdown_table(["method", *COLUMNS], lines)
 
 
-def made_by(
-    command: str | None, runs: int, versions: Sequence[run_folders.Versions]
-) -> Iterator[str]:
-    """Yields paragraphs that say how to reproduce a table.
-
-    Args:
-        command: the command line; None leaves it out.
-        runs: number of runs.
-        versions: library versions of each training; all that differ are listed.
-    """
-    yield "## Made by"
-    if command:
-        yield f"```\n{command}\n```"
-    last = f" to {runs - 1}" if runs > 1 else ""
-    used = [
-        f"{name} {' and '.join(sorted({each[name] for each in versions}))}" for name in versions[0]
-    ]
-    yield f"Salts and seeds 0{last}. {', '.join(used)}."
-
-
 def _lines(results: Results) -> Iterator[list[object]]:
     """Yields a CSV line for each row, column and run, then for mean and standard deviation."""
     yield ["model", "segment", "metric", "run", "value"]
@@ -279,14 +248,3 @@ def _share(value: float) -> str:
 
 def _plain(value: float) -> str:
     return f"{value:.0f}" if value > 1 else f"{value:.3f}"
-
-
-def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Formats a Markdown table from headings and lines of as many cells."""
-    table = [heads, *lines]
-    widths = [max(len(line[i]) for line in table) for i in range(len(heads))]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        f"| {' | '.join(text.ljust(width) for text, width in zip(line, widths, strict=True))} |"
-        for line in (heads, rule, *lines)
-    )
