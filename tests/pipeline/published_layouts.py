@@ -1,4 +1,6 @@
-"""Writes synthetic files in the exact layouts in which KuaiRec and XING are published."""
+"""Writes synthetic files in the exact layouts in which datasets are published."""
+
+import datetime
 
 import numpy as np
 
@@ -8,6 +10,10 @@ KUAIREC_USERS = (
     "follow_user_num,follow_user_num_range,fans_user_num,fans_user_num_range,friend_user_num,"
     "friend_user_num_range,register_days,register_days_range,"
     + ",".join(f"onehot_feat{n}" for n in range(18))
+)
+TA_FENG = (
+    "TRANSACTION_DT,CUSTOMER_ID,AGE_GROUP,PIN_CODE,PRODUCT_SUBCLASS,PRODUCT_ID,AMOUNT,ASSET,"
+    "SALES_PRICE"
 )
 XING_LOG = ("user_id", "item_id", "interaction_type", "created_at")
 XING_USERS = (
@@ -65,6 +71,33 @@ def write_kuairec(folder, n_users=60, n_items=30, seed=0):
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "small_matrix.csv").write_text("\n".join(log) + "\n")
     (folder / "data" / "user_features.csv").write_text("\n".join(users) + "\n")
+    return rows
+
+
+def write_ta_feng(folder, n_users=60, n_items=30, seed=0):
+    """Writes `ta_feng_all_months_merged.csv`: baskets of several items a day, some bought again.
+
+    The age of every seventh customer is missing, and the area of every fifth is unknown.
+
+    Returns:
+        `[(customer, product, day)]`, the rows in the order of the file, which is not by day.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in rng.permutation(n_users):
+        for days in rng.choice(120, 3, replace=False):
+            day = datetime.date(2000, 11, 1) + datetime.timedelta(int(days))
+            for item in rng.choice(n_items, rng.integers(1, 5), replace=False):
+                rows.append((f"{user:08}", f"471{item:010}", day))
+    lines = [TA_FENG.split(",")]
+    for user, item, day in rows:
+        age = "" if int(user) % 7 == 0 else ("<25", "25-29", ">65")[int(user) % 3]
+        area = "Unknown" if int(user) % 5 == 0 else ("115", "221", "Others")[int(user) % 3]
+        date = f"{day.month}/{day.day}/{day.year}"
+        lines.append((date, user, age, area, "110411", item, "2", "24", "30"))
+    text = "".join(",".join(f'"{value}"' for value in line) + "\r\n" for line in lines)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ta_feng_all_months_merged.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
     return rows
 
 

@@ -1,4 +1,6 @@
-"""User records of KuaiRec and XING in their published layouts, compared with a plain loop."""
+"""User records of datasets in their published layouts, compared with a plain loop."""
+
+import datetime
 
 import apache_beam as beam
 import pytest
@@ -9,7 +11,7 @@ from pipeline.datasets import check, load_spec
 from pipeline.transforms import counters
 from pipeline.transforms.split import assign_split
 from pipeline.transforms.user_records import UserRecords
-from tests.pipeline.published_layouts import write_kuairec, write_xing
+from tests.pipeline.published_layouts import write_kuairec, write_ta_feng, write_xing
 from tests.pipeline.test_transforms import _pipeline
 
 DATA = DataConfig(max_history=5, min_events=3)
@@ -89,3 +91,22 @@ def test_xing(tmp_path, prefixed):
     counts = _run("xing", tmp_path, _histories(positive), profiles_of_some)
     assert counts[counters.NOT_KEPT] == len(rows) - len(positive) > 100
     assert counts[counters.DUPLICATES] == len(positive) - len(set(positive)) > 20
+
+
+def test_ta_feng(tmp_path):
+    """One file is both tables: the features of a customer stand in every row."""
+    rows = write_ta_feng(tmp_path)
+    since = datetime.date(1970, 1, 1)
+    events = [(user, item, (day - since).days * 86_400_000_000) for user, item, day in rows]
+    expected = _histories(events)
+    profiles_of_some = {
+        b"00000004": {"age": [b"25-29"], "area": [b"221"]},
+        b"00000005": {"age": [b">65"], "area": []},
+        b"00000007": {"age": [], "area": [b"221"]},
+    }
+    assert profiles_of_some.keys() <= expected.keys()
+    counts = _run("ta-feng", tmp_path, expected, profiles_of_some)
+    assert {segment for segment, *_ in expected.values()} == {b"warm", b"cold"}
+    assert counts[counters.EVENTS] == len(rows) and not counts.get(counters.WITHOUT_FEATURES)
+    # Some customers buy an item again, which is an event as any other.
+    assert any(len({*items}) < len(items) for _, items, *_ in expected.values())
