@@ -15,7 +15,7 @@ from experiments import simple_rows
 from experiments.row_settings import read_by, seen_items
 from experiments.run_folders import Folder
 from experiments.simple_rows import FLOORS, PEERS, TABLE_FLOORS
-from experiments.two_tower import two_tower
+from experiments.two_tower import tower_config
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -200,7 +200,7 @@ def _row(name: str, dataset: str, config: Config | None) -> Row:
     if name in FLOORS:
         return Row(name, "floor", config or Config.preset(default))
     if name in PEERS:
-        two_tower.check_installed()
+        tower_config.check_installed()
         return Row(name, "peer", config or Config.preset(default))
     config = config or _config(preset or default, default)
     if name in baselines.names():

@@ -1,11 +1,14 @@
-"""Defines the settings of the two-tower row."""
+"""Defines the settings of the two-tower row, and checks that its libraries are there."""
 
 import dataclasses
+import importlib.util
 
 from cmclrec_tf.config import checks
+from cmclrec_tf.errors import InputError
 
 # Files that the two processes exchange.
 SETTINGS, DATA, PARAMETERS = "settings.json", "data.npz", "parameters.npz"
+LIBRARIES = ("tensorflow_recommenders", "tf_keras")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +58,18 @@ class TwoTowerConfig:
         checks.at_most(self, 2**16, "width", "feature_width", "hidden", "batch_size")
         checks.not_negative(self, "seed")
         checks.share(self, "history_dropout", "dropout")
+
+
+def check_installed() -> None:
+    """Checks that TensorFlow Recommenders can be imported.
+
+    Raises:
+        InputError: a package is missing.
+    """
+    for name in LIBRARIES:
+        if importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"package {name}",
+                "the row two-tower needs it",
+                "Install the extra cmclrec-tf[experiments], or name the other rows by --models.",
+            )

@@ -5,7 +5,6 @@ library. The two processes exchange plain arrays in a temporary folder.
 """
 
 import dataclasses
-import importlib.util
 import json
 import os
 import pathlib
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmclrec_tf.errors import InputError, ReadableError
+from cmclrec_tf.errors import ReadableError
 from cmclrec_tf.processes.whole import write_npz
 from cmclrec_tf.schema import FIRST_ID, Schema
-from experiments.two_tower import tower_inputs
+from experiments.two_tower import tower_config, tower_inputs
 from experiments.two_tower.tower_config import DATA, PARAMETERS, SETTINGS, TwoTowerConfig
 from experiments.two_tower.tower_inputs import Floats, Slots
 from serving.retrieval import LEGACY
@@ -28,8 +27,6 @@ from serving.retrieval import LEGACY
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
     from cmclrec_tf.types import IdsBK, Users
-
-LIBRARIES = ("tensorflow_recommenders", "tf_keras")
 
 
 class TwoTower:
@@ -92,21 +89,6 @@ class TwoTower:
         return tokens.reshape(len(tokens), -1)
 
 
-def check_installed() -> None:
-    """Checks that TensorFlow Recommenders can be imported.
-
-    Raises:
-        InputError: a package is missing.
-    """
-    for name in LIBRARIES:
-        if importlib.util.find_spec(name) is None:
-            raise InputError(
-                f"package {name}",
-                "the row two-tower needs it",
-                "Install the extra cmclrec-tf[experiments], or name the other rows by --models.",
-            )
-
-
 def train_two_tower(dataset: "PreparedDataset", settings: TwoTowerConfig | None = None) -> TwoTower:
     """Trains the two towers and keeps the parameters with the best validation NDCG.
 
@@ -118,7 +100,7 @@ def train_two_tower(dataset: "PreparedDataset", settings: TwoTowerConfig | None 
         InputError: TensorFlow Recommenders is not installed.
         TowerError: the training failed; its messages are on standard error.
     """
-    check_installed()
+    tower_config.check_installed()
     settings = settings or TwoTowerConfig()
     with tempfile.TemporaryDirectory(prefix="two-tower-") as name:
         folder = pathlib.Path(name)

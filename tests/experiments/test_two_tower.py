@@ -11,7 +11,7 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate
 from cmclrec_tf.schema import MULTI, NUMERIC, Feature, Schema
 from experiments.table_rows import parse_rows
-from experiments.two_tower import tower_inputs, two_tower
+from experiments.two_tower import tower_config, tower_inputs, two_tower
 from experiments.two_tower.tower_config import TwoTowerConfig
 from tests.experiments.toy import prepare
 
@@ -109,7 +109,7 @@ def test_without_the_library_the_rows_are_refused_at_once(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, two_tower.LIBRARIES)),
+    not all(map(importlib.util.find_spec, tower_config.LIBRARIES)),
     reason="TensorFlow Recommenders is not installed",
 )
 @pytest.mark.parametrize("name", ["two-tower", "two-tower-last"])
