@@ -5,11 +5,11 @@ B batch, L history length, M user features, D width, Z latent width, V items, K 
 """
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from cmclrec_tf.data import feature_rules
 from cmclrec_tf.errors import InputError
 
 # Ids. Items and category values count from FIRST_ID; histories are padded on the left.
@@ -43,8 +43,12 @@ RESERVED = {
 }
 # The name is also that of a vocabulary file, for which disks have 255 bytes.
 LONGEST_NAME = 100
-# No machine has the memory for longer vectors; TensorFlow counts bytes of strings in 32 bits.
-_MOST_NUMBERS = 2**16
+# The settings of a user feature that come from a dataset spec.
+_SETTINGS = ("name", "kind", "prefix", "numbers", "clip", "transform", "bins", "as_of", "of")
+# Attributes that plain values leave out unless they are set: digests and cache keys of datasets
+# that do not use them do not depend on them.
+_OPTIONAL = ("clip", "transform", "bins", "as_of", "of", "quantiles")
+_TUPLES = ("clip", "of", "quantiles")
 
 # Segments of users.
 WARM = "warm"
@@ -56,11 +60,9 @@ VAL = "val"
 TEST = "test"
 SPLITS = (TRAIN, VAL, TEST)
 
-# Kinds of user features.
-CATEGORICAL = "categorical"
-MULTI = "multi"
-NUMERIC = "numeric"
-KINDS = (CATEGORICAL, MULTI, NUMERIC)
+# Kinds of user features, and the transforms of their numbers.
+CATEGORICAL, MULTI, NUMERIC, DATE, CROSS = feature_rules.KINDS
+LOG, QUANTILE, CLIP = feature_rules.TRANSFORMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,20 +71,29 @@ class Feature:
 
     Attributes:
         name: name of the record field and of the `cold` signature's input.
-        kind: `categorical` (one string), `multi` (any number of strings) or `numeric` (one float,
-            or a vector of floats).
+        kind: `categorical` (one string), `multi` (any number of strings), `numeric` (one float, or
+            a vector of floats), `date` (one date as text, `2024-04-30`, which the model reads as
+            years before `as_of`) or `cross` (the strings of several categorical features together
+            as one category, which neither records nor requests hold).
         prefix: number of leading bytes of each string that are kept, for codes such as ZIP codes;
             0 keeps the whole string.
         size: number of ids, PAD and OOV included; 0 until the vocabulary of the train split exists.
         mean: mean of a numeric feature over the train split, all numbers of a vector together.
         scale: standard deviation of a numeric feature over the train split, likewise.
         numbers: length of a numeric feature's vector; a user has all numbers or none.
-        clip: the lowest and the highest value of a numeric feature; numbers beyond count as these,
-            in training and in serving. Empty: no bounds.
+        clip: the lowest and the highest value of a numeric feature, or of an age in years; numbers
+            beyond count as these, in training and in serving. Empty: no bounds.
+        transform: what the model reads in place of the number: `log`, `quantile` (its rank among
+            the train users) or `clip` (bounds are the 1 % and 99 % quantiles of the train users).
+        bins: number of ranges, equally frequent among the train users, that numbers are turned
+            into; each range has a trained vector, as a category has. 0: numbers remain numbers.
+        as_of: the day on which ages of a `date` are computed, in training and in serving.
+        of: names of the features that a `cross` is made of.
+        quantiles: those of the train split that `transform` or `bins` needs.
 
     Raises:
-        InputError: a malformed or reserved name, an unknown kind, or a `prefix`, `numbers` or
-            `clip` that does not fit the kind.
+        InputError: a malformed or reserved name, an unknown kind or transform, or a setting that
+            does not fit the kind.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -100,10 +111,15 @@ class Feature:
     scale: float = 1.0
     numbers: int = 1
     clip: tuple[float, ...] = ()
+    transform: str = ""
+    bins: int = 0
+    as_of: str = ""
+    of: tuple[str, ...] = ()
+    quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        # JSON has lists in place of tuples.
-        object.__setattr__(self, "clip", tuple(self.clip))
+        for name in _TUPLES:  # JSON has lists in place of tuples
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         is_name = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name)
         if not is_name or len(self.name) > LONGEST_NAME:
             raise InputError(
@@ -117,35 +133,36 @@ class Feature:
                 f"the name is reserved: {RESERVED[self.name.lower()]}",
                 "Rename the feature in the dataset spec; `column` names its column.",
             )
-        if self.kind not in KINDS:
-            raise InputError(
-                f"user feature {self.name!r} of kind {self.kind!r}",
-                f"kinds are {list(KINDS)}",
-                "Correct the kind in the dataset spec.",
-            )
-        if not 0 <= self.prefix <= _MOST_NUMBERS or (self.prefix and self.kind == NUMERIC):
-            raise InputError(
-                f"user feature {self.name!r} with prefix {self.prefix}",
-                f"a prefix is a number of bytes of a string feature, at most {_MOST_NUMBERS}",
-                "Drop it from the dataset spec or make it positive.",
-            )
-        if not 1 <= self.numbers <= _MOST_NUMBERS or (self.numbers > 1 and self.kind != NUMERIC):
-            raise InputError(
-                f"user feature {self.name!r} with numbers={self.numbers}",
-                f"numbers is the length of a numeric feature's vector, at most {_MOST_NUMBERS}",
-                "Drop it from the dataset spec, or make the feature numeric.",
-            )
-        if self.clip and not (self.is_numeric and _are_bounds(self.clip)):
-            raise InputError(
-                f"user feature {self.name!r} with clip={list(self.clip)}",
-                "clip is a lower and a higher number, the bounds of a numeric feature",
-                "Drop it from the dataset spec, or correct it.",
-            )
+        feature_rules.check(self)
 
     @property
     def is_numeric(self) -> bool:
-        """Whether the values are floats, not strings."""
-        return self.kind == NUMERIC
+        """Whether the model reads floats, not ids."""
+        return self.kind in (NUMERIC, DATE)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether user records and requests hold strings, not floats."""
+        return self.kind != NUMERIC
+
+    @property
+    def served_kind(self) -> str:
+        """The kind of feature that the `cold` signature has: for it, a date is one string."""
+        return CATEGORICAL if self.kind == DATE else self.kind
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a dataset spec says, as JSON holds it; all other attributes are computed."""
+        values = self.to_dict()
+        return {key: values[key] for key in _SETTINGS if key in values}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, as JSON holds them; those of `_OPTIONAL` only if they are set."""
+        values = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+        return {key: value for key, value in values.items() if value or key not in _OPTIONAL}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +175,8 @@ class Schema:
         digest: hash of all vocabularies, since vocabularies of equal size can differ.
 
     Raises:
-        InputError: no features, or two features whose names differ in upper and lower case at most.
+        InputError: no features, or only crosses; two features whose names differ in upper and lower
+            case at most; a cross of anything but categorical features.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -175,7 +193,7 @@ class Schema:
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
-        if not names:
+        if not self.inputs:
             raise InputError(
                 "no user features",
                 "a cold user needs at least one",
@@ -187,25 +205,31 @@ class Schema:
                 "names are unique, where upper and lower case count as the same",
                 "Drop or rename the repeated one.",
             )
+        categorical = [feature.name for feature in self.features if feature.kind == CATEGORICAL]
+        for feature in self.features:
+            if not set(feature.of) <= set(categorical):
+                raise InputError(
+                    f"user feature {feature.name!r} of {list(feature.of)}",
+                    f"a cross is made of categorical features, which are {categorical}",
+                    "Correct it in the dataset spec.",
+                )
+
+    @property
+    def inputs(self) -> tuple[Feature, ...]:
+        """The features that user records and requests hold: all but the crosses."""
+        return tuple(feature for feature in self.features if feature.kind != CROSS)
 
     @property
     def vocabularies(self) -> tuple[str, ...]:
-        """Names of the vocabularies: that of the items, and one for each string feature."""
+        """Names of the vocabularies: that of the items, and one for each feature with ids."""
         return (ITEMS, *(f.name for f in self.features if not f.is_numeric))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values, as JSON holds them; a feature without bounds has no `clip`."""
-        values = dataclasses.asdict(self)
-        for feature in values["features"]:
-            if clip := feature.pop("clip"):
-                feature["clip"] = list(clip)
-        return values
+        """Returns plain values, as JSON holds them."""
+        features = [feature.to_dict() for feature in self.features]
+        return {**dataclasses.asdict(self), "features": features}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Schema":
         """Builds a schema from the values of `to_dict`."""
         return cls(**{**values, "features": tuple(Feature(**f) for f in values["features"])})
-
-
-def _are_bounds(clip: tuple[float, ...]) -> bool:
-    return len(clip) == 2 and all(map(math.isfinite, clip)) and clip[0] < clip[1]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cmclrec_tf.config import SPLIT_SETTINGS, Config
+from cmclrec_tf.config import Config, split_settings
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes.whole import write_npz
-from cmclrec_tf.schema import FIRST_ID, ITEMS, Schema
+from cmclrec_tf.schema import FIRST_ID, ITEMS, Feature, Schema
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -127,9 +127,20 @@ def _facts(schema: Schema, config: Config) -> dict[str, dict[str, Any]]:
     values = config.to_dict()
     return {
         "model": values["model"],
-        "data": {name: values["data"][name] for name in ("max_history", *SPLIT_SETTINGS)},
-        "features": {f.name: f"{f.kind}, prefix {f.prefix}, {f.numbers}" for f in schema.features},
+        "data": {
+            "max_history": config.data.max_history,
+            **split_settings(values["data"]),
+        },
+        "features": {f.name: _settings(f) for f in schema.features},
     }
+
+
+def _settings(feature: Feature) -> str:
+    """Returns what the weights of a feature depend on, as one text."""
+    optional = ("clip", "transform", "bins", "as_of", "of")
+    values = {name: feature.settings[name] for name in optional if name in feature.settings}
+    base = f"{feature.kind}, prefix {feature.prefix}, {feature.numbers}"
+    return ", ".join([base, *(f"{name} {value}" for name, value in values.items())])
 
 
 def _vocabulary_names(model: "CMCLRec") -> dict[int, str]:

@@ -9,6 +9,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from cmclrec_tf.baselines.base import events_of
+from cmclrec_tf.data import numeric
 from cmclrec_tf.schema import FIRST_ID, MULTI, PAD, TRAIN, Feature
 from cmclrec_tf.types import Features, FloatBN, KerasConfig, KeysB, Tensor
 
@@ -102,6 +103,7 @@ class Neighbours(keras.layers.Layer):
         """Returns the part of one feature in the similarity, [B, N] for N stored users."""
         stored = ops.convert_to_tensor(self.fields[feature.name])
         if feature.is_numeric:
+            values, stored = (numeric.transformed(feature, x) for x in (values, stored))
             distance = ops.mean(ops.abs(values[:, None] - stored[None]), axis=2)
             similarity = ops.exp(-distance / feature.scale)
             return ops.where(ops.isfinite(similarity), similarity, 0.0)

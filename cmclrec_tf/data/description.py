@@ -12,8 +12,6 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import Feature
 
 DESCRIPTION = "dataset.yaml"
-# The settings of a user feature that a dataset is prepared with; the others are computed.
-_SETTINGS = ("name", "kind", "prefix", "numbers")
 
 
 def check_length(length: int, longest: int, name: str) -> None:
@@ -101,8 +99,6 @@ def write_description(
         "name": name,
         "max_history": max_history,
         "users": dict(counts),
-        "features": [
-            {**{key: getattr(f, key) for key in _SETTINGS}, "clip": list(f.clip)} for f in features
-        ],
+        "features": [feature.settings for feature in features],
     }
     (pathlib.Path(folder) / DESCRIPTION).write_text(yaml.safe_dump(description, sort_keys=False))

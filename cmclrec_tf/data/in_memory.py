@@ -13,13 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from cmclrec_tf.config import DataConfig
-from cmclrec_tf.data import text_forms, vocabulary
+from cmclrec_tf.data import dates, text_forms, vocabulary
 from cmclrec_tf.data.description import check_replaceable, write_description
 from cmclrec_tf.data.prepared import VOCABULARIES, PreparedDataset
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes.whole import replace_folder
 from cmclrec_tf.schema import (
     COLD,
+    DATE,
     FIRST_ID,
     HISTORY,
     ITEMS,
@@ -57,8 +58,8 @@ def prepare_tables(
     Args:
         records: records by split (`train`, `val`, `test`). A record is a dict with `user_id`,
             `history` and `target` (item ids, oldest first), `segment` (`warm` by default) and the
-            user features: a string, a list of strings, a number, a vector of numbers, or None or
-            NaN where missing.
+            user features: a string, a list of strings, a number, a vector of numbers, a date as
+            text, or None or NaN where missing. A cross is computed, and no field of a record.
         features: the user features.
         folder: folder of the prepared dataset; an older one there is replaced.
         max_history: L.
@@ -139,7 +140,7 @@ def _checked(record: object, schema: Schema, where: str) -> _Checked:
         schema: the user features.
         where: name of the record in errors.
     """
-    known = {USER_ID, SEGMENT, HISTORY, TARGET, *(f.name for f in schema.features)}
+    known = {USER_ID, SEGMENT, HISTORY, TARGET, *(f.name for f in schema.inputs)}
     if not isinstance(record, Mapping):
         kind = type(record).__name__
         raise InputError(f"{where} (a {kind})", "it must be a mapping", "Pass a dict per user.")
@@ -161,13 +162,19 @@ def _checked(record: object, schema: Schema, where: str) -> _Checked:
         HISTORY: _items(record[HISTORY], f"{HISTORY} of {where}"),
         TARGET: _items(record[TARGET], f"{TARGET} of {where}"),
     }
-    for feature in schema.features:
+    for feature in schema.inputs:
         place = f"user feature {feature.name!r} of {where}"
         values = _listed(record.get(feature.name))
-        if feature.is_numeric:
+        if feature.kind == DATE:
+            checked[feature.name] = _days(_categories(feature, values, place), place)
+        elif feature.is_numeric:
             checked[feature.name] = _numbers(feature, values, place)
         else:
             checked[feature.name] = _categories(feature, values, place)
+    for feature in schema.features:
+        if feature.of:
+            parts = [checked[name] for name in feature.of]
+            checked[feature.name] = [_crossed(parts)] if all(parts) else []
     return checked
 
 
@@ -205,6 +212,23 @@ def _categories(feature: Feature, values: Iterable[object], where: str) -> list[
             f"{where} with {len(present)} strings", "it has one, or none", "Make it multi."
         )
     return present
+
+
+def _crossed(parts: Iterable[list[bytes]]) -> bytes:
+    crossed: bytes = vocabulary.cross([tf.constant(part[0]) for part in parts]).numpy()
+    return crossed
+
+
+def _days(texts: list[bytes], where: str) -> list[float]:
+    """Returns the days of a date, or nothing if it is missing."""
+    days = [dates.days_of(vocabulary.decode(text)) for text in texts]
+    if None in days:
+        raise InputError(
+            f"{vocabulary.decode(texts[0])!r} in {where}",
+            "it must be a date such as 2024-04-30, or that with a time of day in UTC",
+            "Correct it, or pass None.",
+        )
+    return [float(day) for day in days if day is not None]
 
 
 def _one_line(text: bytes, where: str) -> bytes:

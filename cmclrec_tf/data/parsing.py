@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from cmclrec_tf.data import numeric
 from cmclrec_tf.schema import (
     COLD,
     HISTORY,
@@ -35,13 +36,17 @@ def parse(serialized: Tensor, schema: Schema, max_history: int) -> Batch:
     }
     parsed = tf.io.parse_example(serialized, spec)
     features = {f.name: dense_feature(f, parsed[f.name]) for f in schema.features}
+    profile = {
+        f.name: numeric.as_read(f, features[f.name]) if f.is_numeric else features[f.name]
+        for f in schema.features
+    }
     return {
         "history": left_pad(parsed[HISTORY], max_history),
         "target": tf.cast(parsed[TARGET].to_tensor(PAD), tf.int32),
         "features": features,
         "is_cold": tf.equal(parsed[SEGMENT], COLD),
         "user_key": _user_key(parsed[USER_ID]),
-        "profile_key": profile_key(features),
+        "profile_key": profile_key(profile),
     }
 
 
@@ -81,23 +86,11 @@ def dense_feature(feature: Feature, values: tf.RaggedTensor) -> Tensor:
         int32 ids [B, N], PAD = missing, or float32 [B, N], NaN = missing.
     """
     if feature.is_numeric:
-        return clip(feature, values.to_tensor(float("nan"), shape=[None, feature.numbers]))
+        return values.to_tensor(float("nan"), shape=[None, feature.numbers])
     width = None if feature.kind == MULTI else 1
     dense = tf.cast(values.to_tensor(PAD, shape=[None, width]), tf.int32)
     # A batch in which no user has a value still gets one column.
     return dense if width else tf.pad(dense, [[0, 0], [0, 1]], constant_values=PAD)
-
-
-def clip(feature: Feature, values: Tensor) -> Tensor:
-    """Moves numbers that lie beyond the bounds of a numeric feature to the bounds.
-
-    Args:
-        feature: the feature; without a `clip` nothing changes.
-        values: floats of any shape. NaN and infinity, which count as missing, stay.
-    """
-    if not feature.clip:
-        return values
-    return tf.where(tf.math.is_finite(values), tf.clip_by_value(values, *feature.clip), values)
 
 
 def profile_key(features: Features) -> KeysB:

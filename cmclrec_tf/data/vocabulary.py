@@ -4,7 +4,7 @@ Line i of a vocabulary file has the id FIRST_ID + i; any other string is OOV.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +12,9 @@ import tensorflow as tf
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, OOV, PAD, Feature
 from cmclrec_tf.types import Tensor
+
+# Between the values of a cross: the unit separator of ASCII, which is no white space.
+CROSS_SEPARATOR = "\x1f"
 
 
 def clean(feature: Feature, values: Tensor) -> Tensor:
@@ -29,6 +32,19 @@ def clean(feature: Feature, values: Tensor) -> Tensor:
         # Counting characters would raise on malformed text; cutting bytes never does.
         values = tf.strings.substr(values, 0, feature.prefix, unit="BYTE")
     return values
+
+
+def cross(parts: Sequence[Tensor]) -> Tensor:
+    """Joins the values of several string features to those of a `cross`.
+
+    Args:
+        parts: for each feature strings of one shape, cleaned; "" is missing.
+
+    Returns:
+        Strings of the same shape, "" where a part is missing.
+    """
+    is_known = tf.reduce_all(tf.stack([part != "" for part in parts]), axis=0)
+    return tf.where(is_known, tf.strings.join(parts, CROSS_SEPARATOR), "")
 
 
 def read(path: str) -> list[str]:

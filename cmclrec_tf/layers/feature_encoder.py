@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from cmclrec_tf.data import numeric
 from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.schema import FIRST_ID, MULTI, Feature
 from cmclrec_tf.types import BoolB, BoolBM, Features, FloatBD, FloatBMD, KerasConfig, Tensor
@@ -19,8 +20,9 @@ class FeatureTokens(keras.layers.Layer):
     """Embeds each user feature as one token: [B, M, D].
 
     - A category is looked up in an embedding; of several categories the mean is taken.
-    - A number, or a vector of numbers, is clipped to the bounds of its feature, standardised by
-      the mean and scale of the train split, and goes through a small MLP.
+    - A number, or a vector of numbers, is transformed as its feature says (`data.numeric`),
+      standardised by the mean and scale of the train split, and goes through a small MLP. With
+      `bins`, the range that holds the number is looked up in an embedding.
     - A masked field becomes a learned vector of that field. So do missing values, numbers that
       are not finite and categories that the train split does not contain: only that vector is
       trained to mean "not known".
@@ -45,8 +47,9 @@ class FeatureTokens(keras.layers.Layer):
         self.value_layers = [self._value_layer(feature) for feature in self.features]
 
     def _value_layer(self, feature: Feature) -> keras.layers.Layer:
-        if not feature.is_numeric:
-            return keras.layers.Embedding(feature.size, self.width, name=f"{feature.name}_values")
+        size = feature.bins + FIRST_ID if feature.bins else feature.size
+        if size or not feature.is_numeric:
+            return keras.layers.Embedding(size, self.width, name=f"{feature.name}_values")
         return keras.Sequential(
             [Dense(self.width, activation="gelu"), Dense(self.width)],
             name=f"{feature.name}_values",
@@ -86,10 +89,10 @@ class FeatureTokens(keras.layers.Layer):
         """Returns the token of one field, and for which rows its value is known."""
         if feature.is_numeric:
             known = ops.all(ops.isfinite(value), axis=1)  # value [B, N]
-            value = ops.where(known[:, None], value, feature.mean)
-            # Records are clipped as they are parsed; inputs of the `cold` signature are not.
-            value = ops.clip(value, *feature.clip) if feature.clip else value
-            value = (value - feature.mean) / feature.scale
+            value = ops.where(known[:, None], value, 0.0)
+            if feature.bins:
+                return layer(numeric.bin_ids(feature, value[:, 0])), known
+            value = (numeric.transformed(feature, value) - feature.mean) / feature.scale
             return layer(ops.clip(value, -MAX_DEVIATION, MAX_DEVIATION)), known
         known = value >= FIRST_ID  # [B, N]
         if feature.kind == MULTI:

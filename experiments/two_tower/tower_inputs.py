@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmclrec_tf.data import numeric
 from cmclrec_tf.schema import FIRST_ID, MULTI, PAD, TRAIN, VAL, Feature, Schema
 from experiments.two_tower.tower_config import TwoTowerConfig
 
@@ -134,8 +135,7 @@ def _values(ids: NDArray[Any], feature: Feature) -> tuple[NDArray[Any], NDArray[
 
 def _numbers(values: NDArray[Any], feature: Feature) -> tuple[NDArray[Any], NDArray[Any]]:
     known = np.isfinite(values).all(axis=1, keepdims=True)
-    values = np.where(known, values, feature.mean)
-    values = np.clip(values, feature.clip[0], feature.clip[1]) if feature.clip else values
+    values = np.asarray(numeric.transformed(feature, np.where(known, values, 0.0)))
     values = np.clip((values - feature.mean) / feature.scale, -_MOST_DEVIATION, _MOST_DEVIATION)
     ids = np.broadcast_to(np.arange(1 + feature.numbers), (len(values), 1 + feature.numbers))
     return ids, np.concatenate([~known, np.where(known, values, 0.0)], axis=1)

@@ -108,7 +108,8 @@ def _fields(features, counts, tokens):
         tokens: function that returns the tokens of a vocabulary by its name.
     """
     train = max(users_by_split(counts)[schema.TRAIN], 1)
-    for feature in features:
+    # User records do not hold crosses.
+    for feature in schema.Schema(tuple(features)).inputs:
         share = counts.get(counters.users_with(feature.name), 0) / train
         values = None if feature.is_numeric else len(tokens(feature.name))
         yield card_text.Field(feature.name, feature.kind, share, values)

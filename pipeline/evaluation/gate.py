@@ -89,9 +89,11 @@ def _check_slices(names: Sequence[str], features: Sequence[Feature]) -> None:
         feature = by_name.get(name)
         if feature is None:
             rule = f"slices are user features of the dataset: {sorted(by_name)}"
+        elif feature.of:
+            rule = "user records do not hold a cross"
         elif feature.is_numeric or feature.prefix:
             # A record holds the raw number, or the whole string: a slice would have few users.
-            rule = "a numeric feature, or one with a prefix, has too many values to slice"
+            rule = "a number, a date, or a feature with a prefix has too many values to slice"
         else:
             continue
         raise InputError(f"evaluate.slices={list(names)}, {name!r}", rule, "Correct the config.")

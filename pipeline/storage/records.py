@@ -47,7 +47,7 @@ def profile(user: ParsedRecord, features: Iterable[Feature]) -> Profile:
         values = user.get(feature.name)
         if not values:
             continue
-        if not feature.is_numeric:
+        if feature.is_text:
             values = [value.decode("utf-8", "surrogateescape") for value in values]
         known[feature.name] = values if feature.kind == MULTI or feature.numbers > 1 else values[0]
     return known

@@ -20,7 +20,7 @@ def to_example(record: UserRecord, features: Sequence[Feature]) -> bytes:
     Returns:
         The serialized tf.Example. Equal records give equal bytes.
     """
-    numeric = {feature.name for feature in features if feature.is_numeric}
+    numeric = {feature.name for feature in features if not feature.is_text}
     example = tf.train.Example()
     for name, values in record.items():
         field = example.features.feature[name]

@@ -173,6 +173,8 @@ def test_another_dataset_is_refused(records, dataset, copied, tmp_path):
     ("changes", "text"),
     [
         ({"clip": (0.0, 90.0)}, "features.age.clip: nothing in the checkpoint"),
+        ({"transform": "log"}, "features.age.transform: nothing in the checkpoint, log now"),
+        ({"bins": 4, "quantiles": (9.0,)}, "features.age.bins: nothing in the checkpoint, 4 now"),
         ({"mean": 1e3}, "features.age.mean: .* in the checkpoint, 1000.0 now"),
         ({"scale": 1e3}, "features.age.scale: .* in the checkpoint, 1000.0 now"),
         ({"numbers": 2}, "features.age.numbers: 1 in the checkpoint, 2 now"),

@@ -141,6 +141,10 @@ def test_weights_of_other_features_are_refused(start, dataset, config):
     fewer = dataclasses.replace(dataset.schema, features=dataset.schema.features[1:])
     with pytest.raises(InputError, match="features.age=nothing: the weights .* with numeric"):
         start.check(fewer, config)
+    (age, *rest) = dataset.schema.features
+    changed = (dataclasses.replace(age, transform="log"), *rest)
+    with pytest.raises(InputError, match="features.age=numeric, .* transform log: the weights"):
+        start.check(dataclasses.replace(dataset.schema, features=changed), config)
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
