@@ -172,6 +172,32 @@ def figure2(dataset: str, **options: Any) -> None:
     _show(run(dataset, command=_command_line(), **options))
 
 
+@_command(
+    (
+        *_SHARED,
+        _MODEL,
+        click.option(
+            "--shares",
+            default=".05,.1,.25,.5,1",
+            show_default=True,
+            help="Shares of the train users, in (0, 1], separated by commas.",
+        ),
+        click.option(
+            "--stage1",
+            default="same",
+            show_default=True,
+            type=click.Choice(["same", "all"]),
+            help="Users that stage 1 reads: the same share as stage 2, or all train users.",
+        ),
+    )
+)
+def curve(dataset: str, shares: str, **options: Any) -> None:
+    """Train CMCLRec, whole and without parts of the mapper, on shares of the train users."""
+    from experiments.curve import parse_shares, run
+
+    _show(run(dataset, shares=parse_shares(shares), command=_command_line(), **options))
+
+
 @_command((*_SHARED, _MODEL))
 def short_histories(dataset: str, **options: Any) -> None:
     """Compare ways to serve users with few events: warm path, cold path and blends of both."""

@@ -9,13 +9,14 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TEST
 from experiments import run_folders, write_tables
+from experiments.pages import Page
 from experiments.run_datasets import Datasets, ExistingDatasets, datasets_of_runs, label
 from experiments.run_folders import Folder
 from experiments.table_kinds import QUALITY, Table
@@ -25,6 +26,10 @@ from pipeline.storage.folders import make_folder
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
     from cmclrec_tf.evaluation import Report
+
+
+Writer: TypeAlias = Callable[[Table, Folder, str, Sequence[Row], int, str | None], Page]
+"""Writes the page of a table, as `write_tables.write` does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,7 @@ def run(
     out: Folder | None = None,
     prepared: str | None = None,
     command: str | None = None,
+    write: Writer = write_tables.write,
 ) -> Outcome:
     """Trains and evaluates every row on every run, and writes the tables.
 
@@ -69,6 +75,7 @@ def run(
             `kind`.
         trials: number of trials that tune each row first; 0 tunes nothing.
         command: the command line, printed below the tables.
+        write: writes the page from the results of all rows and runs.
 
     Raises:
         InputError: a wrong dataset, model, config or folder.
@@ -89,7 +96,7 @@ def run(
         progress = _Progress(runs, rows)
         for number in range(runs):
             _run(datasets, out, number, rows, progress)
-        page = write_tables.write(kind, out, name, rows, runs, command)
+        page = write(kind, out, name, rows, runs, command)
     return Outcome(page.text, page.files, progress.trained)
 
 

@@ -14,15 +14,8 @@ from experiments import table_kinds
 from experiments.cli import experiment
 from experiments.table_rows import DEFAULT_ROWS
 from tests.conftest import eagerly
-from tests.experiments.toy import prepare
+from tests.experiments.toy import CONFIG, prepare
 
-CONFIG = {
-    "data": {"max_history": 6},
-    "model": {"width": 8, "latent": 4, "blocks": 1, "heads": 1},
-    "pretrain": {"epochs": 1, "epoch_steps": 1, "batch_size": 64},
-    "finetune": {"epochs": 1, "epoch_steps": 1, "batch_size": 64, "learning_rate": 0.01},
-    "baseline": {"hidden": 8, "sweeps": 1, "negatives": 16, "graph_users": 64},
-}
 # The two towers start a process of their own, see test_two_tower.py.
 MODELS = tuple(name for name in DEFAULT_ROWS if name != "two-tower")
 RUNS = 2

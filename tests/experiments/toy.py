@@ -1,9 +1,18 @@
-"""Writes a dataset of a few users for each run of an experiment."""
+"""A dataset of a few users for each run of an experiment, and settings to train on it."""
 
 import numpy as np
 
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.schema import Feature
+
+# Settings that train in a second.
+CONFIG = {
+    "data": {"max_history": 6},
+    "model": {"width": 8, "latent": 4, "blocks": 1, "heads": 1},
+    "pretrain": {"epochs": 1, "epoch_steps": 1, "batch_size": 64},
+    "finetune": {"epochs": 1, "epoch_steps": 1, "batch_size": 64, "learning_rate": 0.01},
+    "baseline": {"hidden": 8, "sweeps": 1, "negatives": 16, "graph_users": 64},
+}
 
 
 def prepare(folder, run, target="all"):
