@@ -6,11 +6,12 @@ from cmclrec_tf.config import Config
 
 # Settings that only CMCLRec reads.
 _CMCLREC_ONLY = {
-    "model": ("latent", "encoder_blocks", "mapper", "history_path", "simulated"),
+    "model": ("latent", "encoder_blocks", "mapper", "history_path", "sequence", "simulated"),
     "finetune": (
         "eta",
-        "cold_rows",
         "cold_share",
+        "forgotten_share",
+        "hidden_share",
         "cold_weight",
         "cold_decay",
         "distill",
@@ -36,6 +37,9 @@ def read_by(config: Config, kind: str) -> dict[str, Any]:
     """
     values = config.to_dict()
     del values["serve"]
+    if not config.data.split_time:
+        # Most results are of splits without a time; their settings need not name it.
+        del values["data"]["split_time"]
     # Early stopping reads these; no other setting of the evaluation changes a training.
     values["evaluate"] = {"k": config.evaluate.k, **seen_items(config)}
     for part in ("pretrain", "finetune"):

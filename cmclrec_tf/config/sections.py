@@ -1,4 +1,4 @@
-"""Settings of the data, the model, both training stages and the export."""
+"""Settings of the model, both training stages and the export."""
 
 import contextvars
 import dataclasses
@@ -7,59 +7,11 @@ from cmclrec_tf.config import checks
 
 # Values of `model.mapper` that remove parts of the mapper: section 4.4 of the paper.
 ABLATIONS = ("NoDA", "NoCL", "None")
-# The settings of `data` that decide which split a user is in.
-SPLIT_SETTINGS = ("split", "salt", "test_share", "val_share")
 # Names of backbones: the modules in `backbones/`, and those that `backbones.register` adds. They
 # are listed here so that a wrong name is an error before Keras is imported.
 BACKBONES = {"bert4rec", "caser", "gru4rec", "hstu", "ligr", "mclrec", "sasrec", "sr_gnn"}
 # True while the config of an earlier run is built, see `Config.of_run`.
 ACCEPTS_ANY_BACKBONE = contextvars.ContextVar("ACCEPTS_ANY_BACKBONE", default=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """How user records are made from a log of interactions, and how users are split.
-
-    Attributes:
-        max_history: L, the number of a user's newest items that are kept as the history.
-        min_events: users with fewer events than this are dropped; at least 2.
-        split: `users` holds out whole users, half of the test users as cold. `leave-one-out` holds
-            out the last two items of every user and makes no user cold, for comparisons with
-            published tables of sequential recommenders.
-        target: items that a cold user is evaluated on: the `last` one, or `all` that were removed.
-        salt: key of the hash that assigns users to splits; another salt gives other splits.
-        test_share: share of the users held out for test, in (0, 1); half of these are cold.
-        val_share: share of the remaining users held out for validation, in (0, 1).
-    """
-
-    max_history: int = 50
-    min_events: int = 5
-    split: str = "users"
-    target: str = "last"
-    salt: str = "0"
-    test_share: float = 0.3
-    val_share: float = 0.2
-
-    def __post_init__(self) -> None:
-        checks.types_of(self)
-        checks.positive(self, "max_history", "test_share", "val_share")
-        checks.at_most(self, 2**16, "max_history")
-        checks.check(
-            self.min_events >= 2, "min_events", self.min_events, "a history and a target need 2"
-        )
-        checks.share(self, "test_share", "val_share")
-        checks.one_of(self, "split", ("users", "leave-one-out"))
-        checks.check(
-            self.split == "users" or self.min_events >= 4,
-            "min_events",
-            self.min_events,
-            "leave-one-out holds out 2 items, and a history and a target need 2",
-        )
-        checks.one_of(self, "target", ("last", "all"))
-        # It is the key of a hash. UTF-8 has no surrogates.
-        is_text = not any(0xD800 <= ord(letter) < 0xE000 for letter in self.salt)
-        is_key = is_text and len(self.salt.encode()) <= 64
-        checks.check(is_key, "salt", self.salt, "it must have at most 64 bytes of UTF-8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +34,8 @@ class ModelConfig:
             sees its own label.
         history_path: what the backbone reads as T_s (Eq. 13): the mapper's output (`mapped`), or
             the sum of that and the item embeddings (`residual`).
+        sequence: what the backbone reads, X of Eq. 13: the simulated history in front of the real
+            one (`prefix`), or `either` of the two, as printed.
         simulated: how many vectors of a simulated history the backbone reads, newest first; 0, or
             a number above L, means all L.
     """
@@ -96,6 +50,7 @@ class ModelConfig:
     mapper: str = "full"
     positions: str = "every"
     history_path: str = "residual"
+    sequence: str = "prefix"
     simulated: int = 8
 
     def __post_init__(self) -> None:
@@ -113,6 +68,7 @@ class ModelConfig:
         checks.one_of(self, "mapper", ("full", *ABLATIONS))
         checks.one_of(self, "positions", ("last", "every"))
         checks.one_of(self, "history_path", ("mapped", "residual"))
+        checks.one_of(self, "sequence", ("prefix", "either"))
 
     def simulated_positions(self, length: int) -> int:
         """Returns how many positions of a simulated history of `length` the backbone reads."""
@@ -180,9 +136,12 @@ class FinetuneConfig:
         batch_size: users per batch, over all replicas.
         learning_rate: learning rate of the optimizer.
         eta: weight of the stage 1 loss (Eq. 16); with 0 that loss is not computed.
-        cold_rows: how cold users are simulated in training: `both` trains every user warm and
-            cold, `flagged` makes a share of the users cold in each epoch (Eq. 12).
-        cold_share: share of the users that `flagged` makes cold in an epoch, in [0, 1).
+        cold_share: share of the users that lose their history in an epoch, with `sequence: either`
+            (Eq. 12); in [0, 1).
+        forgotten_share: share of the rows that forget the older part of their history, or all of
+            it, with `sequence: prefix`; in [0, 1).
+        hidden_share: share of the rows whose simulated history is hidden, with `sequence: prefix`,
+            so that the model can do without user features; in [0, 1).
         cold_weight: weight of the loss of a cold row (Eq. 14); a warm row has weight 1.
         cold_decay: how a cold row weighs the user's items as targets: each next older item has
             this times the weight. 0 trains on the last item only, 1 on all items equally.
@@ -207,8 +166,9 @@ class FinetuneConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     eta: float = 0.0
-    cold_rows: str = "both"
     cold_share: float = 0.3
+    forgotten_share: float = 0.3
+    hidden_share: float = 0.1
     cold_weight: float = 0.5
     cold_decay: float = 0.8
     distill: float = 0.5
@@ -230,9 +190,10 @@ class FinetuneConfig:
         checks.proportion(self, "user_share")
         checks.at_most(self, 2**20, "batch_size", "negatives")
         checks.not_negative(self, "eta", "cold_weight", "weight_decay")
-        checks.share(self, "cold_share", "feature_dropout", "ema")
+        checks.share(
+            self, "cold_share", "forgotten_share", "hidden_share", "feature_dropout", "ema"
+        )
         checks.proportion(self, "cold_decay", "distill")
-        checks.one_of(self, "cold_rows", ("both", "flagged"))
         checks.one_of(self, "softmax", ("full", "chunked", "sampled"))
 
 
@@ -242,15 +203,10 @@ class ServeConfig:
 
     Attributes:
         list_length: K, the number of items per user in a response; cut to the number of items.
-        simulated_events: c, the number of events that a simulated history counts for in
-            `serving_default` and `user_embedding`: the state of a user with n known items is
-            n / (n + c) warm and the rest cold. 0 is Eq. 13: warm with any known item.
     """
 
     list_length: int = 100
-    simulated_events: float = 0.0
 
     def __post_init__(self) -> None:
         checks.types_of(self)
         checks.positive(self, "list_length")
-        checks.not_negative(self, "simulated_events")

@@ -3,19 +3,18 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf import augment, replicas
 from cmclrec_tf.config import Config
 from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.losses.next_item import soft_next_item
-from cmclrec_tf.models import ablations
-from cmclrec_tf.models.cold_rows import choose, keyed_uniform, without_history
+from cmclrec_tf.models import ablations, prefix
+from cmclrec_tf.models.cold_rows import choose, keyed_uniform, spread, without_history
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
 from cmclrec_tf.models.recommender import Recommender
-from cmclrec_tf.schema import FIRST_ID, PAD, Schema
+from cmclrec_tf.schema import PAD, Schema
 from cmclrec_tf.types import (
     Batch,
     BoolB,
@@ -24,7 +23,6 @@ from cmclrec_tf.types import (
     FloatB,
     FloatBD,
     FloatBLD,
-    FloatBN,
     FloatBND,
     FloatBV,
     IdsBL,
@@ -81,22 +79,50 @@ class CMCLRec(Recommender):
     ) -> None:
         super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
         self.mapper = mapper or ablations.create(schema, config.model, config.data.max_history)
-        self._build(self.mapper.items, config.seed + 1)
+        length = config.data.max_history
+        self._has_prefix = config.model.sequence == "prefix"
+        if self._has_prefix:
+            length += config.model.simulated_positions(length)
+        self._build(self.mapper.items, config.seed + 1, length)
         # Which users are flagged cold changes with the epoch, in the same way in every run.
         self.epoch = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="epoch"
         )
 
     def call(self, batch: Users, training: bool | None = None) -> FloatBD:
-        """Returns the user states g_{L-1} [B, D]: from T_s, or from T_s' where `is_cold`."""
-        t_s, _, simulated = self.mapper(batch, training=training)
-        x, mask = self._backbone_input(batch["is_cold"], simulated, t_s, batch["history"])
+        """Returns the user states g_{L-1} [B, D] by Eq. (13).
+
+        With `sequence: prefix` they depend on the user features and the history, with `either` on
+        the features where `is_cold`, and on the history elsewhere.
+        """
+        is_cold = batch["is_cold"]
+        history = ops.where(is_cold[:, None], PAD, batch["history"])
+        t_s, _, simulated = self.mapper({**batch, "history": history}, training=training)
+        if self._has_prefix:
+            x, mask, _ = prefix.join(self._newest(simulated), t_s, history)
+        else:
+            x, mask = self._either(is_cold, simulated, t_s, history)
         return self.backbone.state(x, mask, training=training)
 
-    def _backbone_input(
+    def states(self, history: IdsBL, features: Features) -> FloatBD:
+        """Returns user states [B, D] from histories [B, L] and user features together."""
+        is_cold = ops.logical_not(ops.any(history != PAD, axis=1))
+        users: Users = {"history": history, "features": features, "is_cold": is_cold}
+        return self(users, training=False)
+
+    def simulated(self, features: Features) -> FloatBLD:
+        """Returns the simulated history that the backbone reads, [B, S, D], oldest first."""
+        return self._newest(self.mapper.simulate(self.mapper.feature_side(features)))
+
+    def _newest(self, simulated: FloatBLD) -> FloatBLD:
+        """Returns the newest S = `model.simulated` positions of T_s' [B, L, D]."""
+        count = self.config.model.simulated_positions(simulated.shape[1])
+        return newest_positions(simulated, count)
+
+    def _either(
         self, is_cold: BoolB, simulated: FloatBLD, t_s: FloatBND, history: IdsBN
     ) -> tuple[FloatBLD, BoolBL]:
-        """Eq. (13): returns the input of the backbone, x [B, L, D] and mask [B, L].
+        """Eq. (13) as printed: returns the input of the backbone, x [B, L, D] and mask [B, L].
 
         A batch may hold histories of N <= L positions; they are padded on the left to L. Of the
         simulated positions the mask keeps the newest `model.simulated`.
@@ -110,13 +136,8 @@ class CMCLRec(Recommender):
         return choose(is_cold, simulated, t_s), mask
 
     def simulated_states(self, simulated: FloatBLD, training: bool | None = None) -> FloatBD:
-        """Returns user states [B, D] from the newest `model.simulated` positions of T_s' [B, L, D].
-
-        The states equal those of `call`, which masks the older positions: a shorter sequence costs
-        less.
-        """
-        count = self.config.model.simulated_positions(simulated.shape[1])
-        simulated = newest_positions(simulated, count)
+        """Returns the states [B, D] of users without a history, from the whole T_s' [B, L, D]."""
+        simulated = self._newest(simulated)
         mask = ops.ones(ops.shape(simulated)[:2], dtype="bool")
         return self.backbone.state(simulated, mask, training=training)
 
@@ -137,16 +158,20 @@ class CMCLRec(Recommender):
         simulated = self.mapper.simulate(self.mapper.feature_side(features))
         return self.simulated_states(simulated, training=False)
 
+    def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:
+        """Returns two states [B, D] of every user: with all that is known, and without history."""
+        warm = self.states(batch["history"], batch["features"])
+        return warm, self.cold_states(batch["features"])
+
     def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
         """Returns `loss`, which is Eq. (16) plus the backbone's auxiliary loss, and its parts.
 
         Training alone calls it; validation reports what `validation_of` returns.
         """
         settings = self.config.finetune
-        is_cold = ops.logical_or(self._cold_flags(batch["user_key"]), batch["is_cold"])
         cold_targets = self._cold_targets(batch)  # from the whole history, before it is removed
-        batch = without_history(batch, is_cold)
-        warm = ops.cast(ops.logical_not(is_cold), "float32")
+        batch = self._with_less_history(batch, training)
+        warm = ops.cast(ops.any(batch["history"] != PAD, axis=1), "float32")
         t_s, t_f, simulated = self.mapper(batch, training=training)
         pre: Losses = {"loss/pretrain": 0.0}
         if settings.eta:
@@ -166,15 +191,24 @@ class CMCLRec(Recommender):
         total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
         return {**pre, **rec, "loss": total}
 
-    def _cold_flags(self, user_key: KeysB) -> BoolB:
-        """Eq. (12) in training: flags users as cold by a keyed hash of user and epoch, bool [B].
+    def _with_less_history(self, batch: Batch, training: bool | None) -> Batch:
+        """Simulates users with less history; their targets remain.
 
-        With `cold_rows: both` no user is flagged, as every row is trained on both paths.
+        In training, with `sequence: prefix` some rows forget the older part of their history, or
+        all of it. With `either` a keyed hash of user and epoch flags rows as cold (Eq. 12).
         """
-        settings = self.config.finetune
-        if settings.cold_rows == "both":
-            return ops.zeros_like(user_key, dtype="bool")
-        return keyed_uniform(user_key, self.epoch, self.config.seed) < settings.cold_share
+        settings, is_cold = self.config.finetune, batch["is_cold"]
+        if self._has_prefix:
+            if training:
+                history = prefix.forget(batch["history"], settings.forgotten_share, self.seed)
+                batch = {**batch, "history": history}
+            return without_history(batch, is_cold)
+        return without_history(batch, ops.logical_or(self._cold_flags(batch["user_key"]), is_cold))
+
+    def _cold_flags(self, user_key: KeysB) -> BoolB:
+        """Eq. (12) in training: flags users as cold by a keyed hash of user and epoch, bool [B]."""
+        share = self.config.finetune.cold_share
+        return keyed_uniform(user_key, self.epoch, self.config.seed) < share
 
     def _cold_targets(self, batch: Batch) -> FloatBV:
         """Returns the target of a cold row: a distribution over items, [B, V].
@@ -186,7 +220,7 @@ class CMCLRec(Recommender):
         items = ops.concatenate([batch["history"], next_item], axis=1)  # [B, N+1]
         age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
         weights = ops.broadcast_to(self.config.finetune.cold_decay**age, ops.shape(items))
-        return _shares(items, weights, self.schema.items)
+        return spread(items, weights, self.schema.items)
 
     def _simulate_with_dropout(self, features: Features) -> FloatBLD:
         """Returns T_s' from features, some fields masked: it must not rely on a single field."""
@@ -206,28 +240,15 @@ class CMCLRec(Recommender):
     ) -> Losses:
         """Eq. (14) over warm and cold rows; mean over the users of the batch.
 
-        `g_warm` [B, N, D] are the states at the positions that are learned, of all rows; `g_cold`
-        [B, D] the states after the simulated histories. `warm` and `cold` [B] are 1 where a row's
-        loss on that path counts.
+        `warm` [B] is 1 for rows with a history.
         """
         settings, history = self.config.finetune, batch["history"]
-        if settings.cold_rows == "both":
-            # Every row is trained on the cold path, and on the warm one if it has a history.
-            g_warm = self.learned_states(t_s, history != PAD, training)
-            g_cold = self.simulated_states(simulated, training)
-            cold = ops.ones_like(warm)
-        else:
-            # Every row is trained on one path.
-            x, mask = self._backbone_input(warm == 0, simulated, t_s, history)
-            g_warm = self.learned_states(x, mask, training)
-            g_cold = g_warm[:, -1]
-            cold = 1.0 - warm
-        loss_warm = self.history_loss(g_warm, history, batch["target"], warm, training)
+        states = self._states_with_prefix if self._has_prefix else self._states_of_either
+        g, g_cold, cold = states(t_s, simulated, history, training)
+        loss_warm = self.history_loss(g, history, batch["target"], warm, training)
         if settings.distill and training:
-            # The cold path also learns the warm path's prediction for the same user, if there is a
-            # history. A flagged row has none left, so with `cold_rows: flagged` nothing is learned
-            # this way.
-            prediction = ops.softmax(ops.stop_gradient(self.score(g_warm[:, -1])))
+            # The cold state also learns the prediction after the whole history, if there is one.
+            prediction = ops.softmax(ops.stop_gradient(self.score(g[:, -1])))
             weight = settings.distill * warm[:, None]
             cold_targets = (1.0 - weight) * cold_targets + weight * prediction
         loss_cold = replicas.mean(soft_next_item(self.score(g_cold), cold_targets) * cold)
@@ -238,6 +259,32 @@ class CMCLRec(Recommender):
             "loss/backbone": self.backbone.auxiliary_loss(t_s, history != PAD) if training else 0.0,
         }
 
+    def _states_with_prefix(
+        self, t_s: FloatBND, simulated: FloatBLD, history: IdsBN, training: bool | None
+    ) -> tuple[FloatBND, FloatBD, FloatB]:
+        """Returns G [B, N, D] of the prefix form, the cold states [B, D], and which of these count.
+
+        One causal pass gives both: the state at the prefix's end has seen no history.
+        """
+        shown = ops.ones_like(history[:, 0], dtype="bool")
+        if training:
+            share = self.config.finetune.hidden_share
+            shown = replicas.uniform((ops.shape(history)[0],), self.seed) >= share
+        x, mask, end = prefix.join(self._newest(simulated), t_s, history, shown)
+        g = self.learned_states(x, mask, training)
+        if self._learns_every:
+            return g, prefix.at_end(g, end), ops.cast(shown, "float32")
+        return g, self.simulated_states(simulated, training), ops.ones_like(end[:, 0])
+
+    def _states_of_either(
+        self, t_s: FloatBND, simulated: FloatBLD, history: IdsBN, training: bool | None
+    ) -> tuple[FloatBND, FloatBD, FloatB]:
+        """Eq. (13) as printed: rows without a history read T_s', and they alone train it."""
+        is_cold = ops.logical_not(ops.any(history != PAD, axis=1))
+        x, mask = self._either(is_cold, simulated, t_s, history)
+        g = self.learned_states(x, mask, training)
+        return g, g[:, -1], ops.cast(is_cold, "float32")
+
     def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
         """Fits as `keras.Model.fit` does, and sets `epoch` to Keras's count for Eq. (12)."""
         setter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, _: self.epoch.assign(e))
@@ -246,14 +293,3 @@ class CMCLRec(Recommender):
         else:
             callbacks = [setter, *keras.tree.flatten(callbacks or [])]
         return super().fit(*args, callbacks=callbacks, **kwargs)
-
-
-def _shares(ids: IdsBN, weights: FloatBN, size: int) -> FloatBV:
-    """Spreads each row's weights over its known items, scaled to a sum of 1: float32 [B, size]."""
-    weights = ops.where(ids >= FIRST_ID, weights, 0.0)
-    n_rows = ops.shape(ids)[0]
-    # The place of (row, item) in the flat [B * V].
-    place = ids + size * ops.arange(n_rows, dtype=ids.dtype)[:, None]
-    total = tf.math.unsorted_segment_sum(weights, place, n_rows * size)
-    total = ops.reshape(total, (-1, size))
-    return total / ops.maximum(ops.sum(total, axis=1, keepdims=True), 1e-9)

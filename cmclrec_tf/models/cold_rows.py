@@ -1,10 +1,10 @@
-"""Eqs. (12) and (13): flags rows as cold, and replaces the history of a flagged row."""
+"""Cold rows in training: flags (Eq. 12), the choice of Eq. (13), and targets."""
 
 import tensorflow as tf
 from keras import ops
 
-from cmclrec_tf.schema import PAD
-from cmclrec_tf.types import Batch, BoolB, FloatB, KeysB, Tensor
+from cmclrec_tf.schema import FIRST_ID, PAD
+from cmclrec_tf.types import Batch, BoolB, FloatB, FloatBN, FloatBV, IdsBN, KeysB, Tensor
 
 
 def choose(is_cold: BoolB, simulated: Tensor, real: Tensor) -> Tensor:
@@ -63,3 +63,27 @@ def keyed_uniform(keys: KeysB, epoch: Tensor, seed: int) -> FloatB:
             shifted = tf.bitwise.right_shift(state, tf.constant(shift, tf.uint64))
             state = tf.bitwise.bitwise_xor(state, shifted) * tf.constant(factor, tf.uint64)
     return tf.cast(tf.bitwise.right_shift(state, tf.constant(40, tf.uint64)), tf.float32) / 2**24
+
+
+def spread(ids: IdsBN, weights: FloatBN, size: int) -> FloatBV:
+    """Spreads each row's weights over its known items, scaled to a sum of 1.
+
+    Args:
+        ids: int [B, N], item ids.
+        weights: float [B, N].
+        size: V.
+
+    Returns:
+        float32 [B, V]; zeros in a row without a known item.
+
+    Example:
+        >>> spread(ops.array([[0, 2, 3]]), ops.array([[1.0, 1.0, 3.0]]), size=4).numpy().tolist()
+        [[0.0, 0.0, 0.25, 0.75]]
+    """
+    weights = ops.where(ids >= FIRST_ID, weights, 0.0)
+    n_rows = ops.shape(ids)[0]
+    # The place of (row, item) in the flat [B * V].
+    place = ids + size * ops.arange(n_rows, dtype=ids.dtype)[:, None]
+    total = tf.math.unsorted_segment_sum(weights, place, n_rows * size)
+    total = ops.reshape(total, (-1, size))
+    return total / ops.maximum(ops.sum(total, axis=1, keepdims=True), 1e-9)

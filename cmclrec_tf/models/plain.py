@@ -41,7 +41,8 @@ class PlainRecommender(Recommender):
 
     def __init__(self, schema: Schema, config: Config, **kwargs: Any) -> None:
         super().__init__(schema, config, LOSSES, **kwargs)
-        self._build(item_embedding(schema, config.model.width), config.seed)
+        items = item_embedding(schema, config.model.width)
+        self._build(items, config.seed, config.data.max_history)
 
     def call(self, batch: Users, training: bool | None = None) -> FloatBD:
         """Returns the user states g_{L-1} [B, D]."""

@@ -75,12 +75,17 @@ class Recommender(StagedModel):
         super().__init__((*losses, *METRICS), **kwargs)
         self.schema, self.config = schema, config
 
-    def _build(self, items: keras.layers.Embedding, seed: int) -> None:
-        """Sets the parts that all subclasses share; called after a subclass has made its own."""
-        config = self.config
+    def _build(self, items: keras.layers.Embedding, seed: int, length: int) -> None:
+        """Sets the parts that all subclasses share; called after a subclass has made its own.
+
+        Args:
+            items: the embedding layer.
+            seed: seeds all sampling.
+            length: the longest sequence that the backbone reads.
+        """
+        model = self.config.model
         self.items = items
-        length = config.data.max_history
-        self.backbone = backbones.create(config.model.backbone, length, config.model)
+        self.backbone = backbones.create(model.backbone, length, model)
         self.seed = keras.random.SeedGenerator(seed)
 
     def embed(

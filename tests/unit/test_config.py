@@ -48,7 +48,7 @@ def test_the_paper_preset_holds_the_papers_numbers():
     paper = Config.preset("paper")
     assert (paper.model.width, paper.pretrain.learning_rate) == (64, 1e-4)
     assert (paper.pretrain.alpha, paper.pretrain.beta, paper.pretrain.cross) == (0.5, 0.5, 0.3)
-    assert (paper.finetune.eta, paper.finetune.cold_rows) == (0.7, "flagged")
+    assert (paper.finetune.eta, paper.model.sequence) == (0.7, "either")
     assert (paper.model.positions, paper.model.history_path) == ("last", "mapped")
 
 
@@ -62,7 +62,7 @@ def test_the_paper_preset_holds_the_papers_numbers():
         ({"model": {"heads": 5}}, "heads=5: it must divide width=64"),
         ({"model": {"dropout": 1.0}}, r"dropout=1.0: it must be in \[0, 1\)"),
         ({"pretrain": {"mask_share": 0.6}}, "disjoint views need <= 0.5"),
-        ({"finetune": {"cold_rows": "some"}}, "must be one of"),
+        ({"model": {"sequence": "some"}}, "must be one of"),
         ({"evaluate": {"k": 7}}, "it must hold k=7"),
         ({"evaluate": {"ks": ["a", 20]}}, r"evaluate\.ks\[0\]='a': it must be of type int"),
         ({"evaluate": {"ks": [0, 20]}}, "cuts are positive integers"),
@@ -73,6 +73,9 @@ def test_the_paper_preset_holds_the_papers_numbers():
         ({"evaluate": {"max_drop": 1.5}}, r"max_drop=1.5: it must be in \[0, 1\]"),
         ({"evaluate": {"floors": "stop"}}, "floors='stop': it must be one of"),
         ({"data": {"min_events": 1}}, "min_events=1"),
+        ({"data": {"split": "period"}}, "split='period': it must be one of"),
+        ({"data": {"split_time": "7"}}, "split_time='7': only split='time' has a time"),
+        ({"data": {"split": "time", "split_time": 7}}, "split_time=7: .* put it in quotes"),
         ({"data": []}, r"data=\[\]: it must be a mapping"),
         ([], r"config=\[\]: it must be a mapping"),
         ({"seed": 4294967296}, "seed=4294967296: it must lie between"),
@@ -184,10 +187,10 @@ def test_configs_are_frozen():
         ({"name": 7}, "a name is a letter"),
         ({"name": None}, "a name is a letter"),
         ({"name": "a", "kind": "numeric", "numbers": 10**9}, "numbers=1000000000"),
-        ({"name": "a", "prefix": 2**40}, "prefix 1099511627776"),
+        ({"name": "a", "prefix": 2**40}, "prefix=1099511627776"),
         ({"name": "a b"}, "a name is a letter"),
         ({"name": "a", "kind": "text"}, "kinds are"),
-        ({"name": "a", "kind": "numeric", "prefix": 2}, "prefix 2"),
+        ({"name": "a", "kind": "numeric", "prefix": 2}, "prefix=2"),
     ],
 )
 def test_bad_features(values, text):

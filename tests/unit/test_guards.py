@@ -96,9 +96,8 @@ def test_batches_of_one_segment_train_stage_2(dataset, config, batch, cold):
     """An all-cold batch trains nothing on the history side, an all-warm one nothing else."""
     config = dataclasses.replace(
         config,
-        finetune=dataclasses.replace(
-            config.finetune, cold_rows="flagged", cold_share=0.0, eta=0.0, feature_dropout=0.0
-        ),
+        model=dataclasses.replace(config.model, sequence="either"),
+        finetune=dataclasses.replace(config.finetune, cold_share=0.0, eta=0.0, feature_dropout=0.0),
     )
     model = CMCLRec(dataset.schema, config)
     model(batch)

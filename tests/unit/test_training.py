@@ -54,9 +54,14 @@ def test_the_papers_settings_fit_in_a_graph_that_compiles(dataset, records):
         {
             **TINY,
             "data": {"max_history": 6},
-            "model": {**TINY["model"], "positions": "last", "history_path": "mapped"},
+            "model": {
+                **TINY["model"],
+                "positions": "last",
+                "history_path": "mapped",
+                "sequence": "either",
+            },
             "pretrain": {"targets": "move", "reduction": "sum"},
-            "finetune": {"cold_rows": "flagged", "cold_decay": 0.0, "distill": 0.0},
+            "finetune": {"cold_decay": 0.0, "distill": 0.0},
         }
     )
     model = CMCLRec(dataset.schema, config)
