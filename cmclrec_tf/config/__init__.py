@@ -2,11 +2,16 @@
 
 from cmclrec_tf.config.baseline import BaselineConfig
 from cmclrec_tf.config.config import Config
+from cmclrec_tf.config.data_config import (
+    BY_TIME,
+    BY_USERS,
+    LEAVE_ONE_OUT,
+    DataConfig,
+    split_settings,
+)
 from cmclrec_tf.config.evaluate import EvaluateConfig
 from cmclrec_tf.config.sections import (
     ABLATIONS,
-    SPLIT_SETTINGS,
-    DataConfig,
     FinetuneConfig,
     ModelConfig,
     PretrainConfig,
@@ -15,7 +20,9 @@ from cmclrec_tf.config.sections import (
 
 __all__ = [
     "ABLATIONS",
-    "SPLIT_SETTINGS",
+    "BY_TIME",
+    "BY_USERS",
+    "LEAVE_ONE_OUT",
     "BaselineConfig",
     "Config",
     "DataConfig",
@@ -24,4 +31,5 @@ __all__ = [
     "ModelConfig",
     "PretrainConfig",
     "ServeConfig",
+    "split_settings",
 ]

@@ -1,6 +1,7 @@
 """Builds dataclasses from plain values, and holds the checks that the dataclasses run."""
 
 import dataclasses
+import datetime
 import math
 import numbers
 import types
@@ -135,8 +136,12 @@ def _value(hint: Any, value: object, where: str, fix: str) -> object:
                 rule = f"it must lie between -{LARGEST_INT} and {LARGEST_INT}"
                 raise InputError(f"{where}={_short(value)}", rule, fix)
             return int(value)
+    if hint is str and type(value) is datetime.date:
+        return value.isoformat()  # YAML reads 2024-04-30 as a date
     if type(value) is not hint:
-        raise InputError(f"{where}={_short(value)}", f"it must be of type {hint.__name__}", fix)
+        quotes = "; in YAML, put it in quotes" if hint is str else ""
+        rule = f"it must be of type {hint.__name__}{quotes}"
+        raise InputError(f"{where}={_short(value)}", rule, fix)
     return value
 
 

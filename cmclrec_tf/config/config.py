@@ -11,10 +11,10 @@ import yaml
 
 from cmclrec_tf.config import checks
 from cmclrec_tf.config.baseline import BaselineConfig
+from cmclrec_tf.config.data_config import DataConfig
 from cmclrec_tf.config.evaluate import EvaluateConfig
 from cmclrec_tf.config.sections import (
     ACCEPTS_ANY_BACKBONE,
-    DataConfig,
     FinetuneConfig,
     ModelConfig,
     PretrainConfig,

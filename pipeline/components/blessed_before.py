@@ -12,7 +12,7 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 )
 from tfx.types import Artifact, Channel, standard_artifacts
 
-from cmclrec_tf.config import SPLIT_SETTINGS
+from cmclrec_tf.config import split_settings
 from pipeline.evaluation.serving_verdict import is_blessed
 from pipeline.metadata.store import inputs, producers
 
@@ -136,12 +136,12 @@ def differences(candidate: dict[str, Any], other: dict[str, Any], longest: int) 
     reasons = []
     if candidate["features"] != other["features"]:
         reasons.append("other user features")
-    data, other_data = candidate["config"]["data"], other["config"]["data"]
+    data, other_data = (split_settings(each["config"]["data"]) for each in (candidate, other))
     reasons += [
-        f"data.{name}={other_data.get(name)!r} instead of {data[name]!r}"
+        f"data.{name}={other_data.get(name)!r} instead of {data.get(name)!r}"
         # With other splits the other model was trained on some of the test users.
-        for name in SPLIT_SETTINGS
-        if data[name] != other_data.get(name)
+        for name in dict.fromkeys([*data, *other_data])
+        if data.get(name) != other_data.get(name)
     ]
     length = other["config"]["serve"]["list_length"]
     if length < longest:
