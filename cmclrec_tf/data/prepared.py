@@ -142,7 +142,7 @@ class PreparedDataset:
             InputError: no user is in it.
         """
         part = dataclasses.replace(self, keep=keep)
-        records = part._records(TRAIN).batch(READ_BATCH)
+        records = part.records(TRAIN).batch(READ_BATCH)
         count = sum(len(batch) for batch in records.as_numpy_iterator())
         if not count:
             raise InputError(
@@ -169,7 +169,7 @@ class PreparedDataset:
                 `train` do.
             seed: seeds the shuffling.
         """
-        records = self._records(split)
+        records = self.records(split)
         if split == TRAIN if shuffle is None else shuffle:
             records = records.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
         parsed = records.batch(batch_size).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
@@ -195,7 +195,7 @@ class PreparedDataset:
             seed: seeds the shuffling.
             first_epoch: epoch of the first batch.
         """
-        records = self._records(split)
+        records = self.records(split)
         if self.users[split] > stream.IN_MEMORY_USERS:
             select = self._kept if self.keep and split == TRAIN else None
             endless = stream.from_files(
@@ -214,11 +214,16 @@ class PreparedDataset:
         spec = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
         return [
             vocabulary.decode(user)
-            for batch in self._records(split).batch(READ_BATCH).as_numpy_iterator()
+            for batch in self.records(split).batch(READ_BATCH).as_numpy_iterator()
             for user in tf.io.parse_example(batch, spec)[USER_ID].numpy()
         ]
 
-    def _records(self, split: str) -> tf.data.Dataset:
+    def records(self, split: str) -> tf.data.Dataset:
+        """Returns the serialized records of a split that are read, in the order of the files.
+
+        Raises:
+            InputError: the split has no files.
+        """
         if not self.files.get(split):
             raise InputError(
                 f"split {split!r} of {self.name}",
