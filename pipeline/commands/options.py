@@ -97,17 +97,24 @@ def load_inputs(
         InputError: one of them is wrong.
     """
     config = load_config(preset, config_path)
-    if config.data.split != "users":
+    if not config.data.has_cold_users:
         raise InputError(
             f"data.split={config.data.split!r}",
-            "the gate judges cold users, and only the split by users has some",
+            "the gate judges cold users, and this split has none",
             "Use `cmclrec prepare` or `cmclrec experiment quality` for this split.",
         )
-    return *load_data(dataset, data_dir), config
+    return *load_data(dataset, data_dir, config), config
 
 
-def load_data(dataset: str, data_dir: str | None) -> "tuple[DatasetSpec, AnyPath]":
+def load_data(
+    dataset: str, data_dir: str | None, config: "Config | None" = None
+) -> "tuple[DatasetSpec, AnyPath]":
     """Returns the spec and the folder of the raw files, which are downloaded if need be.
+
+    Args:
+        dataset: name of a dataset, or path of its spec.
+        data_dir: folder of the raw files; None downloads them.
+        config: the config, of which `data.split_time` is checked; None checks nothing.
 
     Raises:
         InputError: one of them is wrong.
@@ -116,7 +123,7 @@ def load_data(dataset: str, data_dir: str | None) -> "tuple[DatasetSpec, AnyPath
 
     spec = load_spec(dataset)
     folder = fetch(spec, data_dir)
-    check(spec, folder)
+    check(spec, folder, config.data if config else None)
     return spec, folder
 
 

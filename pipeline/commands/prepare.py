@@ -55,7 +55,7 @@ def prepare(
     spec = load_spec(dataset)
     folders = configs.Folders(pathlib.Path(root), spec.name)
     data_dir = fetch(spec, data_dir)
-    check(spec, data_dir)
+    check(spec, data_dir, config.data)
     folder = pathlib.Path(out or pathlib.Path(root) / "prepared" / spec.name).absolute()
     folders.make()
     make_folder(folder.parent, "Give another folder by --out.")

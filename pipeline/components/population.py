@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cmclrec_tf.config import DataConfig
+from cmclrec_tf.config import BY_TIME, DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import COLD, SPLITS, TEST, TRAIN, VAL, WARM
 from pipeline.components import rejects
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 # The property of an `examples` artifact that holds the counts.
 COUNTS = "user_counts"
+
+_USERS_FIX = "Give more users, or change data.salt, data.test_share or data.val_share."
+_TIME_FIX = (
+    "Give a T with users on both sides, by data.split_time, interactions.test_period or "
+    "data.test_share; or change data.salt or data.val_share."
+)
 
 _POPULATIONS = ((TRAIN, WARM), (VAL, WARM), (TEST, WARM), (TEST, COLD))
 
@@ -59,8 +65,19 @@ def summary(counts: Mapping[str, int]) -> str:
     return (
         f"{', '.join(parts)} users; dropped {few} with too few events and {without} without any; "
         f"{counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features, "
-        f"{counts.get(counters.REPEATED, 0)} listed more than once{_dropped_rows(counts)}"
+        f"{counts.get(counters.REPEATED, 0)} listed more than once"
+        f"{_sides(counts)}{_dropped_rows(counts)}"
     )
+
+
+def _sides(counts: Mapping[str, int]) -> str:
+    """Returns how many events lie at T or later; empty for splits without T."""
+    # T is not known as a number if a column marks the test period.
+    time = f", T = {counts[counters.SPLIT_TIME]}" if counters.SPLIT_TIME in counts else ""
+    later = counts.get(counters.LATER_EVENTS, 0)
+    if not later and not time:
+        return ""
+    return f"; {later} of {counts.get(counters.EVENTS, 0)} events at T or later{time}"
 
 
 def _dropped_rows(counts: Mapping[str, int]) -> str:
@@ -143,26 +160,31 @@ def _check_users(counts, spec, data, malformed):
     if not total:
         raise InputError(
             f"{few} users with {events} events in {log}{_dropped_rows(counts)}",
-            f"users with fewer than data.min_events={data.min_events} events are dropped, and "
-            f"nobody is left{_most_frequent(malformed)}",
+            f"users with fewer than data.min_events={data.min_events} events{_before(data)} are "
+            f"dropped, and nobody is left{_most_frequent(malformed)}",
             "Lower data.min_events or give more events.",
         )
     for split, segment in _POPULATIONS:
-        if segment == COLD and data.split != "users":
+        if segment == COLD and not data.has_cold_users:
             continue
         if not counts.get(counters.users_in(split, segment)):
             raise InputError(
-                f"{total} users ({few} more have fewer than {data.min_events} events)",
+                f"{total} user records ({few} users have fewer than {data.min_events} "
+                f"events{_before(data)}){_sides(counts)}",
                 f"the split {split!r} needs at least one {segment} user, and has none",
-                "Give more users, or change data.salt, data.test_share or data.val_share.",
+                _TIME_FIX if data.split == BY_TIME else _USERS_FIX,
             )
-    for feature in spec.features:
+    for feature in spec.users.columns:
         if not counts.get(counters.users_with(feature.name)):
             raise InputError(
                 f"user feature {feature.name!r}",
                 "it must have a value for at least one user of the train split",
                 "Drop it from the dataset spec, or check its column and the user ids.",
             )
+
+
+def _before(data):
+    return " before T" if data.split == BY_TIME else ""
 
 
 def _most_frequent(malformed):

@@ -10,7 +10,8 @@ from typing import BinaryIO, NamedTuple
 
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import delimited, parquet, parquet_values
-from pipeline.datasets.table_specs import NUMBER, Interactions, Table, Users
+from pipeline.datasets.table_specs import Interactions, Table, Users
+from pipeline.datasets.time_formats import NUMBER
 from pipeline.storage.files import list_files, open_bytes
 from pipeline.storage.folders import AnyPath, is_bigquery
 from pipeline.storage.text_files import open_table
@@ -80,10 +81,9 @@ def columns_of(table: Table) -> list[str]:
     """Returns the names of the columns that a table of a dataset spec needs."""
     keys = ("user", "item", "time", "id", "title")
     columns = [getattr(table, key) for key in keys if hasattr(table, key)]
-    keep = getattr(table, "keep", None)
-    if keep:
-        columns.append(keep.column)
-    return [*columns, *(column.column for column in getattr(table, "features", ()))]
+    rules = [getattr(table, name, None) for name in ("keep", "test_period")]
+    columns += [rule.column for rule in rules if rule]
+    return [*columns, *(column.column for column in getattr(table, "columns", ()))]
 
 
 def inspect(table: Table, folder: AnyPath) -> list[TableFile]:
@@ -141,17 +141,20 @@ def _parquet_files(table: Table, paths: list[str]) -> list[TableFile]:
         for column in columns_of(table)
     }
     if isinstance(table, Interactions) and units[table.time]:
-        _check_time_format(table, paths[0])
+        _check_time_format(table.time, table.time_format, paths[0])
+    for feature in getattr(table, "columns", ()):
+        if units[feature.column]:
+            _check_time_format(feature.column, feature.time_format, paths[0])
     return [file._replace(units=units) for file in files]
 
 
-def _check_time_format(table: Interactions, path: str) -> None:
+def _check_time_format(column: str, time_format: str, path: str) -> None:
     """Checks that the spec has no format for time stamps."""
-    if table.time_format not in ("", NUMBER):
+    if time_format not in ("", NUMBER):
         raise InputError(
-            f"time_format={table.time_format!r} of column {table.time!r} of {path}",
-            "the column holds time stamps or dates, which are read as integers",
-            "Drop interactions.time_format from the dataset spec.",
+            f"time_format={time_format!r} of column {column!r} of {path}",
+            "the column holds time stamps or dates, which are read as such",
+            "Drop time_format from the dataset spec.",
         )
 
 
@@ -160,7 +163,7 @@ def _list_columns(table: Table) -> set[str]:
     if not isinstance(table, Users):
         return set()
     several = {True: set[str](), False: {table.id}}
-    for column in table.features:
+    for column in table.columns:
         several[column.is_split].add(column.column)
     return several[True] - several[False]
 

@@ -1,5 +1,6 @@
 """Checks that the files of a dataset exist and fit its spec."""
 
+from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import HISTORY, HISTORY_TIME, SEGMENT, TARGET, USER_ID
 from pipeline.datasets.formats import inspect
@@ -8,17 +9,18 @@ from pipeline.storage.files import list_files, open_bytes, state
 from pipeline.storage.folders import AnyPath
 
 
-def check(spec: DatasetSpec, folder: AnyPath) -> None:
+def check(spec: DatasetSpec, folder: AnyPath, data: DataConfig | None = None) -> None:
     """Checks all files of a dataset, and the first rows, before anything runs.
 
     Args:
         spec: the dataset spec.
         folder: folder of the raw files.
+        data: settings of the data, of which `split_time` is checked; None checks nothing.
 
     Raises:
         InputError: a missing or empty file, a file that is not of the format of its name, a missing
-            column, malformed rows as in `first_rows.check`, or a schema that does not fit user
-            records.
+            column, malformed rows as in `first_rows.check`, a schema that does not fit user
+            records, or a `split_time` that is not written as the times of the log.
     """
     # The parsers import this package.
     from pipeline.transforms import first_rows
@@ -27,6 +29,8 @@ def check(spec: DatasetSpec, folder: AnyPath) -> None:
         if table is not None:
             inspect(table, folder)
     first_rows.check(spec, folder)
+    if data:
+        first_rows.split_time(spec, folder, data)
     schema_text(spec, folder)
 
 
@@ -58,7 +62,14 @@ def schema_text(spec: DatasetSpec, folder: AnyPath) -> str:
         raise InputError(
             path, f"it must be a schema of TensorFlow Metadata ({error})", "Correct the file."
         ) from error
-    expected = {USER_ID, SEGMENT, HISTORY, HISTORY_TIME, TARGET, *(f.name for f in spec.features)}
+    expected = {
+        USER_ID,
+        SEGMENT,
+        HISTORY,
+        HISTORY_TIME,
+        TARGET,
+        *(c.name for c in spec.users.columns),
+    }
     actual = {feature.name for feature in schema.feature}
     if expected != actual:
         missing, extra = sorted(expected - actual), sorted(actual - expected)

@@ -1,20 +1,13 @@
 """Defines the parts of a dataset spec: the files, columns and rules of each table."""
 
 import dataclasses
-import datetime
 import re
 from typing import TypeAlias
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import CATEGORICAL, MULTI, NUMERIC, Feature
+from pipeline.datasets.time_formats import MOST_DECIMALS, NUMBER, check_time_format
+from pipeline.datasets.user_columns import UserColumn
 from pipeline.storage.folders import BIGQUERY, is_bigquery
-
-# Seconds since 1970 with more decimals than nanoseconds have would not fit 64 bits.
-MOST_DECIMALS = 9
-
-# What times are written as: a number, ISO 8601, or else a pattern of `datetime.strptime`.
-NUMBER = "number"
-ISO8601 = "iso8601"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +47,12 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Keep:
-    """The rule that decides which rows of the log are events.
+    """A rule that selects rows of the log.
 
     Attributes:
-        column: name of the column to compare. A row without a value there is no event.
-        at_least: least number that makes a row an event, or None.
-        one_of: values that make a row an event, compared as text.
+        column: name of the column to compare. A row without a value there is not selected.
+        at_least: least number that selects a row, or None.
+        one_of: values that select a row, compared as text.
 
     Raises:
         InputError: neither at_least nor one_of is given, or both.
@@ -72,9 +65,9 @@ class Keep:
     def __post_init__(self):
         if (self.at_least is None) == (not self.one_of):
             raise InputError(
-                f"keep of column {self.column!r}",
+                f"a rule on column {self.column!r}",
                 "it needs at_least or one_of, and not both",
-                "Correct interactions.keep in the dataset spec.",
+                "Correct interactions.keep or interactions.test_period in the dataset spec.",
             )
 
 
@@ -99,11 +92,15 @@ class Interactions:
         time_decimals: number of digits after the point of a number that are kept; the others are
             cut. Times are then integers in units of the last digit: with 3, 1.5 is 1500.
         drop_without_time: drops rows without a time, which otherwise are malformed.
+        missing_time: time of the rows without one, written as in the column.
         drop_duplicates: keeps only the first of several rows with equal user, item and time.
+        test_period: which events lie at or after the time T of `data.split: time`, for logs that
+            mark them in a column.
 
     Raises:
         InputError: time_decimals out of range, or of times that are no numbers; a pattern that does
-            not give a date, gives no hour of the 24, or reads the name of a zone.
+            not give a date, gives no hour of the 24, or reads the name of a zone; both
+            drop_without_time and missing_time.
     """
 
     file: str
@@ -116,9 +113,11 @@ class Interactions:
     drop_without_time: bool = False
     drop_duplicates: bool = False
     time_format: str = ""
+    missing_time: str = ""
+    test_period: Keep | None = None
 
     def __post_init__(self):
-        _check_time_format(self.time_format)
+        check_time_format(self.time_format)
         if self.time_decimals and self.time_format not in ("", NUMBER):
             raise InputError(
                 f"time_decimals={self.time_decimals} with time_format={self.time_format!r}",
@@ -131,63 +130,12 @@ class Interactions:
                 f"it must lie between 0 and {MOST_DECIMALS}",
                 "Correct it in the dataset spec.",
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class UserColumn:
-    """A user feature and the column that it is read from.
-
-    Attributes:
-        name: see `cmclrec_tf.schema.Feature`.
-        kind: see `cmclrec_tf.schema.Feature`.
-        prefix: see `cmclrec_tf.schema.Feature`.
-        column: name of the column; by default the name of the feature.
-        separator: text between the values of a `multi` feature, and between the numbers of a
-            vector.
-        missing: texts that stand for a missing value, in addition to an empty field.
-        most_values: number of values of a string feature that get an id of their own, the most
-            frequent ones of the train users; the other values share one id. 0 means no limit.
-        numbers: see `cmclrec_tf.schema.Feature`.
-        clip: see `cmclrec_tf.schema.Feature`.
-
-    Raises:
-        InputError: an empty separator, or most_values that is negative or of a numeric feature.
-    """
-
-    name: str
-    kind: str = CATEGORICAL
-    prefix: int = 0
-    column: str = ""
-    separator: str = "|"
-    missing: tuple[str, ...] = ()
-    most_values: int = 0
-    numbers: int = 1
-    clip: tuple[float, ...] = ()
-
-    def __post_init__(self):
-        object.__setattr__(self, "column", self.column or self.name)
-        if not self.separator:
+        if self.missing_time and self.drop_without_time:
             raise InputError(
-                f"separator of user feature {self.name!r}",
-                "it must not be empty",
-                "Correct it in the dataset spec.",
+                f"missing_time={self.missing_time!r} with drop_without_time",
+                "rows without a time are dropped, or get a time",
+                "Drop one of them from the dataset spec.",
             )
-        if self.most_values < 0 or (self.most_values and self.kind == NUMERIC):
-            raise InputError(
-                f"user feature {self.name!r} with most_values={self.most_values}",
-                "it must be a positive number of values of a string feature",
-                "Drop it from the dataset spec or make it positive.",
-            )
-
-    @property
-    def is_split(self) -> bool:
-        """Whether a text of the column holds several values."""
-        return self.kind == MULTI or self.numbers > 1
-
-    @property
-    def feature(self) -> Feature:
-        """The user feature, without what is known only after training data are read."""
-        return Feature(self.name, self.kind, self.prefix, numbers=self.numbers, clip=self.clip)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +169,11 @@ class Users:
                     "Give both features the same separator in the dataset spec.",
                 )
 
+    @property
+    def columns(self) -> tuple[UserColumn, ...]:
+        """The user features that are read from a column: all but the crosses."""
+        return tuple(feature for feature in self.features if feature.column)
+
 
 @dataclasses.dataclass(frozen=True)
 class Items:
@@ -240,39 +193,6 @@ class Items:
 
 
 Table: TypeAlias = Interactions | Users | Items
-
-
-def _check_time_format(time_format: str) -> None:
-    """Checks that a format is known, or a pattern that reads the time it has written."""
-    if time_format in ("", NUMBER, ISO8601):
-        return
-    directives = set(re.findall("%(.)", time_format))
-    if "Z" in directives:
-        raise InputError(
-            f"time_format={time_format!r}",
-            "%Z reads the names of zones that this machine knows, and not the zone itself",
-            "Use %z with times such as +02:00, or write the times in UTC without a zone.",
-        )
-    moment = datetime.datetime(2021, 11, 30, 13, 14, 15, tzinfo=datetime.timezone.utc)
-    try:
-        read = datetime.datetime.strptime(moment.strftime(time_format), time_format)
-    except (ValueError, re.error):
-        read = None
-    if read is None or read.date() != moment.date():
-        raise InputError(
-            f"time_format={time_format!r}",
-            f"it must be {NUMBER}, {ISO8601}, or a pattern of Python's strptime with year, month "
-            "and day, such as '%d.%m.%Y %H:%M'",
-            "Correct interactions.time_format in the dataset spec.",
-        )
-    has_minute = bool(directives & set("MSfcX"))
-    has_hour = has_minute or bool(directives & set("HIp"))
-    if (has_hour and read.hour != moment.hour) or (has_minute and read.minute != moment.minute):
-        raise InputError(
-            f"time_format={time_format!r}",
-            "it must have the hour as %H, or as %I with %p, and the minute as %M if it has seconds",
-            "Correct interactions.time_format in the dataset spec.",
-        )
 
 
 def check_file(table: Table | None) -> None:

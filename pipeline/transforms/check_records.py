@@ -1,11 +1,14 @@
 """Checks invariants of every user record as it is written."""
 
+from collections.abc import Sequence
+
 import apache_beam as beam
 from apache_beam.typehints.decorators import no_annotations
 
-from cmclrec_tf.config import DataConfig
+from cmclrec_tf.config import BY_TIME, BY_USERS, DataConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import COLD, HISTORY, HISTORY_TIME, SEGMENT, SPLITS, TEST, USER_ID
+from cmclrec_tf.schema import COLD, HISTORY, HISTORY_TIME, SEGMENT, SPLITS, TARGET, TEST, USER_ID
+from pipeline.transforms.elements import TimedItem, UserRecord
 
 _FIX = "Check pipeline/transforms: none of its inputs may lead to this."
 
@@ -20,7 +23,7 @@ class CheckRecords(beam.PTransform):
 
     Args:
         data: settings of the data. With the split `leave-one-out` each user has one record in
-            every split.
+            every split. With `time` warm test users have another record, in train or val.
 
     Raises:
         InputError: while running, at the first record that breaks a rule.
@@ -28,27 +31,64 @@ class CheckRecords(beam.PTransform):
 
     def __init__(self, data: DataConfig):
         super().__init__()
-        self._by_user = data.split == "users"
+        self._kind = data.split
 
     @no_annotations
     def expand(self, records: dict[str, beam.PCollection]) -> dict[str, beam.PCollection]:
-        users = []
-        for split, records_of_split in records.items():
-            keys = records_of_split | f"Check[{split}]" >> beam.Map(_check, split)
-            if not self._by_user:
-                keys |= f"Split[{split}]" >> beam.Map(_with_split, split)
-            users.append(keys)
+        keys = [
+            records_of_split | f"Check[{split}]" >> beam.FlatMap(self._check, split)
+            for split, records_of_split in records.items()
+        ]
         _ = (
-            users
+            keys
             | "Together" >> beam.Flatten()
             | "Count" >> beam.combiners.Count.PerElement()
             | "Once" >> beam.MapTuple(_check_count)
         )
         return records
 
+    def _check(self, record, split):
+        """Checks the rules of a single record; returns keys of which no two records have one."""
+        _check_cold(record, split)
+        user = record[USER_ID][0]
+        if self._kind == BY_USERS:
+            return [user]
+        if self._kind != BY_TIME:
+            return [(split, user)]
+        is_cold = record[SEGMENT] == [COLD.encode()]
+        is_test = split == TEST
+        return [(is_test, user), *([(False, user)] if is_test and is_cold else [])]
 
-def _check(record, split):
-    """Returns the user id of a record that keeps the rules."""
+
+def check_sides(
+    split: str, record: UserRecord, before: Sequence[TimedItem], later: Sequence[TimedItem]
+) -> None:
+    """Checks that nothing after T leaks into a record, with `data.split: time`.
+
+    Args:
+        split: split of the record.
+        record: the user record.
+        before: the user's newest events before T, oldest first.
+        later: the user's first events at T or later, oldest first.
+
+    Raises:
+        InputError: the history is not the end of the events before T, which in train and val end
+            with the target; or a target of test is no later item.
+    """
+    past, future = (before, later) if split == TEST else (before[:-1], before[-1:])
+    length = len(record[HISTORY])
+    expected = past[len(past) - length :] if length else []
+    history = list(zip(record[HISTORY_TIME], record[HISTORY], strict=False))
+    is_past = history == list(expected) and len(record[HISTORY_TIME]) == length
+    if not is_past or not set(record[TARGET]) <= {item for _, item in future}:
+        raise InputError(
+            f"a record of split {split!r} with events of the other side of T",
+            "train, val and every history end before T, and targets of test begin there",
+            _FIX,
+        )
+
+
+def _check_cold(record, split):
     if record[SEGMENT] == [COLD.encode()]:
         for name in (HISTORY, HISTORY_TIME):
             if record[name]:
@@ -61,14 +101,9 @@ def _check(record, split):
             raise InputError(
                 f"a cold user in split {split!r}", "cold users must be in the test split", _FIX
             )
-    return record[USER_ID][0]
 
 
-def _with_split(user, split):
-    return split, user
-
-
-def _check_count(user, count):
+def _check_count(key, count):
     if count > 1:
         raise InputError(
             f"a user with {count} records", "a user must be in one split, and only once", _FIX

@@ -10,6 +10,10 @@ WITHOUT_TIME = "rows_without_time"
 DUPLICATES = "rows_repeated"
 REJECTED = "rows_rejected"
 
+# With `data.split: time`: T, and the number of events at T or later.
+SPLIT_TIME = "split_time"
+LATER_EVENTS = "events_later"
+
 FEW_EVENTS = "users_with_few_events"
 WITHOUT_EVENTS = "users_without_events"
 WITHOUT_FEATURES = "users_without_features"
@@ -27,7 +31,7 @@ def users_with(feature: str) -> str:
 
 
 def read(result: Any) -> dict[str, int]:
-    """Reads all counters of a finished Beam run.
+    """Reads all counters of a finished Beam run, and T of `data.split: time` if it has one.
 
     Args:
         result: the `PipelineResult`, which has no types.
@@ -38,9 +42,11 @@ def read(result: Any) -> dict[str, int]:
     # Beam takes seconds to import, and the names of the counters are needed without it.
     from apache_beam.metrics import MetricsFilter
 
-    metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     totals: dict[str, int] = {}
-    for metric in metrics:
+    for metric in metrics["counters"]:
         name = metric.key.metric.name
         totals[name] = totals.get(name, 0) + metric.result
+    for metric in metrics["distributions"]:
+        totals[metric.key.metric.name] = metric.result.max
     return totals

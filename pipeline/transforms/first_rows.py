@@ -8,11 +8,13 @@ import dataclasses
 import itertools
 from typing import Any
 
+from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
+from pipeline.datasets.formats import inspect
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.table_specs import Interactions, Users
 from pipeline.storage.folders import AnyPath
-from pipeline.transforms import times
+from pipeline.transforms import date_texts, times
 from pipeline.transforms.elements import Place
 from pipeline.transforms.layouts import Layout, layout_of
 from pipeline.transforms.row_parsers import InteractionParser, RowParser, UserParser
@@ -38,6 +40,27 @@ def check(spec: DatasetSpec, folder: AnyPath) -> None:
         _check_table(table, folder, spec.max_rejects)
 
 
+def split_time(spec: DatasetSpec, folder: AnyPath, data: DataConfig) -> int | None:
+    """Returns T of `data.split: time` if `data.split_time` says what it is, or None.
+
+    Args:
+        spec: the dataset spec.
+        folder: folder of the raw files.
+        data: settings of the data.
+
+    Raises:
+        InputError: `data.split_time` is not written as the times of the log are.
+    """
+    if not data.split_time:
+        return None
+    log = spec.interactions
+    (file, *_) = inspect(log, folder)
+    table = _with_format(log, layout_of(log, folder))
+    return times.parse_setting(
+        data.split_time, table, "data.split_time", file.units.get(log.time, "")
+    )
+
+
 def parser_of(table: Interactions | Users, layout: Layout[Any]) -> RowParser:
     """Returns the parser of a table's rows.
 
@@ -46,11 +69,15 @@ def parser_of(table: Interactions | Users, layout: Layout[Any]) -> RowParser:
         layout: its layout. Its first rows decide the `time_format` of a log that has none.
     """
     if isinstance(table, Users):
-        return UserParser(table)
-    if not table.time_format and not table.time_decimals:
-        texts = (row[table.time] for row in _first_columns(layout))
-        table = dataclasses.replace(table, time_format=times.guess_format(texts))
-    return InteractionParser(table)
+        return UserParser(date_texts.with_units(table, getattr(layout, "units", {})))
+    return InteractionParser(_with_format(table, layout))
+
+
+def _with_format(table: Interactions, layout: Layout[Any]) -> Interactions:
+    if table.time_format or table.time_decimals:
+        return table
+    texts = (row[table.time] for row in _first_columns(layout))
+    return dataclasses.replace(table, time_format=times.guess_format(texts))
 
 
 def _check_table(table: Interactions | Users, folder: AnyPath, max_rejects: int) -> None:

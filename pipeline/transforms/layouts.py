@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from cmclrec_tf.schema import DATE
 from pipeline.datasets import parquet, text_rows
 from pipeline.datasets.delimited import FormatError, fields
 from pipeline.datasets.formats import TableFile, inspect
@@ -66,11 +67,14 @@ def layout_of(table: Interactions | Users, folder: AnyPath) -> Layout[Any]:
     """
     files = inspect(table, folder)
     if is_bigquery(table.file):
-        formats = {table.time: table.time_format} if isinstance(table, Interactions) else {}
+        if isinstance(table, Interactions):
+            formats = {table.time: table.time_format}
+        else:
+            formats = {c.column: c.date_format for c in table.columns if c.kind == DATE}
         return BigQueryLayout(files[0].path, files[0].names, formats)
     if not files[0].is_parquet:
         return TextLayout(files, table.delimiter)
-    features = table.features if isinstance(table, Users) else ()
+    features = table.columns if isinstance(table, Users) else ()
     return ParquetLayout(files, {column.column: column.separator for column in features})
 
 
@@ -147,6 +151,9 @@ class TextLayout:
 class ParquetLayout:
     """Parquet files; a row's number counts the rows before it.
 
+    Attributes:
+        units: `{column: unit of its time stamps or dates}`, see `parquet_values.common_unit`.
+
     Args:
         files: the files of the table.
         separators: `{column: text between the values of a list}`.
@@ -154,6 +161,7 @@ class ParquetLayout:
 
     def __init__(self, files: list[TableFile], separators: Mapping[str, str]):
         self._columns = tuple(files[0].positions)
+        self.units = dict(files[0].units)
         self._files = [(file.path, tuple(file.parquet_columns(self._columns))) for file in files]
         self._separators = {name: separator.encode() for name, separator in separators.items()}
 

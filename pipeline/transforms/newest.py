@@ -47,6 +47,24 @@ class NewestEvents(beam.CombineFn):
         return count, [(time, item) for time, _, item in sorted(newest)]
 
 
+class OldestEvents(NewestEvents):
+    """Combines a user's events to (number of all events, the oldest ones, oldest first).
+
+    Input and output are those of `NewestEvents`. An accumulator holds mirrored events: what is the
+    oldest event is the newest one there.
+
+    Args:
+        keep: number of oldest events that are kept.
+    """
+
+    def add_input(self, accumulator: NewestOfPart, event: Event) -> NewestOfPart:
+        return super().add_input(accumulator, _mirrored(event))
+
+    def extract_output(self, accumulator: NewestOfPart) -> tuple[int, list[TimedItem]]:
+        count, oldest = accumulator
+        return count, [(~time, item) for time, _, item in sorted(oldest, reverse=True)]
+
+
 class MergeNewest(NewestEvents):
     """Combines parts of a user's events, each already cut to its newest ones.
 
@@ -57,3 +75,9 @@ class MergeNewest(NewestEvents):
         self, accumulator: NewestOfPart, part: NewestOfPart
     ) -> NewestOfPart:
         return self.merge_accumulators([accumulator, part])
+
+
+def _mirrored(event: Event) -> Event:
+    """Reverses the order of events; unlike the negative of a number, ~ is never too large."""
+    time, (number, row), item = event
+    return ~time, (~number, ~row), item

@@ -10,7 +10,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from cmclrec_tf.data import text_forms
 from cmclrec_tf.errors import InputError
-from pipeline.datasets.table_specs import ISO8601, NUMBER
+from pipeline.datasets.time_formats import ISO8601, NUMBER
 from pipeline.transforms.elements import Place
 from pipeline.transforms.row_values import MalformedError
 
@@ -81,7 +81,7 @@ def text(value: object, column: str, time_format: str = "") -> bytes:
         if time_format not in ("", NUMBER):
             raise MalformedError(
                 f"column {column!r} holds time stamps, which are read without a pattern",
-                "Drop interactions.time_format from the dataset spec.",
+                "Drop time_format from the dataset spec.",
             )
         return b"%d" % ((value - _EPOCH) // datetime.timedelta(microseconds=1))
     if isinstance(value, (datetime.date, datetime.time)):

@@ -7,8 +7,9 @@ from apache_beam.typehints.decorators import no_annotations
 
 from pipeline.datasets.formats import inspect
 from pipeline.datasets.spec import DatasetSpec
-from pipeline.datasets.table_specs import ISO8601, NUMBER, Interactions
+from pipeline.datasets.table_specs import Interactions
 from pipeline.datasets.text_rows import BLOCK, blocks, rows
+from pipeline.datasets.time_formats import ISO8601, NUMBER
 from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters, plain_lines, row_values, times
 from pipeline.transforms.elements import NewestOfPart

@@ -2,13 +2,23 @@
 
 from collections.abc import Sequence
 
-from cmclrec_tf.config import DataConfig
-from cmclrec_tf.schema import COLD, HISTORY, HISTORY_TIME, SEGMENT, SPLITS, TARGET, USER_ID, WARM
+from cmclrec_tf.config import BY_TIME, BY_USERS, DataConfig
+from cmclrec_tf.schema import (
+    COLD,
+    HISTORY,
+    HISTORY_TIME,
+    SEGMENT,
+    SPLITS,
+    TARGET,
+    TEST,
+    USER_ID,
+    WARM,
+)
 from pipeline.transforms.elements import FeatureValues, TimedItem, UserRecord
-from pipeline.transforms.split import assign_split
+from pipeline.transforms.split import assign_before, assign_split
 
 # Part of the cache key: increase it with every change of the content of records.
-RECORD_VERSION = 4
+RECORD_VERSION = 5
 
 # The only split of the records that lists are made for.
 ALL_USERS = "everybody"
@@ -19,13 +29,27 @@ MAX_TARGETS = 2000
 
 
 def events_needed(data: DataConfig) -> int:
-    """Returns the number of newest events of a user that its records are built from."""
-    needed = data.max_history + (1 if data.split == "users" else len(SPLITS))
+    """Returns the number of newest events of a user that its records are built from.
+
+    With `data.split` "time" these are events before T, see also `later_needed`.
+    """
+    if data.split == BY_TIME:
+        return data.max_history + 1
+    needed = data.max_history + (1 if data.split == BY_USERS else len(SPLITS))
     return max(needed, MAX_TARGETS) if data.target == "all" else needed
 
 
+def later_needed(data: DataConfig) -> int:
+    """Returns the number of first events at T or later that a user's records are built from."""
+    return MAX_TARGETS if data.target == "all" else 1
+
+
 def build_records(
-    user_id: bytes, events: Sequence[TimedItem], features: FeatureValues, data: DataConfig
+    user_id: bytes,
+    events: Sequence[TimedItem],
+    features: FeatureValues,
+    data: DataConfig,
+    later: Sequence[TimedItem] = (),
 ) -> list[tuple[str, UserRecord]]:
     """Builds all records of a user.
 
@@ -33,17 +57,28 @@ def build_records(
     user is in every split: the target is the last item in test, the one before it in val, the one
     before that in train. The history is the items before the target.
 
+    With "time" the events before T make a record in train or val, whose target is the last item. If
+    such a user has later events, a warm record in test has all events before T as its history, and
+    the first later item as its target. A user without events before T is cold, with the first later
+    item as the target, or with `data.target` "all" every later item, once each and the first one
+    last.
+
     Args:
         user_id: id as in the raw files.
-        events: oldest first; at least two, or four for leave-one-out.
+        events: oldest first, with "time" those before T; at least two, or four for leave-one-out.
+            With "time" there may be none.
         features: user features.
         data: settings of the data.
+        later: with "time" the events at T or later, oldest first; at least one if there are no
+            other events.
 
     Returns:
         `[(split, record)]`.
     """
-    if data.split == "users":
+    if data.split == BY_USERS:
         return [build_record(user_id, events, features, data)]
+    if data.split == BY_TIME:
+        return _records_by_time(user_id, events, features, data, later)
     ends = [(split, events[: len(events) - later]) for later, split in enumerate(reversed(SPLITS))]
     return [(split, _warm_record(user_id, until, features, data)) for split, until in ends]
 
@@ -87,6 +122,21 @@ def current_record(
         features: user features.
     """
     return _record(user_id, WARM if events else COLD, events, [], features)
+
+
+def _records_by_time(user_id, events, features, data, later):
+    first = [item for _, item in later[:1]]
+    if not events:
+        # The item that every user is evaluated on is the last target.
+        target = list(dict.fromkeys(item for _, item in later))[::-1]
+        cold = _record(user_id, COLD, [], target if data.target == "all" else first, features)
+        return [(TEST, cold)]
+    split = assign_before(user_id, data)
+    records = [(split, _warm_record(user_id, events, features, data))]
+    if later:
+        history = events[-data.max_history :]
+        records.append((TEST, _record(user_id, WARM, history, first, features)))
+    return records
 
 
 def _warm_record(user_id, events, features, data):

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cmclrec_tf.schema import MULTI
+from cmclrec_tf.schema import DATE, MULTI
 from pipeline.datasets.table_specs import Interactions, Keep, UserColumn, Users
-from pipeline.transforms import counters, row_values, times
+from pipeline.transforms import counters, date_texts, row_values, times
 from pipeline.transforms.elements import Place, Row, Values
 
 
@@ -30,17 +30,26 @@ class RowParser(Protocol):
 class InteractionParser:
     """Parses rows of the log to (user id, (time, place, item id)).
 
+    If the table has a `test_period`, an element is (user id, (time, place, item id), whether the
+    event lies in that period).
+
     Attributes:
         table: the log of a dataset spec.
         is_event: the function that decides whether the columns of a row are an event.
 
     Args:
         table: the log of a dataset spec, with a `time_format`.
+
+    Raises:
+        InputError: the table's `missing_time` is no time of the format.
     """
 
     def __init__(self, table: Interactions):
         self.table = table
-        self.is_event = _event_filter(table.keep)
+        self.is_event = _filter(table.keep) if table.keep else lambda row: True
+        self._is_later = _filter(table.test_period) if table.test_period else None
+        if table.missing_time:
+            times.parse_setting(table.missing_time, table, "interactions.missing_time")
 
     def parse(self, place: Place, row: Row) -> tuple[str, list[Any]]:
         """Returns an event; a row without one gives no element."""
@@ -51,7 +60,9 @@ class InteractionParser:
         if table.drop_without_time and row_values.is_missing(row, table.time):
             return counters.WITHOUT_TIME, []
         time = times.parse(row[table.time], table)
-        return counters.EVENTS, [(user, (time, place, item))]
+        event = time, place, item
+        side = () if self._is_later is None else (self._is_later(row),)
+        return counters.EVENTS, [(user, event, *side)]
 
 
 class UserParser:
@@ -65,18 +76,22 @@ class UserParser:
         self._table = table
         self._missing = {
             column.name: {b"", *(value.encode() for value in column.missing)}
-            for column in table.features
+            for column in table.columns
         }
 
     def parse(self, place: Place, row: Row) -> tuple[str, list[Any]]:
         """Returns the user features of one user."""
-        values = {column.name: self._values(row, column) for column in self._table.features}
+        values = {column.name: self._values(row, column) for column in self._table.columns}
         return "", [(row_values.key(row, self._table.id), (place, values))]
 
     def _values(self, row: Row, column: UserColumn) -> Values:
         text, missing = row[column.column], self._missing[column.name]
         if text in missing:
             return []
+        if column.kind == DATE:
+            if row_values.is_missing(row, column.column):
+                return []
+            return [date_texts.date_text(text, column.column, column.date_format)]
         if column.feature.is_numeric:
             separator = column.separator.encode() if column.numbers > 1 else None
             return row_values.numbers(row, column.column, separator, column.numbers)
@@ -85,13 +100,11 @@ class UserParser:
         return [value for value in values if value not in missing]
 
 
-def _event_filter(keep: Keep | None) -> Callable[[Row], bool]:
-    """Returns the function that decides whether a row is an event."""
-    if keep is None:
-        return lambda row: True
-    column, least = keep.column, keep.at_least
+def _filter(rule: Keep) -> Callable[[Row], bool]:
+    """Returns the function that decides whether a rule selects a row."""
+    column, least = rule.column, rule.at_least
     if least is None:
-        values = {value.encode() for value in keep.one_of}
+        values = {value.encode() for value in rule.one_of}
         return lambda row: row[column] in values
 
     def is_enough(row):

@@ -42,3 +42,13 @@ def assign_split(user_id: bytes, data: DataConfig) -> tuple[str, str]:
         return TEST, WARM
     rest = (at - data.test_share) / (1 - data.test_share)
     return (TRAIN if rest < 1 - data.val_share else VAL), WARM
+
+
+def assign_before(user_id: bytes, data: DataConfig) -> str:
+    """Returns the split of a user's events before T, with `data.split: time`: train or val.
+
+    Args:
+        user_id: id as in the raw files.
+        data: settings of the data, of which salt and val_share count.
+    """
+    return TRAIN if position(user_id, data.salt) < 1 - data.val_share else VAL

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.datasets.table_specs import ISO8601, NUMBER, Interactions
-from pipeline.transforms.row_values import MalformedError
+from cmclrec_tf.errors import InputError
+from pipeline.datasets.parquet_values import UNITS
+from pipeline.datasets.table_specs import Interactions
+from pipeline.datasets.time_formats import ISO8601, NUMBER
+from pipeline.transforms.row_values import MalformedError, is_missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,8 +34,8 @@ def parse(text: bytes, table: Interactions) -> int:
 
     Args:
         text: the time.
-        table: the table; its `time_format`, `time_decimals` and the name of its column count. A
-            format that is not set counts as `number`.
+        table: the table; its `time_format`, `time_decimals`, `missing_time` and the name of its
+            column count. A format that is not set counts as `number`.
 
     Returns:
         A number as it is, or with `time_decimals` as many digits after the point: 1.5 with 3
@@ -41,11 +44,57 @@ def parse(text: bytes, table: Interactions) -> int:
     Raises:
         MalformedError: the text does not have the format, or is too large.
     """
-    if table.time_format == ISO8601:
-        return _iso(text, table.time)
-    if table.time_format in ("", NUMBER):
-        return _number(text, table.time, table.time_decimals)
-    return _by_pattern(text, table.time, table.time_format)
+    if table.missing_time and is_missing({table.time: text}, table.time):
+        text = table.missing_time.encode()
+    return parse_text(text, table.time, table.time_format, table.time_decimals)
+
+
+def parse_text(text: bytes, column: str, time_format: str, decimals: int = 0) -> int:
+    """Parses a time of any column; see `parse`.
+
+    Args:
+        text: the time.
+        column: name of its column, for the error.
+        time_format: see `Interactions`.
+        decimals: see `Interactions.time_decimals`.
+
+    Raises:
+        MalformedError: the text does not have the format, or is too large.
+    """
+    if time_format == ISO8601:
+        return _iso(text, column)
+    if time_format in ("", NUMBER):
+        return _number(text, column, decimals)
+    return _by_pattern(text, column, time_format)
+
+
+def parse_setting(text: str, table: Interactions, setting: str, unit: str | None = None) -> int:
+    """Parses a time of a setting, which is written as the times of the log are.
+
+    Args:
+        text: the time.
+        table: see `parse`.
+        setting: name of the setting, for the error.
+        unit: one of `parquet_values.UNITS` if the column holds time stamps or dates of Parquet, ""
+            if it does not. Unless it is None, ISO 8601 may stand for time stamps, dates and times
+            of a pattern.
+
+    Raises:
+        InputError: the text is no such time.
+    """
+    value = text.strip().encode()
+    try:
+        has_dates = unit or table.time_format not in ("", NUMBER, ISO8601)
+        if unit is not None and has_dates and _ISO.fullmatch(value):
+            # Microseconds are exact, and so is their number of days.
+            return _iso(value, table.time) * UNITS[unit or "us"] // UNITS["us"]
+        return parse(value, table)
+    except MalformedError as error:
+        raise InputError(
+            f"{setting}={text!r}",
+            f"it is written as the times of the log, and {error}",
+            "Write it as the times in the log.",
+        ) from error
 
 
 def parse_iso(texts: "pa.Array") -> np.ndarray | None:
@@ -86,8 +135,7 @@ def _number(text, column, decimals):
         kind = "a number" if decimals else "an integer"
         raise MalformedError(
             f"column {column!r} must be {kind}",
-            f"If it holds dates, set interactions.time_format: {ISO8601} or a pattern such as "
-            "'%d.%m.%Y %H:%M'.",
+            f"If it holds dates, set time_format: {ISO8601} or a pattern such as '%d.%m.%Y %H:%M'.",
         )
     whole, fraction = match[1], match[2] or b""
     units = int(whole + fraction[:decimals].ljust(decimals, b"0"))
@@ -100,7 +148,7 @@ def _iso(text, column):
     match = _ISO.fullmatch(text)
     malformed = MalformedError(
         f"column {column!r} must be a time of ISO 8601, such as 2025-08-24T07:08:00+02:00",
-        "Other times need another interactions.time_format.",
+        "Other times need another time_format.",
     )
     if not match:
         raise malformed
@@ -125,7 +173,7 @@ def _by_pattern(text, column, pattern):
     except (ValueError, OverflowError) as error:
         raise MalformedError(
             f"column {column!r} must be a time of the pattern {pattern!r}",
-            "Other times need another interactions.time_format.",
+            "Other times need another time_format.",
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.timezone.utc)

@@ -4,18 +4,15 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.typehints.decorators import no_annotations
 
-from cmclrec_tf.config import DataConfig
+from cmclrec_tf.config import BY_TIME, DataConfig
 from cmclrec_tf.schema import SEGMENT, SPLITS, TRAIN
-from pipeline.datasets.formats import is_text
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.datasets.text_rows import BLOCK
 from pipeline.storage.folders import AnyPath
 from pipeline.transforms import counters
-from pipeline.transforms.deduplicate import DropDuplicates
-from pipeline.transforms.newest import NewestEvents
-from pipeline.transforms.read_newest import ReadNewest
-from pipeline.transforms.read_tables import ReadInteractions, ReadUsers
-from pipeline.transforms.record import ALL_USERS, build_records, current_record, events_needed
+from pipeline.transforms.check_records import check_sides
+from pipeline.transforms.joined import LATER, USERS, JoinedUsers, events_of
+from pipeline.transforms.record import ALL_USERS, build_records, current_record
 
 
 class UserRecords(beam.PTransform):
@@ -24,9 +21,10 @@ class UserRecords(beam.PTransform):
     Input: the beginning of a pipeline. Output: `{split: collection}`, whose elements are user
     records `{field: values}`, see `record.build_records`.
 
-    Users with too few events, and users without any event, are dropped. Users with events who are
-    not in the users' table are kept without user features. Each of these groups is counted, see
-    `counters`.
+    Users with too few events, and users without any event, are dropped. With `data.split: time`
+    users without an event before T are kept if they have a later one, and the number of the others'
+    events before T decides. Users with events who are not in the users' table are kept without user
+    features. Each of these groups is counted, see `counters`.
 
     Args:
         spec: the dataset spec.
@@ -50,12 +48,12 @@ class UserRecords(beam.PTransform):
         rejects: str | None = None,
     ):
         super().__init__()
-        self._joined = _Joined(spec, folder, events_needed(data), span, rejects)
+        self._joined = JoinedUsers(spec, folder, data, span, rejects)
         self._spec, self._data = spec, data
 
     @no_annotations
     def expand(self, begin: beam.pvalue.PBegin) -> dict[str, beam.PCollection]:
-        to_record = _ToRecord(self._spec.users.features, self._data)
+        to_record = _ToRecord(self._spec.users.columns, self._data)
         tagged = (
             begin
             | "Joined" >> self._joined
@@ -92,62 +90,12 @@ class CurrentUsers(beam.PTransform):
         rejects: str | None = None,
     ):
         super().__init__()
-        self._joined = _Joined(spec, folder, data.max_history, span, rejects)
-        self._columns = spec.users.features
+        self._joined = JoinedUsers(spec, folder, None, span, rejects, keep=data.max_history)
+        self._columns = spec.users.columns
 
     @no_annotations
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         return begin | "Joined" >> self._joined | "Records" >> beam.ParDo(_ToCurrent(self._columns))
-
-
-class _Joined(beam.PTransform):
-    """Joins events and user features by user.
-
-    Output elements: (user id, {"events": [(number of events, newest events [(time, item)], oldest
-    first)], "users": [(place, {feature: values})]}), where place is (file, position) of a row.
-    """
-
-    def __init__(self, spec, folder, keep, span, rejects):
-        super().__init__()
-        self._spec, self._folder, self._keep = spec, folder, keep
-        self._span, self._rejects = span, rejects
-
-    def expand(self, begin):
-        newest, rejected_events = begin | "Interactions" >> self._read_newest()
-        users, rejected_users = begin | "Users" >> ReadUsers(self._spec, self._folder, self._span)
-        if self._rejects:
-            _ = (
-                (rejected_events, rejected_users)
-                | "Rejects" >> beam.Flatten()
-                | "WriteRejects" >> beam.io.WriteToText(self._rejects, ".jsonl", skip_if_empty=True)
-            )
-        return {"events": newest, "users": users} | "Join" >> beam.CoGroupByKey()
-
-    def _read_newest(self):
-        log = self._spec.interactions
-        # Only text is read by whole blocks, and duplicates are found among single rows.
-        reads_blocks = is_text(log, self._folder) and not log.drop_duplicates
-        reader = ReadNewest if reads_blocks else _ReadEachEvent
-        return reader(self._spec, self._folder, self._keep, self._span)
-
-
-class _ReadEachEvent(beam.PTransform):
-    """Reads the events of any table one by one, and keeps the newest ones of each user.
-
-    Duplicates are dropped if the spec says so. The output is that of `ReadNewest`, which is faster
-    because it does not make a Beam element of each row.
-    """
-
-    def __init__(self, spec, folder, keep, span):
-        super().__init__()
-        self._read, self._keep = ReadInteractions(spec, folder, span), keep
-        self._drop_duplicates = spec.interactions.drop_duplicates
-
-    def expand(self, begin):
-        events, rejects = begin | "Read" >> self._read
-        if self._drop_duplicates:
-            events |= "Distinct" >> DropDuplicates()
-        return events | "Newest" >> beam.CombinePerKey(NewestEvents(self._keep)), rejects
 
 
 class _FromJoined(beam.DoFn):
@@ -155,14 +103,12 @@ class _FromJoined(beam.DoFn):
         super().__init__()
         self._names = [column.name for column in columns]
 
-    def _unpack(self, joined):
-        """Returns the user's rows of the users' table, number of events and newest events."""
-        # Of several rows of a user the first one counts.
-        users = sorted(joined["users"], key=lambda user: user[0])
-        ((count, events),) = list(joined["events"]) or [(0, [])]
+    def _users(self, joined):
+        """Returns the user's rows of the users' table, the first one first."""
+        users = sorted(joined[USERS], key=lambda user: user[0])
         if len(users) > 1:
             _count(counters.REPEATED)
-        return users, count, events
+        return users
 
     def _features(self, users):
         """Returns `{feature: values}` of the user's first row, or empty values without a row."""
@@ -176,7 +122,7 @@ class _FromJoined(beam.DoFn):
 class _ToCurrent(_FromJoined):
     def process(self, element):
         user_id, joined = element
-        users, _, events = self._unpack(joined)
+        users, (_, events) = self._users(joined), events_of(joined)
         record = current_record(user_id, events, self._features(users))
         _count(counters.users_in(ALL_USERS, record[SEGMENT][0].decode()))
         yield record
@@ -189,14 +135,17 @@ class _ToRecord(_FromJoined):
 
     def process(self, element):
         user_id, joined = element
-        users, count, events = self._unpack(joined)
-        if count == 0:
+        users, (count, events) = self._users(joined), events_of(joined)
+        _, later = events_of(joined, LATER)
+        if count == 0 and not later:
             _count(counters.WITHOUT_EVENTS)
-        elif count < self._data.min_events:
+        elif 0 < count < self._data.min_events:
             _count(counters.FEW_EVENTS)
         else:
             features = self._features(users)
-            for split, record in build_records(user_id, events, features, self._data):
+            for split, record in build_records(user_id, events, features, self._data, later):
+                if self._data.split == BY_TIME:
+                    check_sides(split, record, events, later)
                 self._count_record(split, record)
                 yield beam.pvalue.TaggedOutput(split, record)
 

@@ -83,7 +83,7 @@ def test_time_stamps_are_numbers_or_iso_8601(spec, tmp_path, zone):
     log = dataclasses.replace(spec.interactions, time_format="%Y-%m-%d")
     with pytest.raises(MalformedError, match="'at' holds time stamps") as error:
         layout_of(log, tmp_path).columns(place, row)
-    assert "Drop interactions.time_format" in error.value.fix
+    assert "Drop time_format" in error.value.fix
 
 
 def test_a_row_has_the_same_place_in_every_run():

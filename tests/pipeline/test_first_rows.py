@@ -53,7 +53,7 @@ def test_all_rows_are_malformed(tmp_path, file):
     assert str(error.value).startswith(
         f"row {row} of {tmp_path / file}: column 'at' must be an integer (1000 of the first 1000 "
         "rows are malformed). Correct the file or the dataset spec. "
-        "If it holds dates, set interactions.time_format"
+        "If it holds dates, set time_format"
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cmclrec_tf.errors import InputError
 from pipeline.datasets.table_specs import Interactions
 from pipeline.transforms import times
+from pipeline.transforms.row_parsers import InteractionParser
 from pipeline.transforms.row_values import MalformedError
 
 LOG = Interactions("log.csv", "user", "item", "at")
@@ -173,3 +174,46 @@ def test_most_rows_decide():
     assert times.guess_format([b"2025-08-24", b"x", b"2025-08-24T07:08Z", b"12"]) == "iso8601"
     assert times.guess_format([b"20250824", b"12.5", b"2025-08-24"]) == "number"
     assert times.guess_format([]) == times.guess_format([b"x"]) == "number"
+
+
+PATTERN = dataclasses.replace(LOG, time_format="%d.%m.%Y %H:%M")
+
+
+@pytest.mark.parametrize(
+    ("text", "table", "unit", "expected"),
+    [
+        (" 30 ", LOG, "", 30),
+        ("1.5", dataclasses.replace(LOG, time_decimals=3), "", 1500),
+        ("2025-08-24T07:08", ISO, "", MORNING),
+        ("24.08.2025 07:08", PATTERN, "", MORNING),
+        ("2025-08-24T09:08+02", PATTERN, "", MORNING),
+        ("2025-08-24 07:08", LOG, "us", MORNING),
+        ("2025-08-24 07:08", LOG, "s", MORNING // SECOND),
+        ("2025-08-24", LOG, "d", 20324),
+        ("1969-12-31T23:59:59.9", LOG, "s", -1),
+        ("20324", LOG, "d", 20324),
+    ],
+)
+def test_a_time_of_a_setting_is_written_as_those_of_the_log(text, table, unit, expected):
+    assert times.parse_setting(text, table, "setting", unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "table", "unit"),
+    [("2025-08-24", LOG, ""), ("2025-08-24", PATTERN, None), ("noon", ISO, ""), ("", LOG, "d")],
+)
+def test_another_time_of_a_setting_is_an_error_with_its_name(text, table, unit):
+    with pytest.raises(InputError, match=f"^setting='{text}': .*column 'at' must be"):
+        times.parse_setting(text, table, "setting", unit)
+
+
+@pytest.mark.parametrize("text", [b"", b"nan", b"NULL"])
+def test_a_missing_time_is_that_of_the_spec(text):
+    assert times.parse(text, dataclasses.replace(LOG, missing_time="7")) == 7
+    assert times.parse(text, dataclasses.replace(PATTERN, missing_time="24.08.2025 07:08")) > 7
+    with pytest.raises(MalformedError):
+        times.parse(text, LOG)
+    with pytest.raises(InputError, match="interactions.missing_time='noon'"):
+        InteractionParser(dataclasses.replace(LOG, missing_time="noon"))
+    with pytest.raises(InputError, match="missing_time='7' with drop_without_time"):
+        dataclasses.replace(LOG, missing_time="7", drop_without_time=True)
