@@ -26,8 +26,8 @@ def experiment() -> None:
 
     \b
     Rows that --models accepts:
-      random, popularity, popularity-last, features-mlp, features-mlp-last,
-      features-knn, features-knn-last: floors.
+      random, popularity, popularity-last, popularity-recent, features-mlp,
+      features-mlp-last, features-knn, features-knn-last: floors.
       clcrec, deep-music, dropout-net, ...: baselines of other papers.
       The name of a backbone: the backbone alone, without the mapper.
       The name of a preset: CMCLRec with its config.

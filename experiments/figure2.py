@@ -84,11 +84,11 @@ def _check(row: Row) -> None:
             "only CMCLRec with its cross-modal module makes simulated histories from features",
             "Give a preset, such as default, by --model.",
         )
-    if row.config.data.split != "users":
+    if not row.config.data.has_cold_users:
         raise InputError(
             f"data.split={row.config.data.split!r}",
             "no user is cold in this split",
-            "Give a config with data.split: users.",
+            "Give a config with another data.split.",
         )
 
 

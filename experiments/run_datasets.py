@@ -7,11 +7,12 @@ never loads it.
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from typing import Any
 
-from cmclrec_tf.config import DataConfig
+from cmclrec_tf.config import BY_USERS, DataConfig
 from cmclrec_tf.errors import InputError, ReadableError
 from cmclrec_tf.processes import locks
 from experiments.run_folders import Folder, replace_text
@@ -22,8 +23,11 @@ from pipeline.transforms.record import RECORD_VERSION
 
 
 def label(dataset: str, data: DataConfig) -> str:
-    """Returns the name of a dataset, followed by its split unless it is the usual one."""
-    return dataset if data.split == "users" else f"{dataset}-{data.split}"
+    """Returns the name of a dataset, followed by its split and T unless it is the usual one."""
+    if data.split == BY_USERS:
+        return dataset
+    time = re.sub(r"[^\w.+-]", "", data.split_time)
+    return "-".join([dataset, data.split, *([time] if time else [])])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +71,14 @@ class PreparedOnDemand:
             data: `DataConfig` of the run.
 
         Raises:
+            InputError: `data.split_time` is not written as the times of the log are.
             PrepareError: the pipeline failed; its messages are on standard error.
         """
         folder = self._root / "prepared" / f"{label(self.spec.name, data)}-salt{run}"
         stamp = folder.with_name(f"{folder.name}.json")
         make_folder(folder.parent, "Give another folder by --root.")
         with locks.waiting(folder.with_name(f".{folder.name}.lock")):
+            check(self.spec, self._data_dir, data)
             state = json.dumps(self._state(data), sort_keys=True)
             if folder.is_dir() and stamp.is_file() and stamp.read_text() == state:
                 return folder

@@ -33,6 +33,8 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "cmclrec-tf")
 VALUES = ("recall@20", "ndcg@20", "recall_all@20", "ndcg_all@20")
 # A further column, of models that predict shares.
 LIKELIHOOD = "log_likelihood"
+# A further column where all runs have the same test users: a hash of the user id.
+KEY = "user"
 
 
 def results_folder(out: Folder | None, root: Folder, name: str) -> pathlib.Path:
@@ -67,12 +69,15 @@ def digest(settings: dict[str, Any], dataset: "PreparedDataset") -> str:
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(folder: Folder, report: "Report", **facts: Any) -> None:
+def write(
+    folder: Folder, report: "Report", keys: NDArray[np.int64] | None = None, **facts: Any
+) -> None:
     """Writes a report, and facts about the run.
 
     Args:
         folder: created if it is missing.
         report: `cmclrec_tf.evaluation.Report`.
+        keys: keys of the users, if they are stored, see KEY.
         facts: plain values: `digest`, `settings`, `seconds`, `tuning` (see `Row.tuning`), and
             `resumed`, which is true if the training was killed once: `seconds` then count the last
             start alone.
@@ -89,6 +94,7 @@ def write(folder: Folder, report: "Report", **facts: Any) -> None:
         "is_cold": report.is_cold,
         "rank": report.ranks.astype(np.int32),
         **{name: report.users[name] for name in (*VALUES, LIKELIHOOD) if name in report.users},
+        **({} if keys is None else {KEY: keys}),
     }
     pyarrow.parquet.write_table(pyarrow.table(columns), folder / USERS)
     metrics = {**facts, "segments": report.rows, "versions": library_versions()}

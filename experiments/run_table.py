@@ -12,7 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from cmclrec_tf.config import Config
+import numpy as np
+from numpy.typing import NDArray
+
+from cmclrec_tf.config import BY_USERS, Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import TEST
 from experiments import run_folders, write_tables
@@ -186,6 +189,7 @@ def _run(
         run_folders.write(
             folder,
             report,
+            _keys(dataset, row.config),
             digest=digest,
             settings=row.settings(),
             resumed=resumed,
@@ -194,6 +198,14 @@ def _run(
         )
         shutil.rmtree(checkpoints, ignore_errors=True)
         progress.finish(row, seconds)
+
+
+def _keys(dataset: "PreparedDataset", config: Config) -> NDArray[np.int64] | None:
+    """Returns the keys of the test users, or None if every run has test users of its own."""
+    if config.data.split == BY_USERS:
+        return None
+    batches = dataset.batches(TEST, 1024).as_numpy_iterator()
+    return np.concatenate([batch["user_key"] for batch in batches])
 
 
 def _train(

@@ -22,6 +22,8 @@ _MLP, _KNN, _TOWERS = "features-mlp", "features-knn", "two-tower"
 TABLE_FLOORS = ("random", "popularity", "popularity-last", _MLP, f"{_MLP}-last")
 # The nearest neighbours are rows of `table1` only.
 FLOORS = (*TABLE_FLOORS, _KNN, f"{_KNN}-last")
+# The newest events of all users: a floor where the time divides train from test.
+RECENT = "popularity-recent"
 # What a user of TensorFlow Recommenders would take.
 PEERS = (_TOWERS, f"{_TOWERS}-last")
 
@@ -30,7 +32,7 @@ def settings(name: str, config: Config, changes: Changes) -> dict[str, Any]:
     """Returns the settings of a row's model as plain values; empty if it has none.
 
     Args:
-        name: one of FLOORS or PEERS.
+        name: one of FLOORS or PEERS, or RECENT.
         config: `Config`, of which `data`, `seed` and `evaluate.seen_items` are read.
         changes: changed settings.
 
@@ -93,4 +95,5 @@ def _shared(name: str, config: Config) -> dict[str, Any]:
 
 
 def _events(name: str) -> str:
-    return "last" if name.endswith("-last") else "all"
+    _, _, events = name.rpartition("-")
+    return events if events in ("last", "recent") else "all"

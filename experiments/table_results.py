@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cmclrec_tf.schema import COLD, OVERALL, WARM
-from experiments.run_folders import LIKELIHOOD, VALUES, UserValues
+from experiments.run_folders import KEY, LIKELIHOOD, VALUES, UserValues
 from experiments.significance import paired_t, sign_flip
 
 Floats = NDArray[np.float64]
@@ -47,6 +47,11 @@ QUALITY = tuple(
 )
 # For datasets prepared with `data.target: last`, where both columns of cold users would be equal.
 LAST_TARGETS = tuple(column for column in QUALITY if column.label != "cold all")
+# For `data.split: time`, where users are evaluated on their first items.
+FIRST_ITEMS, FIRST_TARGETS = (
+    tuple(dataclasses.replace(c, label=c.label.replace("last", "first")) for c in columns)
+    for columns in (QUALITY, LAST_TARGETS)
+)
 # For splits without cold users; with K = 10, as in published tables.
 LEAVE_ONE_OUT = tuple(
     Column("all users", f"{metric}@{k}", WARM, f"{key}@{k}")
@@ -199,5 +204,15 @@ class Results:
         return [*columns, *self.likelihoods]
 
     def _all_users(self, name: str, column: Column) -> NDArray[Any]:
-        """Returns the metric of the test users of all runs, one after the other."""
-        return np.concatenate([column.users(values) for values in self.users[name]])
+        """Returns the metric of the test users of all runs, one after the other.
+
+        If all runs have the same test users, the results have their keys, and each user counts
+        once, with the mean of the runs.
+        """
+        values = np.concatenate([column.users(users) for users in self.users[name]])
+        if not all(KEY in users for users in self.users[name]):
+            return values
+        key = dataclasses.replace(column, key=KEY)
+        keys = np.concatenate([key.users(users) for users in self.users[name]])
+        _, which, runs = np.unique(keys, return_inverse=True, return_counts=True)
+        return np.bincount(which, values) / runs

@@ -14,7 +14,7 @@ from cmclrec_tf.errors import InputError
 from experiments import simple_rows
 from experiments.row_settings import read_by, seen_items
 from experiments.run_folders import Folder
-from experiments.simple_rows import FLOORS, PEERS, TABLE_FLOORS
+from experiments.simple_rows import FLOORS, PEERS, RECENT, TABLE_FLOORS
 from experiments.two_tower import tower_config
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _row(name: str, dataset: str, config: Config | None) -> Row:
     presets = _presets()
     preset = next((p for p in (f"{name}-{dataset}", name) if p in presets), None)
     default = next(p for p in (f"default-{dataset}", "default") if p in presets)
-    if name in FLOORS:
+    if name in (*FLOORS, RECENT):
         return Row(name, "floor", config or Config.preset(default))
     if name in PEERS:
         tower_config.check_installed()
@@ -214,7 +214,7 @@ def _row(name: str, dataset: str, config: Config | None) -> Row:
     if preset is None:
         raise InputError(
             f"model {name!r}",
-            f"it must be one of {[*FLOORS, *PEERS]}, a baseline of {baselines.names()}, "
+            f"it must be one of {[*FLOORS, RECENT, *PEERS]}, a baseline of {baselines.names()}, "
             f"a backbone of {backbones.names()} or a preset of {presets}",
             "Correct the model's name.",
         )
@@ -242,7 +242,7 @@ def _presets() -> list[str]:
 
 def _check_one_population(rows: Sequence[Row]) -> None:
     """All rows of a run read one prepared dataset, so they must agree on its users."""
-    fields = ("split", "min_events", "test_share", "val_share")
+    fields = ("split", "split_time", "min_events", "test_share", "val_share")
     first = rows[0]
     for row in rows[1:]:
         for field in fields:

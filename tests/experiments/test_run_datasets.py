@@ -7,7 +7,7 @@ import pytest
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.data.prepared import PreparedDataset
-from experiments.run_datasets import PreparedOnDemand, PrepareError
+from experiments.run_datasets import PreparedOnDemand, PrepareError, label
 from tests.pipeline.toy_datasets import cold_users, write_clusters
 
 DATA = DataConfig(max_history=10, target="all", salt="1")
@@ -48,3 +48,17 @@ def test_the_inputs_of_a_prepared_dataset(tmp_path):
     assert datasets._state(dataclasses.replace(DATA, salt="2")) != state
     spec.write_text(spec.read_text().replace("zip_code", "job"))
     assert PreparedOnDemand(spec, tmp_path, tmp_path / "var")._state(DATA) != state
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "toy"),
+        ({"split": "leave-one-out"}, "toy-leave-one-out"),
+        ({"split": "time"}, "toy-time"),
+        ({"split": "time", "split_time": "2022-05-01 07:08"}, "toy-time-2022-05-010708"),
+        ({"split": "time", "split_time": "../../-1.5"}, "toy-time-....-1.5"),
+    ],
+)
+def test_a_label_has_the_split_and_its_time(settings, expected):
+    assert label("toy", dataclasses.replace(DATA, **settings)) == expected

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.table_results import LEAVE_ONE_OUT, LISTS, QUALITY, Results, likelihoods
+from experiments.run_folders import KEY
+from experiments.table_results import (
+    FIRST_ITEMS,
+    LEAVE_ONE_OUT,
+    LISTS,
+    QUALITY,
+    Results,
+    likelihoods,
+)
 
 COLUMN = {(column.label, column.metric): column for column in (*QUALITY, *LISTS)}
 IS_COLD = np.arange(400) % 2 == 0
@@ -138,3 +146,27 @@ def test_results_that_were_stored_without_likelihoods_have_none():
 def test_likelihoods_have_one_column_for_each_segment():
     assert [c.label for c in likelihoods(QUALITY)] == ["warm", "cold last", "overall"]
     assert [c.label for c in likelihoods(LEAVE_ONE_OUT)] == ["all users"]
+
+
+def test_users_of_all_runs_count_once_with_the_mean_of_the_runs():
+    """As by a plain loop; the users of a run may come in another order."""
+    rng = np.random.default_rng(4)
+    users, by_key = {"a": [], "b": []}, {}
+    for _ in range(3):
+        keys = rng.permutation(50)
+        values = {name: {"is_cold": keys % 2 == 0, KEY: keys} for name in users}
+        for name in users:
+            values[name]["ndcg@20"] = rng.random(50)
+            for key, value in zip(keys, values[name]["ndcg@20"], strict=True):
+                by_key.setdefault((name, key), []).append(value)
+            users[name].append(values[name])
+    segments = {"segments": {"warm": {"ndcg@20": 0.5}}}
+    results = Results({name: [segments] * 3 for name in users}, users, {"a"})
+    warm = results.compare("a", "b", COLUMN["warm", "NDCG@20"])
+    means = [[np.mean(by_key[name, key]) for key in range(1, 50, 2)] for name in users]
+    assert warm.p_t == pytest.approx(scipy.stats.ttest_rel(*means).pvalue)
+
+
+def test_columns_of_first_items_are_those_of_last_ones_by_another_name():
+    assert [column.label for column in FIRST_ITEMS[2:6:2]] == ["cold first", "cold all"]
+    assert [c.key for c in FIRST_ITEMS] == [c.key for c in QUALITY]
