@@ -28,6 +28,7 @@ def experiment() -> None:
     Rows that --models accepts:
       random, popularity, popularity-last, popularity-recent, features-mlp,
       features-mlp-last, features-knn, features-knn-last: floors.
+      two-tower, two-tower-last: two towers by TensorFlow Recommenders.
       clcrec, deep-music, dropout-net, ...: baselines of other papers.
       The name of a backbone: the backbone alone, without the mapper.
       The name of a preset: CMCLRec with its config.
@@ -145,7 +146,7 @@ def _table_command(name: str, text: str) -> click.Command:
 
 _table_command(
     "quality",
-    "Floors, the backbone alone, and CMCLRec. CMCLRec has the presets `paper` and `default`.",
+    "Floors, two towers, the backbone alone, and CMCLRec by the presets `paper` and `default`.",
 )
 _table_command("table1", "CMCLRec and models of other papers. It is the paper's Table 1.")
 _table_command("table2", "CMCLRec without parts of the mapper. It is the paper's Table 2.")

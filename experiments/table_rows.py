@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
     from cmclrec_tf.types import ItemRecommender
 
-DEFAULT_ROWS = (*TABLE_FLOORS, PEERS[0], "sasrec", "paper", "default")
+DEFAULT_ROWS = (*TABLE_FLOORS, *PEERS, "sasrec", "paper", "default")
 
 
 @dataclasses.dataclass(frozen=True)

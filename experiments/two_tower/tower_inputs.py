@@ -24,8 +24,9 @@ _MOST_DEVIATION = 10.0
 class Slots:
     """User features as weighted rows of one embedding table.
 
-    A category has the weight 1, each of n categories 1 / n, and a number its distance from the
-    mean in standard deviations. A missing value is a row of its own with the weight 1.
+    A category, or the bin of a number, has the weight 1, each of n categories 1 / n, and a number
+    its distance from the mean in standard deviations. A missing value is a row of its own with the
+    weight 1.
 
     Attributes:
         ids: rows of the table, int32 [B, S].
@@ -120,6 +121,8 @@ def arrays(dataset: "PreparedDataset", settings: TwoTowerConfig) -> dict[str, ND
 
 def _rows(feature: Feature) -> int:
     """One row for each value, or number; the first one stands for a missing value."""
+    if feature.bins:
+        return FIRST_ID + feature.bins
     return 1 + feature.numbers if feature.is_numeric else feature.size
 
 
@@ -135,6 +138,9 @@ def _values(ids: NDArray[Any], feature: Feature) -> tuple[NDArray[Any], NDArray[
 
 def _numbers(values: NDArray[Any], feature: Feature) -> tuple[NDArray[Any], NDArray[Any]]:
     known = np.isfinite(values).all(axis=1, keepdims=True)
+    if feature.bins:
+        bins = np.asarray(numeric.bin_ids(feature, np.where(known, values, 0.0)))
+        return np.where(known, bins, PAD), np.ones_like(values)
     values = np.asarray(numeric.transformed(feature, np.where(known, values, 0.0)))
     values = np.clip((values - feature.mean) / feature.scale, -_MOST_DEVIATION, _MOST_DEVIATION)
     ids = np.broadcast_to(np.arange(1 + feature.numbers), (len(values), 1 + feature.numbers))

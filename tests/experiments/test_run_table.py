@@ -12,12 +12,13 @@ from click.testing import CliRunner
 from cmclrec_tf.errors import InputError
 from experiments import table_kinds
 from experiments.cli import experiment
+from experiments.simple_rows import PEERS
 from experiments.table_rows import DEFAULT_ROWS
 from tests.conftest import eagerly
 from tests.experiments.toy import CONFIG, prepare
 
 # The two towers start a process of their own, see test_two_tower.py.
-MODELS = tuple(name for name in DEFAULT_ROWS if name != "two-tower")
+MODELS = tuple(name for name in DEFAULT_ROWS if name not in PEERS)
 RUNS = 2
 
 

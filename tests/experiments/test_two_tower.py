@@ -40,6 +40,14 @@ def test_user_features_are_weighted_rows_of_one_table():
         assert used == values
 
 
+def test_a_number_with_bins_is_the_row_of_its_bin():
+    income = Feature("income", NUMERIC, bins=3, quantiles=(10.0, 20.0))
+    values = np.array([[-5.0], [10.0], [99.0], [np.nan]], np.float32)
+    slots = tower_inputs.slots({"income": values}, Schema((income,), items=6))
+    assert slots.ids.tolist() == [[2], [3], [4], [0]] and (slots.weights == 1).all()
+    assert tower_inputs.table_size(Schema((income,), items=6)) == 5
+
+
 def test_pairs_are_known_items_and_their_places():
     events = np.array([[0, 3, 1, 4], [0, 0, 2, 1]], np.int32)
     assert tower_inputs.pairs(events, "all").tolist() == [[0, 1], [0, 3], [1, 2]]
