@@ -201,7 +201,7 @@ def curve(dataset: str, shares: str, **options: Any) -> None:
 
 @_command((*_SHARED, _MODEL))
 def short_histories(dataset: str, **options: Any) -> None:
-    """Compare ways to serve users with few events: warm path, cold path and blends of both."""
+    """Compare history, features and both for users with few events, and the backbone alone."""
     from experiments.short_histories import run
 
     _show(run(dataset, command=_command_line(), **options))
