@@ -77,6 +77,11 @@ class DataConfig:
         """Whether the split has cold test users."""
         return self.split != LEAVE_ONE_OUT
 
+    @property
+    def held_out(self) -> str:
+        """What training does not see, in words."""
+        return "events after T" if self.split == BY_TIME else "users of the test split"
+
 
 def split_settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that decide what is in which split.

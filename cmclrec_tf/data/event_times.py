@@ -32,7 +32,7 @@ def timed_events(dataset: "PreparedDataset", split: str) -> tuple[Ints, Ints]:
         Item ids int [n] and times int [n], in the unit of the log.
 
     Raises:
-        InputError: the records have no times.
+        InputError: the split has no files, or its records have no times.
     """
     ragged = tf.io.RaggedFeature(tf.int64)
     spec = dict.fromkeys((HISTORY, HISTORY_TIME, TARGET), ragged)

@@ -210,11 +210,11 @@ def _quality(facts: Facts) -> str:
     ]
     return "\n\n".join(
         [
-            "The users of the test split took no part in training. The model ranks all items of "
-            "the train split; the relevant items are the targets of the test records. Coverage is "
-            "the number of different items in the lists of a segment. Popularity gives all users "
-            "the most popular items of the train split, by all events or by the last one of each "
-            "user, and leaves out the same items of the history as the model.",
+            f"The {facts.config.data.held_out} took no part in training. The model ranks all items "
+            "of the train split; the relevant items are the targets of the test records. Coverage "
+            "is the number of different items in the lists of a segment. Popularity gives all "
+            "users the most popular items of the train split, by all events or by the last one of "
+            "each user, and leaves out the same items of the history as the model.",
             _table(("recommender", "segment", "users", *names), rows),
             *_against_floors(facts),
             "With 95 % confidence intervals, for other users and the same model:",

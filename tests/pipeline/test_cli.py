@@ -41,6 +41,8 @@ def test_bad_input(command, clusters, tmp_path):
     assert "it must be positive" in _error(command, *clusters, "--config", config, *root)
     config.write_text("data: {split: leave-one-out}")
     assert "the gate judges cold users" in _error(command, *clusters, "--config", config, *root)
+    config.write_text("data: {split: time, split_time: noon}")
+    assert "data.split_time='noon'" in _error(command, *clusters, "--config", config, *root)
     missing = [*clusters[:2], "--data-dir", tmp_path]
     assert "needs this file" in _error(command, *missing, *root)
     assert not (tmp_path / "var").exists()

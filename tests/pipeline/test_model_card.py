@@ -111,6 +111,12 @@ def test_targets_in_the_history_are_counted(seen, effect):
     assert "in their history" not in card_text.markdown(FACTS)
 
 
+def test_what_training_does_not_see_depends_on_the_split():
+    for split, held_out in (("users", "users of the test split"), ("time", "events after T")):
+        facts = dataclasses.replace(FACTS, config=FACTS.config.changed({"data.split": split}))
+        assert f"The {held_out} took no part in training." in card_text.markdown(facts)
+
+
 def test_means_come_with_intervals():
     text = card_text.markdown(FACTS)
     # .2 and .1, 1.96 * .02 either way

@@ -21,6 +21,7 @@ from cmclrec_tf.config import (
     PretrainConfig,
     ServeConfig,
     checks,
+    split_settings,
 )
 from cmclrec_tf.config.sections import BACKBONES
 from cmclrec_tf.errors import InputError
@@ -112,6 +113,14 @@ def test_no_number_is_nan_infinite_huge_negative_or_a_bool(cls, name, kind):
         with pytest.raises(InputError, match=f"^{name}=") as error:
             cls(**{name: value})
         assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+def test_settings_of_the_split_do_not_name_a_time_that_is_not_set():
+    data = dataclasses.asdict(DataConfig())
+    earlier = {name: value for name, value in data.items() if name != "split_time"}
+    assert split_settings(data) == split_settings(earlier)
+    timed = split_settings({**data, "split": "time", "split_time": "7"})
+    assert timed == {**split_settings(data), "split": "time", "split_time": "7"}
 
 
 def test_numbers_of_numpy_become_pythons():
