@@ -152,7 +152,6 @@ def create_pipeline(
         transform_graph=transform_graph,
         features=features,
         list_length=config.serve.list_length,
-        is_blended=int(config.serve.simulated_events > 0),
         hides_history=int(config.evaluate.hides_history),
         sources=digests.validator,
     )

@@ -61,7 +61,7 @@ def progress(settings: Mapping[str, Any]) -> contextlib.AbstractContextManager[N
 
 
 def run_fn(fn_args: "FnArgs") -> None:
-    """Trains both stages, exports the model with its four signatures and saves its weights.
+    """Trains both stages, exports the model with its signatures and saves its weights.
 
     With a base model whose settings fit, stage 1 is left out and stage 2 starts from its weights.
     Else training starts from scratch, and the reason is printed.

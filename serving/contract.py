@@ -5,7 +5,8 @@ WARM = "warm"
 COLD = "cold"
 SERVING_DEFAULT = "serving_default"
 USER_EMBEDDING = "user_embedding"
-SIGNATURES = (WARM, COLD, SERVING_DEFAULT, USER_EMBEDDING)
+SIMULATED_HISTORY = "simulated_history"
+SIGNATURES = (WARM, COLD, SERVING_DEFAULT, USER_EMBEDDING, SIMULATED_HISTORY)
 
 # Their outputs. The inputs are user features and the names in cmclrec_tf.schema.
 ITEM_IDS = "item_ids"
@@ -16,6 +17,9 @@ EMBEDDING = "embedding"
 
 # Score of the places of a list where no item is left: the lowest float32.
 LOWEST_SCORE = -3.4028234663852886e38
+
+# Number of items that `simulated_history` returns for each position, if there are so many.
+NEAREST_ITEMS = 5
 
 # Where a model is served by default, and where its versions are.
 HOST = "127.0.0.1"

@@ -1,12 +1,20 @@
 """Checks that an exported model answers as a server needs it, before it may be pushed."""
 
 import dataclasses
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from tensorflow.core.example import example_pb2
 
 from cmclrec_tf import schema
+from pipeline.components.serving_lists import (
+    TOLERANCE,
+    Arrays,
+    list_faults,
+    position_faults,
+    same_lists,
+)
 from pipeline.storage.folders import AnyPath
 from pipeline.storage.records import ParsedRecord, parse, profile
 from serving.c_api.session import SavedModelSession
@@ -17,18 +25,14 @@ from serving.contract import (
     IS_COLD,
     ITEM_IDS,
     KNOWN_ITEMS,
+    NEAREST_ITEMS,
     SCORES,
     SERVING_DEFAULT,
     SIGNATURES,
+    SIMULATED_HISTORY,
     USER_EMBEDDING,
     WARM,
 )
-
-# Batches of different shapes may be rounded differently in the last bits.
-TOLERANCE = 1e-4
-
-# Arrays by name, as a signature takes and returns them.
-_Arrays: TypeAlias = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +44,6 @@ class ExportContract:
         items: every item id that may be recommended.
         list_length: length K of the lists that the export was made for; if there are fewer items,
             lists are that much shorter.
-        is_blended: whether `serving_default` blends the warm and the cold path for warm users, see
-            `ServeConfig.simulated_events`; otherwise they get the lists of `warm`.
         hides_history: whether items of the history never come back, see
             `EvaluateConfig.seen_items`; otherwise lists may hold them.
     """
@@ -49,13 +51,17 @@ class ExportContract:
     features: tuple[schema.Feature, ...]
     items: frozenset[bytes]
     list_length: int
-    is_blended: bool = False
     hides_history: bool = True
 
     @property
     def k(self) -> int:
         """Length of the lists."""
         return min(self.list_length, len(self.items))
+
+    @property
+    def nearest(self) -> int:
+        """Number of the items that are nearest to a simulated position."""
+        return min(NEAREST_ITEMS, len(self.items))
 
 
 def check_export(folder: AnyPath, records: Sequence[bytes], contract: ExportContract) -> list[str]:
@@ -105,14 +111,15 @@ def _signature_faults(session: SavedModelSession, contract: ExportContract) -> I
     for name in SIGNATURES:
         if name not in session.signatures:
             yield f"the signature {name!r} is missing"
-    lists = {ITEM_IDS, SCORES}
+    lists, features = {ITEM_IDS, SCORES}, {f.name for f in contract.features}
     expected = {
         WARM: ({schema.HISTORY, schema.EXCLUDE}, lists | {KNOWN_ITEMS}),
-        COLD: ({*(f.name for f in contract.features), schema.EXCLUDE}, lists),
+        COLD: (features | {schema.EXCLUDE}, lists),
         SERVING_DEFAULT: ({schema.EXAMPLES}, lists | {IS_COLD, KNOWN_ITEMS}),
         USER_EMBEDDING: ({schema.EXAMPLES}, {EMBEDDING}),
+        SIMULATED_HISTORY: (features, lists),
     }
-    for name in set(SIGNATURES) & set(session.signatures):
+    for name in (name for name in SIGNATURES if name in session.signatures):
         for side, names in zip(("inputs", "outputs"), expected[name], strict=True):
             actual = set(getattr(session.signatures[name], side))
             if actual != names:
@@ -141,19 +148,25 @@ def _answer_faults(
     answers = yield from _warm_and_cold_faults(session, histories, cold, contract)
     yield from _known_items_faults(WARM, answers[WARM], histories, contract)
     yield from _unknown_user_faults(session, contract)
+    yield from _simulated_history_faults(session, [*cold, {}], contract)
 
     examples = np.array(records, object)
     outputs = session.run(SERVING_DEFAULT, {schema.EXAMPLES: examples})
     is_cold = np.asarray(outputs[IS_COLD]).astype(bool).reshape(-1)
+    parts = {}
     for name in (WARM, COLD):
         if (is_cold[rows[name]] != (name == COLD)).any():
             yield f"serving_default: is_cold is wrong for {name} users"
-        part = {key: np.asarray(outputs[key])[rows[name]] for key in (ITEM_IDS, SCORES)}
-        if name == WARM and contract.is_blended:
-            hidden = _hidden(histories, contract)
-            yield from _list_faults(f"serving_default: {name} users", part, hidden, contract)
-        elif not _same_lists(part, answers[name]):
-            yield f"serving_default: {name} users get other lists than from {name!r}"
+        parts[name] = {key: np.asarray(outputs[key])[rows[name]] for key in (ITEM_IDS, SCORES)}
+    if not same_lists(parts[COLD], answers[COLD]):
+        yield "serving_default: cold users get other lists than from 'cold'"
+    hidden = _hidden(histories, contract)
+    warm_records = [records[i] for i in rows[schema.WARM]]
+    names = [feature.name for feature in contract.features]
+    without = session.run(SERVING_DEFAULT, {schema.EXAMPLES: _without(warm_records, names)})
+    for who, lists in (("warm users", parts[WARM]), ("warm users without features", without)):
+        yield from list_faults(f"serving_default: {who}", lists, hidden, contract.items, contract.k)
+    yield from _lost_history_faults(session, warm_records, warm, parts[WARM], contract)
 
     yield from _known_items_faults(
         SERVING_DEFAULT, outputs, [user.get(schema.HISTORY, []) for user in users], contract
@@ -169,9 +182,9 @@ def _warm_and_cold_faults(
     histories: Sequence[Sequence[bytes]],
     cold_users: Sequence[ParsedRecord],
     contract: ExportContract,
-) -> Generator[str, None, dict[str, _Arrays]]:
+) -> Generator[str, None, dict[str, Arrays]]:
     """Calls `warm` and `cold` without and with excluded items; returns the first answers."""
-    requests: dict[str, tuple[_Arrays, Sequence[Sequence[bytes]]]] = {
+    requests: dict[str, tuple[Arrays, Sequence[Sequence[bytes]]]] = {
         WARM: ({schema.HISTORY: padded(histories, schema.HISTORY)}, _hidden(histories, contract)),
         COLD: (_cold_inputs(cold_users, contract.features), [[] for _ in cold_users]),
     }
@@ -179,11 +192,11 @@ def _warm_and_cold_faults(
     for name, (inputs, hidden) in requests.items():
         no_exclude = padded(None, schema.EXCLUDE, len(hidden))
         answers[name] = session.run(name, {**inputs, schema.EXCLUDE: no_exclude})
-        yield from _list_faults(name, answers[name], hidden, contract)
+        yield from list_faults(name, answers[name], hidden, contract.items, contract.k)
         exclude = [[row[0], row[-1]] for row in np.asarray(answers[name][ITEM_IDS])]
         second = session.run(name, {**inputs, schema.EXCLUDE: padded(exclude, schema.EXCLUDE)})
         hidden = [[*a, *b] for a, b in zip(hidden, exclude, strict=True)]
-        yield from _list_faults(f"{name} with exclude", second, hidden, contract)
+        yield from list_faults(f"{name} with exclude", second, hidden, contract.items, contract.k)
     return answers
 
 
@@ -196,17 +209,79 @@ def _hidden(
 
 def _unknown_user_faults(session: SavedModelSession, contract: ExportContract) -> Iterator[str]:
     """Calls `warm` with an unknown item, and `cold` without any user feature."""
-    requests: dict[str, _Arrays] = {
+    requests: dict[str, Arrays] = {
         WARM: {schema.HISTORY: padded([[b"\x00 not an item"]], schema.HISTORY)},
         COLD: _cold_inputs([{}], contract.features),
     }
     for name, inputs in requests.items():
         answer = session.run(name, {**inputs, schema.EXCLUDE: padded(None, schema.EXCLUDE, 1)})
-        yield from _list_faults(f"{name} of an unknown user", answer, [[]], contract)
+        where = f"{name} of an unknown user"
+        yield from list_faults(where, answer, [[]], contract.items, contract.k)
+
+
+def _simulated_history_faults(
+    session: SavedModelSession, users: Sequence[ParsedRecord], contract: ExportContract
+) -> Iterator[str]:
+    """Calls `simulated_history`: every position has the nearest items of the vocabulary."""
+    answer = session.run(SIMULATED_HISTORY, _cold_inputs(users, contract.features))
+    yield from position_faults(
+        SIMULATED_HISTORY, answer, len(users), contract.items, contract.nearest
+    )
+
+
+def _lost_history_faults(
+    session: SavedModelSession,
+    records: Sequence[bytes],
+    users: Sequence[ParsedRecord],
+    lists: Arrays,
+    contract: ExportContract,
+) -> Iterator[str]:
+    """Calls `serving_default` for warm users without their histories.
+
+    The lists must be those of `cold` for the user features alone, and other ones than with the
+    history. `warm` cannot say what a warm user's list must be, as it reads no user features.
+
+    Args:
+        session: the loaded export.
+        records: serialized records of warm users.
+        users: the same records, parsed.
+        lists: what `serving_default` returned for them.
+        contract: what the export must return.
+    """
+    examples = _without(records, [schema.HISTORY])
+    outputs = session.run(SERVING_DEFAULT, {schema.EXAMPLES: examples})
+    exclude = padded(None, schema.EXCLUDE, len(users))
+    inputs = {**_cold_inputs(users, contract.features), schema.EXCLUDE: exclude}
+    alone = {key: outputs[key] for key in (ITEM_IDS, SCORES)}
+    if not same_lists(alone, session.run(COLD, inputs)):
+        yield "serving_default: warm users without a history get other lists than from 'cold'"
+    if _scores_agree(lists, alone):
+        yield "serving_default: the lists of warm users do not depend on the history"
+
+
+def _without(records: Sequence[bytes], names: Sequence[str]) -> NDArray[np.object_]:
+    """Returns serialized records without some of their fields."""
+    examples = [example_pb2.Example.FromString(record) for record in records]
+    for example in examples:
+        for name in names:
+            example.features.feature.pop(name, None)
+    return np.array([example.SerializeToString() for example in examples], object)
+
+
+def _scores_agree(a: Arrays, b: Arrays) -> bool:
+    """Whether users have items that are in both of their lists, all with the same score in both."""
+    pairs = []
+    for ids, scores, other_ids, other_scores in zip(
+        a[ITEM_IDS], a[SCORES], b[ITEM_IDS], b[SCORES], strict=True
+    ):
+        others = dict(zip(other_ids, other_scores, strict=True))
+        pairs += [(score, others[i]) for i, score in zip(ids, scores, strict=True) if i in others]
+    mine, theirs = np.array(pairs, float).reshape(-1, 2).T
+    return bool(pairs) and np.allclose(mine, theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def _known_items_faults(
-    name: str, answer: _Arrays, histories: Sequence[Sequence[bytes]], contract: ExportContract
+    name: str, answer: Arrays, histories: Sequence[Sequence[bytes]], contract: ExportContract
 ) -> Iterator[str]:
     """Checks the numbers of known items of histories."""
     expected = [sum(item in contract.items for item in history) for history in histories]
@@ -214,57 +289,10 @@ def _known_items_faults(
         yield f"{name}: known_items is not the number of items of the history that are known"
 
 
-def _list_faults(
-    name: str, answer: _Arrays, hidden: Sequence[Iterable[bytes]], contract: ExportContract
-) -> Iterator[str]:
-    """Checks lists of items; yields at most one fault of the items.
-
-    Args:
-        name: name of the call, for the reasons.
-        answer: the outputs.
-        hidden: the items of each user that must not come back.
-        contract: what the export must return.
-    """
-    ids, scores = np.asarray(answer[ITEM_IDS]), np.asarray(answer[SCORES])
-    shape = (len(hidden), contract.k)
-    if ids.shape != shape or scores.shape != shape:
-        yield f"{name}: lists are {ids.shape} and scores {scores.shape}, expected {shape}"
-        return
-    if not np.isfinite(scores).all():
-        yield f"{name}: scores are not finite"
-    elif (np.diff(scores, axis=1) > 0).any():
-        yield f"{name}: scores increase along a list"
-    for row, hidden_items in zip(ids, map(set, hidden), strict=True):
-        items = [item for item in row if item]
-        length = min(contract.k, len(contract.items - hidden_items))
-        if not contract.items.issuperset(items):
-            yield f"{name}: an item that is not in the vocabulary"
-        elif len(set(items)) < len(items):
-            yield f"{name}: an item twice in a list"
-        elif hidden_items.intersection(items):
-            yield f"{name}: an item of the history or of exclude came back"
-        elif len(items) != length or any(row[len(items) :]):
-            yield f"{name}: {len(items)} items in a list, expected {length}"
-        else:
-            continue
-        return
-
-
-def _same_lists(a: _Arrays, b: _Arrays) -> bool:
-    """Compares lists; items may swap places if their scores tie within the tolerance."""
-    scores = np.asarray(b[SCORES])
-    if a[SCORES].shape != scores.shape or not np.allclose(
-        a[SCORES], scores, rtol=TOLERANCE, atol=TOLERANCE
-    ):
-        return False
-    moved = np.asarray(a[ITEM_IDS]) != np.asarray(b[ITEM_IDS])
-    gaps = np.abs(np.diff(scores, axis=1, prepend=np.inf, append=-np.inf))
-    tied = np.minimum(gaps[:, :-1], gaps[:, 1:]) <= 2 * TOLERANCE * (1 + np.abs(scores))
-    # The last item may tie with items beyond the list, which are not visible here.
-    tied[:, -1] = True
-    return bool((~moved | tied).all())
-
-
-def _cold_inputs(users: Sequence[ParsedRecord], features: Sequence[schema.Feature]) -> _Arrays:
-    kinds: Kinds = {f.name: f.numbers if f.numbers > 1 else f.kind for f in features}
+def _cold_inputs(users: Sequence[ParsedRecord], features: Sequence[schema.Feature]) -> Arrays:
+    kinds: Kinds = {
+        f.name: f.numbers if f.numbers > 1 else f.served_kind
+        for f in features
+        if f.kind != schema.CROSS
+    }
     return cold_inputs([profile(user, features) for user in users], kinds)

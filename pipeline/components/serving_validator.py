@@ -28,16 +28,14 @@ def ServingValidator(  # noqa: N802
     blessing: OutputArtifact[standard_artifacts.InfraBlessing],
     features: Parameter[str],
     list_length: Parameter[int],
-    is_blended: Parameter[int],
     hides_history: Parameter[int],
     sources: Parameter[str],
 ) -> None:
     """Blesses an export if all its signatures return what they should.
 
-    The export is loaded with TensorFlow's C API, as in a server. The signatures `warm` and `cold`
-    are called for users of the test split, and compared with `serving_default`. A broken export
-    does not fail the pipeline: it is not blessed, and the reasons are logged and stored with the
-    verdict.
+    The export is loaded with TensorFlow's C API, as in a server. All signatures are called for
+    users of the test split, and `serving_default` is compared with `cold`. A broken export does not
+    fail the pipeline: it is not blessed, and the reasons are logged and stored with the verdict.
 
     Args:
         model: the export.
@@ -46,7 +44,6 @@ def ServingValidator(  # noqa: N802
         blessing: the verdict, in the format that Pusher reads.
         features: the user features, `schema.Schema.to_dict()["features"]` as JSON.
         list_length: length K of the lists that the export was made for.
-        is_blended: 1 if `serving_default` blends the warm and the cold path, else 0.
         hides_history: 1 if items of the history must not come back, else 0.
         sources: digest of the code of this component, used only in the cache key.
     """
@@ -55,7 +52,6 @@ def ServingValidator(  # noqa: N802
         features=tuple(schema.Feature(**values) for values in json.loads(features)),
         items=frozenset(t.encode("utf-8", "surrogateescape") for t in vocabulary.read(items)),
         list_length=list_length,
-        is_blended=bool(is_blended),
         hides_history=bool(hides_history),
     )
     with staging.local_copy(path_utils.serving_model_path(model.uri)) as folder:

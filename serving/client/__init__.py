@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from serving.client.answers import Recommendations, ServingError
+    from serving.client.answers import Recommendations, ServingError, SimulatedHistory
     from serving.client.asynchronous import AsyncClient
     from serving.client.sync import Client
     from serving.client.users import ROWS
@@ -18,9 +18,10 @@ _MODULES = {
     "ROWS": "users",
     "Recommendations": "answers",
     "ServingError": "answers",
+    "SimulatedHistory": "answers",
 }
 
-__all__ = ["ROWS", "AsyncClient", "Client", "Recommendations", "ServingError"]
+__all__ = ["ROWS", "AsyncClient", "Client", "Recommendations", "ServingError", "SimulatedHistory"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""Defines what a client returns, `Recommendations`, and what it raises, `ServingError`."""
+"""Defines what a client returns, and what it raises, `ServingError`."""
 
 import dataclasses
 
@@ -80,3 +80,32 @@ class Recommendations:
             # The model takes a record without a known item for one of a cold user.
             return "history" if self.signature == SERVING_DEFAULT else None
         return "history" if self.known_items else "popular"
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulatedHistory:
+    """The history that the model simulates for a user without one, as the nearest real items.
+
+    A simulated position is a vector, not an item. So each position has several items with their
+    scores, nearest first; the oldest position comes first. Two are equal when their items and
+    scores are.
+
+    Attributes:
+        item_ids: for each position, the ids of the nearest items.
+        scores: for each position, the cosine of its vector with the embedding of each of these
+            items; 1 is the same direction, 0 has nothing to do with it.
+        version: version of the model that answered.
+
+    Example:
+        >>> from serving.client import Client
+        >>> with Client("127.0.0.1:8500") as client:
+        ...     simulated = client.simulated_history({"gender": "d", "genres": ["b"]})
+        >>> simulated.item_ids  # two positions
+        (('b', 'a'), ('d', 'a'))
+        >>> simulated.scores[-1]
+        (0.53125, 0.078125)
+    """
+
+    item_ids: tuple[tuple[str, ...], ...]
+    scores: tuple[tuple[float, ...], ...]
+    version: int | None = dataclasses.field(default=None, compare=False)

@@ -9,7 +9,7 @@ import grpc.aio
 
 from cmclrec_tf.errors import InputError
 from serving.client import channels
-from serving.client.answers import Recommendations, ServingError
+from serving.client.answers import Recommendations, ServingError, SimulatedHistory
 from serving.client.base import BaseClient, Conversation
 from serving.client.inputs import ItemLists, Kinds
 from serving.client.messages import Call
@@ -80,6 +80,10 @@ class AsyncClient(BaseClient):
     ) -> list[Recommendations]:
         """Returns a list for each user without a history; see `Client.cold`."""
         return await self._run(self._cold(users, exclude, k))
+
+    async def simulated_history(self, user: Mapping[str, Any]) -> SimulatedHistory:
+        """Returns the history that the model simulates; see `Client.simulated_history`."""
+        return await self._run(self._simulated_history(user))
 
     async def features(self) -> Kinds:
         """Returns the kind of each user feature of the served model; see `Client.features`."""

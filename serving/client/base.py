@@ -15,11 +15,11 @@ import grpc
 
 from cmclrec_tf.errors import InputError
 from serving.client import channels, inputs, messages, users
-from serving.client.answers import Recommendations, ServingError
+from serving.client.answers import Recommendations, ServingError, SimulatedHistory
 from serving.client.inputs import ItemLists, Kinds
 from serving.client.messages import Call
 from serving.client.protos import AnyMessage
-from serving.contract import COLD, HOST, MODEL_NAME, PORT
+from serving.contract import COLD, HOST, MODEL_NAME, PORT, SIMULATED_HISTORY
 
 _T = TypeVar("_T")
 Conversation: TypeAlias = Generator[list[Call], list[AnyMessage], _T]
@@ -136,18 +136,36 @@ class BaseClient:
     ) -> Conversation[list[Recommendations]]:
         return (yield from self._lists(users.cold(features, exclude), k))
 
+    def _simulated_history(self, user: Mapping[str, Any]) -> Conversation[SimulatedHistory]:
+        people = users.simulated([user])
+        try:
+            (answer,) = yield from self._answers(people, messages.simulated_histories)
+        except ServingError as error:
+            if error.code == grpc.StatusCode.FAILED_PRECONDITION:
+                yield from self._definition(SIMULATED_HISTORY)
+            raise
+        return answer
+
     def _features(self, refresh: bool = False) -> Conversation[Kinds]:
         """Returns the model's user features, from the cache unless `refresh` is set."""
         if self._kinds is None or refresh:
-            signatures = yield from self._metadata()
-            if COLD not in signatures:
-                raise ServingError(
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    f"{self.target}: model {self.model_name!r} has no signature 'cold', only "
-                    f"{sorted(signatures)}. Serve a model that cmclrec exported.",
-                )
-            self._kinds = inputs.feature_kinds(signatures[COLD])
+            self._kinds = inputs.feature_kinds((yield from self._definition(COLD)))
         return dict(self._kinds)
+
+    def _definition(self, signature: str) -> Conversation[AnyMessage]:
+        """Returns the `SignatureDef` of a signature.
+
+        Raises:
+            ServingError: the model has no such signature, as older exports.
+        """
+        signatures = yield from self._metadata()
+        if signature not in signatures:
+            raise ServingError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"{self.target}: model {self.model_name!r} has no signature {signature!r}, only "
+                f"{sorted(signatures)}. Serve a model that this release of cmclrec exported.",
+            )
+        return signatures[signature]
 
     def _status(self) -> Conversation[dict[int, str]]:
         return (yield from self._request(self._model.status(), messages.states))
@@ -158,23 +176,33 @@ class BaseClient:
     def _lists(
         self, people: list[users.User], k: int | None, refreshes: _Refreshes | None = None
     ) -> Conversation[list[Recommendations]]:
-        """Requests the lists of all users.
+        """Requests the lists of all users; see `_answers`."""
+        _check_length(k)
+        read = functools.partial(messages.recommendations, k=k)
+        return (yield from self._answers(people, read, refreshes))
+
+    def _answers(
+        self,
+        people: list[users.User],
+        read: Callable[[users.Batch, AnyMessage], list[_T]],
+        refreshes: _Refreshes | None = None,
+    ) -> Conversation[list[_T]]:
+        """Requests an answer for each user.
 
         Another model may be served since its user features were cached. So after a failure that
-        this can explain, the features are requested again; if they changed, so are the lists.
+        this can explain, the features are requested again; if they changed, so are the answers.
 
         Args:
             people: the users.
-            k: length of the lists.
+            read: returns the answers to a batch from the server's response.
             refreshes: how often the features may be requested again; by default once.
         """
-        _check_length(k)
         refreshes = refreshes or _Refreshes()
         need_kinds = any(user.needs_kinds for user in people)
         is_cached = self._kinds is not None
         kinds = (yield from self._features()) if need_kinds else {}
         try:
-            return (yield from self._lists_by(kinds, people, k))
+            return (yield from self._answers_by(kinds, people, read))
         except (InputError, ServingError) as error:
             if isinstance(error, ServingError):
                 is_explained = error.code == grpc.StatusCode.INVALID_ARGUMENT
@@ -186,22 +214,24 @@ class BaseClient:
             new_kinds = yield from self._features(refresh=True)
             if new_kinds == kinds:
                 raise
-        return (yield from self._lists_by(new_kinds, people, k))
+        return (yield from self._answers_by(new_kinds, people, read))
 
-    def _lists_by(
-        self, kinds: Kinds, people: list[users.User], k: int | None
-    ) -> Conversation[list[Recommendations]]:
-        """Requests the lists of all users, given the kinds of the model's user features."""
+    def _answers_by(
+        self,
+        kinds: Kinds,
+        people: list[users.User],
+        read: Callable[[users.Batch, AnyMessage], list[_T]],
+    ) -> Conversation[list[_T]]:
+        """Requests an answer for each user, given the kinds of the model's user features."""
         batches = users.batches([user.resolved(kinds) for user in people])
         responses = yield [
             self._model.predict(batch.signature, batch.inputs(kinds)) for batch in batches
         ]
-        lists: dict[int, Recommendations] = {}
+        answers: dict[int, _T] = {}
         for batch, response in zip(batches, responses, strict=True):
-            read = functools.partial(messages.recommendations, batch, k)
-            answers = self._read(batch.signature, read, response)
-            lists.update(zip(batch.places, answers, strict=True))
-        return [lists[place] for place in range(len(people))]
+            of_batch = self._read(batch.signature, functools.partial(read, batch), response)
+            answers.update(zip(batch.places, of_batch, strict=True))
+        return [answers[place] for place in range(len(people))]
 
     def _request(self, call: Call, read: Callable[[AnyMessage], _T]) -> Conversation[_T]:
         """Sends one call and reads its response."""

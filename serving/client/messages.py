@@ -6,7 +6,7 @@ from collections.abc import Collection
 from cmclrec_tf.errors import InputError
 from serving import tensor_protos
 from serving.client import protos
-from serving.client.answers import Recommendations
+from serving.client.answers import Recommendations, SimulatedHistory
 from serving.client.inputs import InputArray
 from serving.client.protos import AnyMessage
 from serving.client.users import Batch
@@ -94,15 +94,15 @@ class Model:
         return Call(name, method, request)
 
 
-def recommendations(batch: Batch, k: int | None, response: AnyMessage) -> list[Recommendations]:
+def recommendations(batch: Batch, response: AnyMessage, k: int | None) -> list[Recommendations]:
     """Returns the lists in a `PredictResponse`, one per user of a batch.
 
     `serving_default` has no input for items to exclude, so they are removed from its lists here.
 
     Args:
         batch: the users of the request.
-        k: length to which the lists are cut; None leaves them as they are.
         response: the server's response.
+        k: length to which the lists are cut; None leaves them as they are.
 
     Raises:
         ValueError: the response has other rows or tensors than the request asks for.
@@ -119,8 +119,7 @@ def recommendations(batch: Batch, k: int | None, response: AnyMessage) -> list[R
         known_items = tensor_protos.decode(response.outputs[KNOWN_ITEMS]).tolist()
     else:
         known_items = [None] * len(ids)
-    spec = response.model_spec
-    version = spec.version.value if spec.HasField("version") else None
+    version = _version(response)
     return [
         Recommendations(
             *_cut(items, values, k, user.exclude if batch.signature == SERVING_DEFAULT else ()),
@@ -135,10 +134,33 @@ def recommendations(batch: Batch, k: int | None, response: AnyMessage) -> list[R
     ]
 
 
+def simulated_histories(batch: Batch, response: AnyMessage) -> list[SimulatedHistory]:
+    """Returns the simulated histories in a `PredictResponse`, one per user of a batch.
+
+    Raises:
+        ValueError: the response has other rows or tensors than the request asks for.
+    """
+    ids, scores = (tensor_protos.decode(response.outputs[name]) for name in _LISTS)
+    if ids.ndim != 3 or ids.shape != scores.shape or len(ids) != len(batch.users):
+        raise ValueError(f"items {ids.shape} and scores {scores.shape}")
+    version = _version(response)
+    answers = []
+    for rows in zip(ids.tolist(), scores.tolist(), strict=True):
+        positions = [_cut(*position, None, ()) for position in zip(*rows, strict=True)]
+        items, values = zip(*positions, strict=True) if positions else ((), ())
+        answers.append(SimulatedHistory(tuple(items), tuple(values), version))
+    return answers
+
+
+def _version(response: AnyMessage) -> int | None:
+    spec = response.model_spec
+    return spec.version.value if spec.HasField("version") else None
+
+
 def _cut(
     ids: list[bytes], scores: list[float], k: int | None, excluded: Collection[bytes]
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Returns the first k ids and scores of a row, without padding and excluded items."""
+    """Returns the first k ids and scores of a list, without padding and excluded items."""
     pairs = [pair for pair in zip(ids, scores, strict=True) if pair[0] and pair[0] not in excluded]
     names = tuple(item.decode("utf-8", "surrogateescape") for item, _ in pairs[:k])
     return names, tuple(score for _, score in pairs[:k])

@@ -7,7 +7,7 @@ import grpc
 
 from cmclrec_tf.errors import InputError
 from serving.client import channels
-from serving.client.answers import Recommendations, ServingError
+from serving.client.answers import Recommendations, ServingError, SimulatedHistory
 from serving.client.base import BaseClient, Conversation
 from serving.client.inputs import ItemLists, Kinds
 from serving.client.messages import Call
@@ -62,9 +62,9 @@ class Client(BaseClient):
     ) -> list[Recommendations]:
         """Returns a list for each user, from whatever is known of the user.
 
-        `warm` answers users with a history only, `cold` users with user features or nothing. Users
-        with both are sent to `serving_default`, where the model decides. That signature cannot
-        exclude items, so the client removes them from its list, which may leave fewer than `k`.
+        `warm` answers users with a history only, `cold` users with user features or nothing, and
+        `serving_default` users with both, from both together. That signature cannot exclude items,
+        so the client removes them from its list, which may leave fewer than `k`.
 
         Args:
             users: one mapping per user, with any of `history` (item ids, oldest first), `exclude`
@@ -144,6 +144,19 @@ class Client(BaseClient):
                 `warm`.
         """
         return self._run(self._cold(users, exclude, k))
+
+    def simulated_history(self, user: Mapping[str, Any]) -> SimulatedHistory:
+        """Returns the history that the model simulates for user features: it explains `cold`.
+
+        Args:
+            user: `{user feature: value}`, as in `cold`; a history has no place here.
+
+        Raises:
+            InputError: as in `cold`.
+            ServingError: FAILED_PRECONDITION if the served model is an older export, without the
+                signature `simulated_history`.
+        """
+        return self._run(self._simulated_history(user))
 
     def features(self) -> Kinds:
         """Returns the kind of each user feature of the served model; a vector's is its length.

@@ -10,7 +10,7 @@ from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import CATEGORICAL, EXAMPLES, EXCLUDE, HISTORY, MULTI
 from serving.client import inputs, protos
 from serving.client.inputs import InputArray, ItemLists, Kinds
-from serving.contract import COLD, MESSAGE_BYTES, SERVING_DEFAULT, WARM
+from serving.contract import COLD, MESSAGE_BYTES, SERVING_DEFAULT, SIMULATED_HISTORY, WARM
 
 ROWS = 256
 """Largest number of users in one request."""
@@ -21,7 +21,7 @@ _MAX_BYTES = MESSAGE_BYTES // 4
 
 @dataclasses.dataclass(frozen=True)
 class User:
-    """One user of a call, made by `from_mappings`, `warm` or `cold`.
+    """One user of a call, made by `from_mappings`, `warm`, `cold` or `simulated`.
 
     Attributes:
         signature: signature to request; None means that `resolved` chooses it.
@@ -59,8 +59,8 @@ class User:
     def resolved(self, kinds: Kinds) -> "User":
         """Returns the user with converted features and a signature.
 
-        `warm` answers users with a history only, `cold` users with user features or nothing. For
-        users with both, the model decides: they are sent to `serving_default`.
+        `warm` answers users with a history only, `cold` users with user features or nothing, and
+        `serving_default` users with both.
 
         Args:
             kinds: kinds of the model's user features, as `inputs.feature_kinds` returns them.
@@ -101,7 +101,7 @@ class Batch:
         if self.signature == WARM:
             return {HISTORY: inputs.rectangle([u.history for u in self.users]), EXCLUDE: exclude}
         features = inputs.feature_arrays([user.features for user in self.users], kinds)
-        return {**features, EXCLUDE: exclude}
+        return features if self.signature == SIMULATED_HISTORY else {**features, EXCLUDE: exclude}
 
 
 def from_mappings(mappings: Iterable[Mapping[str, Any]], first: int = 0) -> list[User]:
@@ -182,6 +182,15 @@ def cold(features: Iterable[Mapping[str, Any]], exclude: ItemLists | None) -> li
     return people
 
 
+def simulated(features: Iterable[Mapping[str, Any]]) -> list[User]:
+    """Returns users for the `simulated_history` signature.
+
+    Raises:
+        InputError: a user is not a mapping.
+    """
+    return [dataclasses.replace(u, signature=SIMULATED_HISTORY) for u in cold(features, None)]
+
+
 def batches(users: list[User]) -> list[Batch]:
     """Divides users into batches of at most ROWS.
 
@@ -191,7 +200,7 @@ def batches(users: list[User]) -> list[Batch]:
         users: resolved users.
     """
     result = []
-    for signature in (WARM, COLD, SERVING_DEFAULT):
+    for signature in (WARM, COLD, SERVING_DEFAULT, SIMULATED_HISTORY):
         places = [place for place, user in enumerate(users) if user.signature == signature]
         part: list[int] = []
         size = 0

@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from cmclrec_tf.cli import ReadableGroup
-from serving.commands import console, user_lines
+from serving.commands import answer_text, console, user_lines
 from serving.contract import HOST, MODEL_NAME, PORT
 
 if TYPE_CHECKING:
-    from serving.client import Client, Recommendations
-
-_SOURCES = {
-    "history": "the list comes from them.",
-    "features": "the list comes from the user features.",
-    "popular": "the list is that of the most popular items.",
-    None: "",
-}
+    from serving.client import Client
 
 
 @click.group(cls=ReadableGroup)
@@ -105,8 +98,22 @@ _exclude_option = click.option(
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
+def _refuse_explain(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError(
+            "--explain shows the history that the model simulates from user features, so only "
+            "lists of `cold` have it. Run `cmclrec recommend cold --explain --feature NAME=VALUE`."
+        )
+
+
+_no_explain_option = click.option(
+    "--explain", is_flag=True, hidden=True, expose_value=False, callback=_refuse_explain
+)
+
+
 @recommend.command()
 @_item_option(required=True)
+@_no_explain_option
 @_exclude_option
 @_json_option
 @_connection_options
@@ -119,28 +126,42 @@ def warm(
     cmclrec recommend warm --item 50 --item 181 -k 10
     """
     with _client(connection) as client:
-        _print(client.warm([items], exclude=[exclude], k=k)[0], as_json, items)
+        answer_text.print_answer(client.warm([items], exclude=[exclude], k=k)[0], as_json, items)
 
 
 @recommend.command()
 @_feature_option
 @_exclude_option
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Print the history that the model simulates for the user, below the list.",
+)
 @_json_option
 @_connection_options
 def cold(
-    features: Sequence[str], exclude: Sequence[str], as_json: bool, k: int, **connection: Any
+    features: Sequence[str],
+    exclude: Sequence[str],
+    explain: bool,
+    as_json: bool,
+    k: int,
+    **connection: Any,
 ) -> None:
     """Recommend items to a user without a history, from user features alone.
 
     \b
-    cmclrec recommend cold --feature age=24 --feature gender=F
+    cmclrec recommend cold --feature age=24 --feature gender=F --explain
     """
+    user = _parsed_features(features)
     with _client(connection) as client:
-        _print(client.cold([_parsed_features(features)], exclude=[exclude], k=k)[0], as_json)
+        (answer,) = client.cold([user], exclude=[exclude], k=k)
+        simulated = client.simulated_history(user) if explain else None
+        answer_text.print_answer(answer, as_json, simulated=simulated)
 
 
 @recommend.command()
 @_item_option(required=False)
+@_no_explain_option
 @_feature_option
 @_exclude_option
 @_json_option
@@ -167,7 +188,7 @@ def user(
             )
     with _client(connection) as client:
         answer = client.recommend({**user_features, "history": items, "exclude": exclude}, k)
-        _print(answer, as_json, items)
+        answer_text.print_answer(answer, as_json, items)
 
 
 @recommend.command()
@@ -186,6 +207,7 @@ def user(
     show_default=True,
     help="Number of requests that may run at once.",
 )
+@_no_explain_option
 @_connection_options
 def many(lines: BinaryIO, concurrency: int, k: int, **connection: Any) -> None:
     """Recommend items to many users: JSON lines in, JSON lines out.
@@ -252,26 +274,3 @@ def _client_options(connection: dict[str, Any]) -> dict[str, Any]:
 
         connection["credentials"] = grpc.ssl_channel_credentials()
     return connection
-
-
-def _print(answer: "Recommendations", as_json: bool, history: Sequence[str] = ()) -> None:
-    if as_json:
-        click.echo(user_lines.answer_line(answer))
-        return
-    if answer.known_items is not None and answer.known_items < len(history):
-        click.echo(
-            f"note: the model knows {answer.known_items} of {len(history)} items of the history; "
-            f"{_SOURCES[answer.source]}",
-            err=True,
-        )
-    if not answer.item_ids:
-        click.echo("No items are left to recommend.")
-    names = [_printable(item) for item in answer.item_ids]
-    width = max(map(len, names), default=0)
-    for rank, (name, score) in enumerate(zip(names, answer.scores, strict=True), 1):
-        click.echo(f"{rank:>3}  {name:<{width}}  {score:.4f}".encode())
-
-
-def _printable(item: str) -> str:
-    """Returns an id without characters that a terminal cannot show or would obey."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in item)

@@ -4,14 +4,14 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from cmclrec_tf.data import text_forms
 from cmclrec_tf.errors import InputError
 
 if TYPE_CHECKING:
-    from serving.client import Recommendations
+    from serving.client import Recommendations, SimulatedHistory
 
 UserId: TypeAlias = str | int | float | bool | None
 UserLine: TypeAlias = tuple[dict[str, UserId], dict[str, Any] | InputError]
@@ -72,28 +72,46 @@ def user_line(line: bytes, number: int) -> UserLine:
     return key, user
 
 
-def answer_line(answer: "Recommendations | Exception", **fields: UserId) -> str:
+def answer_line(
+    answer: "Recommendations | Exception",
+    simulated: "SimulatedHistory | None" = None,
+    **fields: UserId,
+) -> str:
     """Returns an answer, or the message of an error, as one JSON object in ASCII.
 
     An id that is not UTF-8 is `{"b64": ...}`, which a line of a user may hold, too.
 
     Args:
         answer: the list of a user, or why there is none.
+        simulated: the simulated history of the user, if it is part of the answer.
         fields: fields to put first.
     """
     if isinstance(answer, Exception):
         return json.dumps({**fields, "error": str(answer)})
-    values = {
-        "item_ids": [_text(item) for item in answer.item_ids],
-        # JSON has no NaN and no infinity, which only a broken model returns.
-        "scores": [score if math.isfinite(score) else None for score in answer.scores],
+    values: dict[str, Any] = {
+        "item_ids": _texts(answer.item_ids),
+        "scores": _numbers(answer.scores),
         "version": answer.version,
         "signature": answer.signature,
         "is_cold": answer.is_cold,
         "known_items": answer.known_items,
         "source": answer.source,
     }
+    if simulated is not None:
+        values["simulated_history"] = {
+            "item_ids": list(map(_texts, simulated.item_ids)),
+            "scores": list(map(_numbers, simulated.scores)),
+        }
     return json.dumps({**fields, **values}, allow_nan=False)
+
+
+def _numbers(scores: Iterable[float]) -> list[float | None]:
+    """Returns scores for JSON, which has no NaN and no infinity: only a broken model has them."""
+    return [score if math.isfinite(score) else None for score in scores]
+
+
+def _texts(items: Iterable[str]) -> list[str | dict[str, str]]:
+    return [_text(item) for item in items]
 
 
 def _text(item: str) -> str | dict[str, str]:

@@ -1,1 +1,1 @@
-"""Exports a trained model as a SavedModel with four signatures."""
+"""Exports a trained model as a SavedModel with its signatures."""

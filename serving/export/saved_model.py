@@ -23,7 +23,7 @@ def export(
     folder: str | os.PathLike[str],
     config: Config | None = None,
 ) -> pathlib.Path:
-    """Writes the SavedModel with `warm`, `cold`, `serving_default` and `user_embedding`.
+    """Writes the SavedModel with the signatures of `serving.contract.SIGNATURES`.
 
     Vocabularies are stored as assets; warmup requests, and the dataset and config that the model
     came from, under `assets.extra`. The export is written to a temporary folder and then renamed,
@@ -59,7 +59,8 @@ def export(
     archive = keras.export.ExportArchive()
     # The archive finds the variables that the endpoints read. If it tracked the model as well, it
     # would write each of them twice, and also the variables that only training needs.
-    for table in (signatures.item_ids, signatures.item_names, *signatures.value_ids.values()):
+    values = signatures.features.value_ids.values()
+    for table in (signatures.item_ids, signatures.item_names, *values):
         archive.track(table)
     for name, (function, inputs) in signatures.endpoints().items():
         archive.add_endpoint(name, function, inputs)

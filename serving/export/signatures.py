@@ -1,4 +1,4 @@
-"""Defines the four signatures of the served model, which take and return strings."""
+"""Defines the signatures of the served model, which take and return strings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,10 +8,10 @@ from keras import ops
 
 from cmclrec_tf.config import ServeConfig
 from cmclrec_tf.data import parsing
-from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup, clean
-from cmclrec_tf.models import hybrid, ranking
+from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup
+from cmclrec_tf.models import ranking
 from cmclrec_tf.models.cmclrec import CMCLRec
-from cmclrec_tf.schema import EXAMPLES, EXCLUDE, FIRST_ID, HISTORY, ITEMS, MULTI, PAD, Feature
+from cmclrec_tf.schema import EXAMPLES, EXCLUDE, FIRST_ID, HISTORY, ITEMS, PAD
 from cmclrec_tf.types import FloatBD, IdsBL, IdsBN, Tensor, Users
 from serving.contract import (
     COLD,
@@ -20,11 +20,15 @@ from serving.contract import (
     ITEM_IDS,
     KNOWN_ITEMS,
     LOWEST_SCORE,
+    NEAREST_ITEMS,
     SCORES,
     SERVING_DEFAULT,
+    SIMULATED_HISTORY,
     USER_EMBEDDING,
     WARM,
 )
+from serving.export.feature_inputs import FeatureInputs
+from serving.export.nearest_items import nearest_items
 
 
 class Signatures(tf.Module):
@@ -37,7 +41,7 @@ class Signatures(tf.Module):
     Args:
         model: a trained model.
         vocabularies: paths of the vocabulary files, by the names in `Schema.vocabularies`.
-        settings: the list length and the blending of the warm and the cold path.
+        settings: the list length.
         hides_history: whether items of the history are left out of the lists, see
             `EvaluateConfig.seen_items`.
     """
@@ -53,24 +57,23 @@ class Signatures(tf.Module):
         self.model = model
         self.schema = model.schema
         self.length = model.config.data.max_history
-        self.k = min(settings.list_length, model.schema.items - FIRST_ID)
-        self.simulated_events = settings.simulated_events
+        items = model.schema.items - FIRST_ID
+        self.k, self.nearest = min(settings.list_length, items), min(NEAREST_ITEMS, items)
         self.hides_history = hides_history
         self.item_ids = Lookup(vocabularies[ITEMS])
         self.item_names = ReverseLookup(vocabularies[ITEMS])
-        self.value_ids = {
-            f.name: Lookup(vocabularies[f.name]) for f in self.schema.features if not f.is_numeric
-        }
+        self.features = FeatureInputs(self.schema, vocabularies)
 
     def endpoints(self) -> dict[str, tuple[Callable[..., dict[str, Tensor]], list[Any]]]:
         """Returns `{name: (function, input signature)}` for an export archive."""
         examples = [tf.TensorSpec([None], tf.string, name=EXAMPLES)]
-        features = {f.name: _input_spec(f) for f in self.schema.features}
+        features = self.features.specs()
         return {
             WARM: (self.warm, [_strings_spec(HISTORY), _strings_spec(EXCLUDE)]),
             COLD: (self.cold, [{**features, EXCLUDE: _strings_spec(EXCLUDE)}]),
             SERVING_DEFAULT: (self.serving_default, examples),
             USER_EMBEDDING: (self.user_embedding, examples),
+            SIMULATED_HISTORY: (self.simulated_history, [features]),
         }
 
     def warm(self, history: Tensor, exclude: Tensor) -> dict[str, Tensor]:
@@ -102,68 +105,58 @@ class Signatures(tf.Module):
         Returns:
             `item_ids` string [B, K] and `scores` float32 [B, K].
         """
-        features = {}
-        for feature in self.schema.features:
-            values = inputs[feature.name]
-            values = values if len(values.shape) == 2 else values[:, None]
-            features[feature.name] = self._feature_inputs(feature, values)
-        return self._lists(self.model.cold_states(features), self.item_ids(inputs[EXCLUDE]))
+        states = self.model.cold_states(self.features.of_request(inputs))
+        return self._lists(states, self.item_ids(inputs[EXCLUDE]))
 
     def serving_default(self, examples: Tensor) -> dict[str, Tensor]:
         """Recommends items to the users of serialized records, string [B].
+
+        The history and the user features of a record count together. A record without a known item
+        gets the list of `cold`.
 
         Returns:
             `item_ids` string [B, K], `scores` float32 [B, K], `is_cold` bool [B] and
             `known_items` int32 [B], the number of items of the history that the model knows.
         """
         users, history = self._parse(examples)
-        lists = self._lists(self._states(users), self._hidden(history))
+        lists = self._lists(self.model(users, training=False), self._hidden(history))
         return {**lists, IS_COLD: users["is_cold"], KNOWN_ITEMS: _known_items(history)}
 
     def user_embedding(self, examples: Tensor) -> dict[str, Tensor]:
         """Returns the states [B, D] of serialized records, as `embedding` float32."""
         users, _ = self._parse(examples)
-        return {EMBEDDING: ops.cast(self._states(users), "float32")}
+        return {EMBEDDING: ops.cast(self.model(users, training=False), "float32")}
 
-    def _states(self, users: Users) -> FloatBD:
-        """Returns states [B, D]: by Eq. (13), or blended by the number of known items.
+    def simulated_history(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the real items that are nearest to the simulated history of user features.
 
-        With `simulated_events` of 0 nothing is blended. `warm` and `cold` never blend.
+        Args:
+            inputs: user features by name, as in `cold`.
+
+        Returns:
+            `item_ids` string [B, S, N] and `scores` float32 [B, S, N] of the N nearest items to
+            each of the S simulated positions that the backbone reads; the oldest position and the
+            nearest item come first. A score is the cosine between the simulated vector and the
+            embedding of the item.
         """
-        if not self.simulated_events:
-            return self.model(users, training=False)
-        share = hybrid.cold_share(users["history"], self.simulated_events)
-        return hybrid.blend(*self.model.warm_and_cold_states(users), share)
+        simulated = self.model.simulated(self.features.of_request(inputs))
+        scores, ids = nearest_items(simulated, self.model.table, self.nearest)
+        return {ITEM_IDS: self.item_names(ids), SCORES: scores}
 
     def _parse(self, examples: Tensor) -> tuple[Users, IdsBN]:
         """Returns the users of serialized records, and the ids of their whole histories.
 
         The model reads the newest L items; the whole history is hidden from the lists.
         """
-        spec = {
-            f.name: tf.io.RaggedFeature(tf.float32 if f.is_numeric else tf.string)
-            for f in self.schema.features
-        }
-        parsed = tf.io.parse_example(examples, {**spec, HISTORY: tf.io.RaggedFeature(tf.string)})
+        spec = {**self.features.example_spec(), HISTORY: tf.io.RaggedFeature(tf.string)}
+        parsed = tf.io.parse_example(examples, spec)
         ids = tf.ragged.map_flat_values(self.item_ids, parsed[HISTORY])
-        features = {}
-        for feature in self.schema.features:
-            values = parsed[feature.name]
-            if not feature.is_numeric:
-                lookup = lambda flat, feature=feature: self._feature_inputs(feature, flat)
-                values = tf.ragged.map_flat_values(lookup, values)
-            features[feature.name] = parsing.dense_feature(feature, values)
+        features = self.features.of_records(parsed)
         history = self._padded(ids)
         # Eq. (12): a history without a known item counts as no history.
         is_cold = tf.reduce_all(history == PAD, axis=1)
         users: Users = {"history": history, "features": features, "is_cold": is_cold}
         return users, ids.to_tensor(PAD)
-
-    def _feature_inputs(self, feature: Feature, values: Tensor) -> Tensor:
-        """Returns ids of string values; numeric values as they are."""
-        if feature.is_numeric:
-            return values
-        return self.value_ids[feature.name](clean(feature, values))
 
     def _padded(self, ids: tf.RaggedTensor) -> IdsBL:
         return parsing.left_pad(ids, self.length)
@@ -188,11 +181,3 @@ def _known_items(ids: IdsBN) -> Tensor:
 
 def _strings_spec(name: str) -> tf.TensorSpec:
     return tf.TensorSpec([None, None], tf.string, name=name)
-
-
-def _input_spec(feature: Feature) -> tf.TensorSpec:
-    if feature.is_numeric:
-        shape = [None, feature.numbers] if feature.numbers > 1 else [None]
-        return tf.TensorSpec(shape, tf.float32, name=feature.name)
-    shape = [None, None] if feature.kind == MULTI else [None]
-    return tf.TensorSpec(shape, tf.string, name=feature.name)

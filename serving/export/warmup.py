@@ -12,7 +12,14 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, HISTORY, ITEMS, MULTI
-from serving.contract import COLD, SERVING_DEFAULT, USER_EMBEDDING, WARM, WARMUP_FILE
+from serving.contract import (
+    COLD,
+    SERVING_DEFAULT,
+    SIMULATED_HISTORY,
+    USER_EMBEDDING,
+    WARM,
+    WARMUP_FILE,
+)
 
 BATCH_SIZES = (1, 32)
 
@@ -44,19 +51,20 @@ def requests(dataset: PreparedDataset, batch_size: int) -> dict[str, dict[str, N
     history = np.array([items] * batch_size, object)
     no_items = np.empty((batch_size, 0), object)
     fields: dict[str, tf.train.Feature] = {}
-    cold_inputs: dict[str, NDArray[Any]] = {EXCLUDE: no_items}
-    for feature in dataset.schema.features:
-        if feature.is_numeric:
+    features: dict[str, NDArray[Any]] = {}
+    for feature in dataset.schema.inputs:
+        if not feature.is_text:
             mean = np.float32(feature.mean)
             shape = [batch_size, feature.numbers] if feature.numbers > 1 else [batch_size]
-            cold_inputs[feature.name] = np.full(shape, mean, np.float32)
+            features[feature.name] = np.full(shape, mean, np.float32)
             numbers = tf.train.FloatList(value=[mean] * feature.numbers)
             fields[feature.name] = tf.train.Feature(float_list=numbers)
         else:
-            tokens = vocabulary.read(dataset.vocabularies[feature.name])
+            known = dataset.vocabularies.get(feature.name)
+            tokens = vocabulary.read(known) if known else [feature.as_of]
             token = tokens[0] if tokens else ""
             shape = [batch_size, 1] if feature.kind == MULTI else [batch_size]
-            cold_inputs[feature.name] = np.full(shape, token, object)
+            features[feature.name] = np.full(shape, token, object)
             fields[feature.name] = _bytes_feature([token])
     warm_record, cold_record = (
         tf.train.Example(features=tf.train.Features(feature=record)).SerializeToString()
@@ -66,9 +74,10 @@ def requests(dataset: PreparedDataset, batch_size: int) -> dict[str, dict[str, N
     examples = {EXAMPLES: np.array(records, object)}
     return {
         WARM: {HISTORY: history, EXCLUDE: no_items},
-        COLD: cold_inputs,
+        COLD: {**features, EXCLUDE: no_items},
         SERVING_DEFAULT: examples,
         USER_EMBEDDING: examples,
+        SIMULATED_HISTORY: features,
     }
 
 

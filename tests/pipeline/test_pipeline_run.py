@@ -170,7 +170,6 @@ def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
         {
             "features": json.dumps(Schema(first_run.spec.features).to_dict()["features"]),
             "list_length": first_run.config.serve.list_length,
-            "is_blended": 0,
             "hides_history": 1,
             "sources": "",
         },

@@ -36,7 +36,10 @@ class _Toy(tf.Module):
             "cold": tf.function(self.cold, input_signature=[*cold, exclude]),
             "serving_default": tf.function(self.default, input_signature=[EXAMPLES]),
             "user_embedding": tf.function(self.embedding, input_signature=[EXAMPLES]),
+            "simulated_history": tf.function(self.simulated, input_signature=cold),
         }
+        if self.fault == "no simulated history":
+            del functions["simulated_history"]
         if self.fault == "no embedding":
             del functions["user_embedding"]
         if self.fault == "no exclude":
@@ -113,6 +116,14 @@ class _Toy(tf.Module):
             warm = self.warm_lists(history[:, :0], history[:, :0])
         if self.fault == "all take the warm path":
             cold = warm
+        if self.fault == "histories are not read":
+            warm = self.cold(city, parsed["likes"].to_tensor(""), age, history)
+        if self.fault == "warm users need a feature":
+            has_none = (city == "") & (parsed["likes"].row_lengths() == 0) & tf.math.is_nan(age)
+            warm["scores"] += tf.where(has_none, float("nan"), 0.0)[:, None]
+        if self.fault == "ages of warm users break":
+            # The features of a record with an age, as only the first warm user has 30.
+            cold["scores"] -= tf.where(age == 30, 9.0, 0.0)[:, None]
         if self.fault == "is_cold is inverted":
             is_cold = ~is_cold
             warm, cold = cold, warm
@@ -120,6 +131,27 @@ class _Toy(tf.Module):
         if self.fault == "no known_items":
             return {**both, "is_cold": is_cold}
         return {**both, "is_cold": is_cold, "known_items": self.known_items(history)}
+
+    def simulated(self, city, likes, age):
+        """Two positions; the newer one names the five items after those of the older one."""
+        rows = tf.shape(city)[0]
+        items = tf.stack([self.items[:5], self.items[5:10]])
+        scores = tf.constant([[0.9, 0.5, 0.0, -0.1, -1.0], [0.5, 0.4, 0.3, 0.2, 0.1]])
+        if self.fault == "positions are lost":
+            items, scores = items[0], scores[0]
+        if self.fault == "too few nearest items":
+            items, scores = items[:, :3], scores[:, :3]
+        if self.fault == "padding is near":
+            items = tf.concat([[[""], [""]], items[:, 1:]], axis=1)
+        if self.fault == "far items come first":
+            scores = scores[:, ::-1]
+        if self.fault == "inner products":
+            scores = 2 * scores
+        repeats = lambda x: tf.tile(x[None], [rows, *[1] * len(x.shape)])
+        scores = repeats(scores)
+        if self.fault == "no features, no simulated history":
+            scores += 0 * age[:, None, None]
+        return {"item_ids": repeats(items), "scores": scores}
 
     def embedding(self, examples):
         fill = float("nan") if self.fault == "broken embedding" else 1.0
@@ -172,19 +204,13 @@ def test_a_fit_export_has_no_reasons(export):
     assert check_export(export(), [*WARM, *COLD], CONTRACT) == []
 
 
-def test_a_blend_need_not_equal_the_warm_path_but_must_be_lists(export):
-    blended = dataclasses.replace(CONTRACT, is_blended=True)
-    assert check_export(export(), [*WARM, *COLD], blended) == []
-    other = export("warm users get other lists")
-    assert check_export(other, [*WARM, *COLD], blended) == []
-    assert check_export(other, [*WARM, *COLD], CONTRACT)
-    (reason, *_) = check_export(export("default shows the history"), [*WARM, *COLD], blended)
-    assert "serving_default: warm users: an item of the history" in reason
+def test_serving_default_need_not_agree_with_warm(export):
+    """It reads the user features as well."""
+    assert check_export(export("warm users get other lists"), [*WARM, *COLD], CONTRACT) == []
 
 
-@pytest.mark.parametrize("is_blended", [False, True])
-def test_history_items_come_back_if_and_only_if_seen_items_are_kept(export, is_blended):
-    keeps = dataclasses.replace(CONTRACT, hides_history=False, is_blended=is_blended)
+def test_history_items_come_back_if_and_only_if_seen_items_are_kept(export):
+    keeps = dataclasses.replace(CONTRACT, hides_history=False)
     assert check_export(export("history comes back"), [*WARM, *COLD], keeps) == []
     # The second warm user's history is so long that a list without it is shorter.
     (reason, *_) = check_export(export(), [*WARM, *COLD], keeps)
@@ -213,10 +239,24 @@ def test_a_list_is_no_longer_than_the_catalogue(export):
         ("missing numbers", "cold: scores are not finite"),
         ("increasing", "scores increase"),
         ("all take the warm path", "cold users get other lists than from 'cold'"),
+        ("default shows the history", "serving_default: warm users: an item of the history"),
+        ("histories are not read", "lists of warm users do not depend on the history"),
+        ("ages of warm users break", "warm users without a history get other lists than from"),
+        (
+            "warm users need a feature",
+            "serving_default: warm users without features: scores are not",
+        ),
         ("is_cold is inverted", "is_cold is wrong for warm users"),
         ("unknown items count", "warm: known_items is not the number of items of the history"),
         ("no known_items", "serving_default: outputs are ['is_cold', 'item_ids', 'scores']"),
         ("broken embedding", "user_embedding"),
+        ("no simulated history", "'simulated_history' is missing"),
+        ("positions are lost", "simulated_history: items are (4, 5) and scores (4, 5)"),
+        ("too few nearest items", "simulated_history: items are (4, 2, 3)"),
+        ("padding is near", "simulated_history: 4 items in a list, expected 5"),
+        ("far items come first", "simulated_history: scores increase along a list"),
+        ("inner products", "simulated_history: scores are not cosines"),
+        ("no features, no simulated history", "simulated_history: scores are not finite"),
     ],
 )
 def test_each_fault_is_a_reason(export, fault, reason):
@@ -226,8 +266,9 @@ def test_each_fault_is_a_reason(export, fault, reason):
 
 def test_a_user_feature_that_is_not_in_the_contract(export):
     fewer = ExportContract(FEATURES[:2], CONTRACT.items, K)
-    (reason,) = check_export(export(), [*WARM, *COLD], fewer)
-    assert reason.startswith("cold: inputs are ['age', 'city', 'exclude', 'likes']")
+    cold, simulated = check_export(export(), [*WARM, *COLD], fewer)
+    assert cold.startswith("cold: inputs are ['age', 'city', 'exclude', 'likes']")
+    assert simulated.startswith("simulated_history: inputs are ['age', 'city', 'likes']")
 
 
 def test_a_broken_export_gives_a_reason_and_no_crash(export, tmp_path):

@@ -4,6 +4,8 @@ Items a, b, c, d, e have the base scores 5, 4, 3, 2, 1; lists hold three.
 - warm: the item that follows the last item of the history gains 10.
 - cold: the item that `gender` names gains 20, items in `genres` gain 10, and e gains `age`.
 - user_embedding: [length of the history, age].
+- simulated_history: two positions with two items each; an item has a 64th of its base score, and in
+  addition 0.5 at the older position if `genres` names it, at the newer one if `gender` does.
 """
 
 import pathlib
@@ -16,8 +18,11 @@ K = 3
 VERSION = 12
 
 
-def write_saved_model(folder, assets, base=(5.0, 4.0, 3.0, 2.0, 1.0)):
-    """Writes the model; its graph reads the item vocabulary as an asset."""
+def write_saved_model(folder, assets, base=(5.0, 4.0, 3.0, 2.0, 1.0), is_old=False):
+    """Writes the model; its graph reads the item vocabulary as an asset.
+
+    An old one has no `simulated_history`.
+    """
     import tensorflow as tf
 
     vocabulary = assets / "items"
@@ -95,6 +100,14 @@ def write_saved_model(folder, assets, base=(5.0, 4.0, 3.0, 2.0, 1.0)):
             length = tf.reduce_sum(tf.cast(x["history"] != "", tf.float32), axis=1)
             return {"embedding": tf.stack([length, x["age"]], axis=1)}
 
+        @tf.function
+        def simulated_history(self, gender, genres, age):
+            marks = tf.stack([self.marks(genres), self.marks(gender[:, None])], axis=1)
+            # Every input counts, as TensorFlow leaves out those that do not.
+            age = tf.where(tf.math.is_nan(age), 0.0, age)[:, None, None] * 0
+            scores, ids = tf.math.top_k(self.base / 64 + marks / 2 + age, 2)
+            return {"item_ids": self.names.lookup(tf.cast(ids, tf.int64)), "scores": scores}
+
     text = lambda name, rank: tf.TensorSpec([None] * rank, tf.string, name=name)
     exclude = text("exclude", 2)
     age = tf.TensorSpec([None], tf.float32, name="age")
@@ -105,6 +118,10 @@ def write_saved_model(folder, assets, base=(5.0, 4.0, 3.0, 2.0, 1.0)):
         "serving_default": toy.serving_default.get_concrete_function(text("examples", 1)),
         "user_embedding": toy.user_embedding.get_concrete_function(text("examples", 1)),
     }
+    if not is_old:
+        signatures["simulated_history"] = toy.simulated_history.get_concrete_function(
+            text("gender", 1), text("genres", 2), age
+        )
     tf.saved_model.save(toy, str(folder), signatures)
     # An export must not depend on the file that it was made from.
     vocabulary.unlink()
@@ -127,9 +144,10 @@ def saved_model(base_path):
 
 @pytest.fixture(scope="session")
 def other_model(tmp_path_factory):
-    """Another model of the same items with base scores 1 to 5: e comes first."""
+    """An old model of the same items with base scores 1 to 5: e comes first."""
     folder = tmp_path_factory.mktemp("other") / "saved_model"
-    write_saved_model(folder, tmp_path_factory.mktemp("assets"), (1.0, 2.0, 3.0, 4.0, 5.0))
+    base = (1.0, 2.0, 3.0, 4.0, 5.0)
+    write_saved_model(folder, tmp_path_factory.mktemp("assets"), base, is_old=True)
     return folder
 
 

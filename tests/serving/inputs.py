@@ -12,12 +12,15 @@ def strings(rows):
 
 
 def cold_inputs(users, exclude=None):
+    return {**feature_inputs(users), "exclude": strings(exclude or [[] for _ in users])}
+
+
+def feature_inputs(users):
     return {
         "age": np.array([np.nan if u["age"] is None else u["age"] for u in users], np.float32),
         "team": np.array([u["team"] for u in users], object),
         "tags": strings([u["tags"] for u in users]),
         "zip": np.array([u["zip"] for u in users], object),
-        "exclude": strings(exclude or [[] for _ in users]),
     }
 
 

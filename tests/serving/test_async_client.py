@@ -38,6 +38,7 @@ USERS = [
         lambda client: client.recommend_many(USERS),
         lambda client: client.recommend(USERS[2], 1),
         lambda client: client.recommend_many([]),
+        lambda client: client.simulated_history(USERS[1]),
         lambda client: client.features(),
         lambda client: client.status(),
         lambda client: client.metadata(),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from serving.c_api.session import SavedModelError, SavedModelSession
+from serving.contract import SIGNATURES
 
 LOWEST = np.finfo(np.float32).min
 NONE = np.array([[""]])
@@ -22,7 +23,7 @@ def session(saved_model):
 
 
 def test_signatures(session):
-    assert set(session.signatures) == {"warm", "cold", "serving_default", "user_embedding"}
+    assert set(session.signatures) == set(SIGNATURES)
     assert set(session.signatures["cold"].inputs) == {"gender", "genres", "age", "exclude"}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from cmclrec_tf.errors import InputError
 from serving.client import ROWS, Client, Recommendations, ServingError
+from serving.contract import SIGNATURES
 from serving.server.local_server import LocalServer
 
 Code = grpc.StatusCode
@@ -89,7 +90,7 @@ def test_more_users_than_one_request_holds(client):
 def test_features_status_metadata(client):
     assert client.features() == {"gender": "categorical", "genres": "multi", "age": "numeric"}
     assert client.status() == {12: "AVAILABLE"}
-    assert set(client.metadata()) == {"warm", "cold", "serving_default", "user_embedding"}
+    assert set(client.metadata()) == set(SIGNATURES)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +220,9 @@ def test_real_export(exported, records):
             ]
         )
         assert one.item_ids != other.item_ids
+        simulated = client.simulated_history({"team": "team-0"})
+        assert [len(items) for items in simulated.item_ids] == [5] * 8
+        assert all(row[0] <= 1 and list(row) == sorted(row)[::-1] for row in simulated.scores)
         assert len(stranger.item_ids) == 10
         known = histories[0][0]
         users = [

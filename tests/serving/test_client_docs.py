@@ -14,7 +14,7 @@ import serving.client
 from serving.server.local_server import LocalServer
 
 TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "serving_client.md").read_text()
-CLASSES = ["AsyncClient", "Client", "Recommendations", "ServingError"]
+CLASSES = ["AsyncClient", "Client", "Recommendations", "ServingError", "SimulatedHistory"]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,10 @@ from cmclrec_tf.data.vocabulary import read
 from cmclrec_tf.training import train
 from serving.c_api.session import SavedModelSession
 from serving.export.saved_model import export
+from tests.conftest import FEATURES
 from tests.serving.inputs import cold_inputs, record, warm_inputs
 
+NAMES = [feature.name for feature in FEATURES]
 GOLDEN = pathlib.Path(__file__).with_name("golden_signatures.json")
 
 # Runs in a process that imports nothing of this project.
@@ -58,11 +60,14 @@ def users(records):
     }
 
 
-def expected(model, dataset, segment):
-    """The Keras model's scores of every item, for the test users of a segment."""
+def expected(model, dataset, segment, states=None):
+    """The Keras model's scores of every item, for the test users of a segment.
+
+    The states are those of histories and user features together, or what `states` returns.
+    """
     batch = next(iter(dataset.batches("test", 64)))
     rows = batch["is_cold"].numpy() == (segment == "cold")
-    scores = np.asarray(model.score(model(batch)))[rows]
+    scores = np.asarray(model.score((states or model)(batch)))[rows]
     names = np.array(["", "", *read(dataset.vocabularies["items"])])
     return scores, names
 
@@ -97,65 +102,46 @@ def test_warm_equals_keras(session, model, dataset, users):
     histories = [user["history"] for user in users["warm"]]
     answer = session.run("warm", warm_inputs(histories))
     assert answer["item_ids"].shape == (16, 10)
-    check_against_keras(answer, *expected(model, dataset, "warm"), histories)
+    warm_states = lambda batch: model.warm_states(batch["history"])
+    check_against_keras(answer, *expected(model, dataset, "warm", warm_states), histories)
 
 
 def test_cold_equals_keras(session, model, dataset, users):
     answer = session.run("cold", cold_inputs(users["cold"]))
-    check_against_keras(answer, *expected(model, dataset, "cold"), [[]] * 16)
+    cold_states = lambda batch: model.cold_states(batch["features"])
+    check_against_keras(answer, *expected(model, dataset, "cold", cold_states), [[]] * 16)
 
 
-def test_serving_default_chooses_the_path_of_each_record(session, users):
+def test_serving_default_reads_histories_and_user_features_together(session, model, dataset, users):
     mixed = [user for pair in zip(users["warm"], users["cold"], strict=True) for user in pair]
     examples = {"examples": np.array([record(user) for user in mixed], object)}
     answer = session.run("serving_default", examples)
     np.testing.assert_array_equal(answer["is_cold"], [False, True] * 16)
     lengths = [len(user["history"]) for user in mixed]
     np.testing.assert_array_equal(answer["known_items"], lengths)
-    warm = session.run("warm", warm_inputs([user["history"] for user in users["warm"]]))
+    warm = {name: answer[name][::2] for name in ("item_ids", "scores")}
+    histories = [user["history"] for user in users["warm"]]
+    check_against_keras(warm, *expected(model, dataset, "warm"), histories)
     cold = session.run("cold", cold_inputs(users["cold"]))
-    np.testing.assert_array_equal(answer["item_ids"][::2], warm["item_ids"])
     np.testing.assert_array_equal(answer["item_ids"][1::2], cold["item_ids"])
-    np.testing.assert_allclose(answer["scores"][::2], warm["scores"], atol=1e-5)
     np.testing.assert_allclose(answer["scores"][1::2], cold["scores"], atol=1e-5)
 
 
-def test_simulated_events_blend_the_two_paths_by_the_number_of_known_items(
-    model, dataset, users, config, tmp_path
-):
-    """The states are n / (n + 4) warm, and so are the scores of all items."""
-    blending = config.changed({"serve.simulated_events": 4.0})
-    folder = export(model, dataset, tmp_path / "export", blending)
-    cut = [{**user, "history": user["history"][-2:]} for user in users["warm"]]
-    mixed = [*cut, *users["cold"]]
-    examples = {"examples": np.array([record(user) for user in mixed], object)}
-    with SavedModelSession(folder) as blended:
-        answer = blended.run("serving_default", examples)
-        states = blended.run("user_embedding", examples)["embedding"]
-        plain = blended.run("cold", cold_inputs(users["cold"]))
-    assert answer["is_cold"].tolist() == [False] * 16 + [True] * 16
-
-    ids = {item: place for place, item in enumerate(read(dataset.vocabularies["items"]), 2)}
-    rows = np.zeros((16, 8), np.int32)
-    rows[:, -2:] = [[ids[item] for item in user["history"]] for user in cut]
-    batch = next(iter(dataset.batches("test", 64)))
-    features = {
-        name: values[~batch["is_cold"].numpy()] for name, values in batch["features"].items()
-    }
-    cold = np.asarray(model.cold_states(features))
-    expected_states = (2 * np.asarray(model.warm_states(rows)) + 4 * cold) / 6
-    np.testing.assert_allclose(states[:16], expected_states, atol=1e-5)
-    scores = np.asarray(model.score(states[:16]))
-    names = np.array(["", "", *ids])
-    lists = {key: answer[key][:16] for key in ("item_ids", "scores")}
-    check_against_keras(lists, scores, names, [user["history"] for user in cut])
-    np.testing.assert_array_equal(answer["item_ids"][16:], plain["item_ids"])
+def test_user_features_of_warm_users_count_in_serving_default(session, users):
+    """Two users with one history and other features get other scores."""
+    other = [{**user, **{f: users["cold"][1][f] for f in NAMES}} for user in users["warm"]]
+    ours, theirs = (
+        session.run("serving_default", {"examples": np.array([record(u) for u in rows], object)})
+        for rows in (users["warm"], other)
+    )
+    assert not np.allclose(ours["scores"], theirs["scores"], atol=1e-3)
 
 
-def test_user_embedding_scores_the_item_table(session, model, dataset, users):
-    examples = np.array([record(user) for user in users["cold"]], object)
+@pytest.mark.parametrize("segment", ["warm", "cold"])
+def test_user_embedding_scores_the_item_table(session, model, dataset, users, segment):
+    examples = np.array([record(user) for user in users[segment]], object)
     states = session.run("user_embedding", {"examples": examples})["embedding"]
-    scores, _ = expected(model, dataset, "cold")
+    scores, _ = expected(model, dataset, segment)
     table = model.mapper.items.embeddings.numpy()
     np.testing.assert_allclose((states @ table.T)[:, 2:], scores[:, 2:], atol=1e-5)
 

@@ -97,6 +97,7 @@ def ask(target):
         lists = [answer.item_ids for answer in client.recommend_many(users)]
         assert client.status() == {12: "AVAILABLE"} and "cold" in client.metadata()
         assert client.features()["genres"] == "multi"
+        assert client.simulated_history({"gender": "d"}).item_ids[1] == ("d", "a")
     async def main():
         async with AsyncClient(target, timeout=30.0) as client:
             return [answer.item_ids for answer in await client.recommend_many(users)]

@@ -59,7 +59,7 @@ def requests(exported):
 
 
 def test_requests_of_every_signature(requests):
-    assert requests.signatures == ["warm", "cold", "serving_default", "user_embedding"]
+    assert requests.signatures == list(contract.SIGNATURES)
     warm = requests.make("warm", 32)
     assert warm.inputs["history"].tensor_shape.dim[0].size == 32
     assert len(set(warm.inputs["history"].string_val)) > 3
@@ -72,9 +72,9 @@ def test_steps_by_rest(exported, requests):
     plan = measure.Plan({1: (20, 40), 32: (5,)}, seconds=0.3, p99_ms=1e4, interface="rest")
     with LocalServer(exported.parent, port=0, rest_api_port=0) as server:
         steps = measure.measure(f"http://{server.host}:{server.rest_port}", requests, plan)
-    assert len(steps) == 4 * 3
+    assert len(steps) == len(contract.SIGNATURES) * 3
     assert all(step.result.answered and not step.result.errors for step in steps)
-    assert load_report.table(steps, 1e-3).count("| none |") == 8
+    assert load_report.table(steps, 1e-3).count("| none |") == 2 * len(contract.SIGNATURES)
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_loadtest(exported, tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "loadtest.json").read_text())
     series = {(s["signature"], s["rows"]) for s in report["steps"]}
-    assert len(series) == 4 * 2
+    assert len(series) == len(contract.SIGNATURES) * 2
     assert not any(step["result"]["errors"] for step in report["steps"])
     assert all(step["result"]["answered"] for step in report["steps"])
     assert set(report["first_answers"]["true"]) == set(contract.SIGNATURES)

@@ -17,6 +17,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.contract import SIGNATURES
+
 Code = grpc.StatusCode
 NOTHING = [[""]]
 
@@ -236,7 +238,7 @@ def test_metadata(predictions):
     assert response.model_spec.version.value == 12
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(signatures)
-    assert set(signatures.signature_def) == {"warm", "cold", "serving_default", "user_embedding"}
+    assert set(signatures.signature_def) == set(SIGNATURES)
     request.metadata_field.append("other")
     with refused(Code.INVALID_ARGUMENT, "Metadata field other is not supported"):
         predictions.GetModelMetadata(request, timeout=30)

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from cmclrec_tf.cli import CommandGroups
 from serving.client import Recommendations
+from serving.commands import answer_text, user_lines
 from serving.commands import recommend as command
-from serving.commands import user_lines
 from serving.server.local_server import LocalServer
 
 # The root group with this command, whether or not the package is installed.
@@ -240,7 +240,8 @@ def test_the_answer_says_that_no_item_is_known(exported):
 
 
 def test_ids_cannot_command_the_terminal(capsysbinary):
-    command._print(Recommendations(("\x1b[2Ja", "\udcff", "\u00e4"), (3.0, 2.0, 1.0)), False)
+    items = ("\x1b[2Ja", "\udcff", "\u00e4")
+    answer_text.print_answer(Recommendations(items, (3.0, 2.0, 1.0)), False)
     lines = capsysbinary.readouterr().out.decode().splitlines()
     assert [line.split()[1] for line in lines] == ["\ufffd[2Ja", "\ufffd", "\u00e4"]
 

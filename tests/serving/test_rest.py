@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from cmclrec_tf.errors import InputError
+from serving.contract import SIGNATURES
 from serving.server.local_server import LocalServer
 from serving.server.rest import with_defaults
 from tests.serving.rest_requests import ANSWER, ROW, ask, predict
@@ -49,6 +50,19 @@ def test_bytes_and_missing_numbers(rest, example):
     text = '{"signature_name": "cold", "inputs": {"gender": [""], "genres": [[]], "age": [NaN], '
     status, answer = predict(rest, text + '"exclude": [[]]}}')
     assert status == 200 and answer["outputs"]["item_ids"] == [["a", "b", "c"]]
+
+
+def test_lists_of_each_position(rest):
+    row = {"gender": "d", "genres": ["b"], "age": 1}
+    status, answer = predict(rest, {"signature_name": "simulated_history", "instances": [row]})
+    assert status == 200 and answer == {
+        "predictions": [
+            {
+                "item_ids": [["b", "a"], ["d", "a"]],
+                "scores": [[0.5625, 0.078125], [0.53125, 0.078125]],
+            }
+        ]
+    }
 
 
 def test_versions_and_labels(rest):
@@ -133,9 +147,7 @@ def test_status_and_metadata(rest):
         status, text = ask(rest, "GET", f"/v1/models/cmclrec{where}/metadata")
         answer = json.loads(text)
         assert status == 200 and answer["model_spec"]["version"] == "12"
-        assert set(answer["metadata"]["signature_def"]["signature_def"]) == {
-            *("warm", "cold", "serving_default", "user_embedding")
-        }
+        assert set(answer["metadata"]["signature_def"]["signature_def"]) == set(SIGNATURES)
     assert ask(rest, "GET", "/v1/models/other")[0] == 404
 
 

@@ -13,9 +13,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving.client import Client
+from serving.contract import SIGNATURES
 from serving.server.local_server import LocalServer
 from tests.serving import conftest
-from tests.serving.inputs import cold_inputs, record, warm_inputs
+from tests.serving.inputs import cold_inputs, feature_inputs, record, warm_inputs
 from tests.serving.test_local_server import predict_request, refused
 
 Code = grpc.StatusCode
@@ -43,12 +44,13 @@ def predict(server, signature, inputs):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 1024])
-@pytest.mark.parametrize("signature", ["warm", "cold", "serving_default", "user_embedding"])
+@pytest.mark.parametrize("signature", SIGNATURES)
 def test_batches_of_any_size(real, session, records, signature, rows):
     users = [records["test"][i % 32] for i in range(rows)]
     inputs = {
         "warm": lambda: warm_inputs([user["history"] for user in users]),
         "cold": lambda: cold_inputs(users),
+        "simulated_history": lambda: feature_inputs(users),
     }.get(signature, lambda: {"examples": np.array([record(u) for u in users], object)})()
     answer, expected = predict(real, signature, inputs), session.run(signature, inputs)
     assert {name: len(values) for name, values in answer.items()} == dict.fromkeys(expected, rows)
