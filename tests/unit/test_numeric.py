@@ -37,7 +37,7 @@ FEATURES = (
 DAYS = RNG.integers(-25_000, 15_000, len(INCOMES))
 
 
-def _users(incomes, days, prefix="u"):
+def users(incomes, days, prefix="u"):
     epoch = datetime.date(1970, 1, 1)
     for number, (income, day) in enumerate(zip(incomes.tolist(), days.tolist(), strict=True)):
         birth = (epoch + datetime.timedelta(days=day)).isoformat()
@@ -56,8 +56,8 @@ def _users(incomes, days, prefix="u"):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("numeric") / "data"
     # The validation users must not change a statistic.
-    val = _users(np.full(50, 1e30, np.float32), np.full(50, 20_000), "v")
-    prepare_tables({"train": list(_users(INCOMES, DAYS)), "val": list(val)}, FEATURES, folder)
+    val = users(np.full(50, 1e30, np.float32), np.full(50, 20_000), "v")
+    prepare_tables({"train": list(users(INCOMES, DAYS)), "val": list(val)}, FEATURES, folder)
     return PreparedDataset.load(folder)
 
 
