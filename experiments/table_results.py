@@ -214,5 +214,9 @@ class Results:
             return values
         key = dataclasses.replace(column, key=KEY)
         keys = np.concatenate([key.users(users) for users in self.users[name]])
-        _, which, runs = np.unique(keys, return_inverse=True, return_counts=True)
-        return np.bincount(which, values) / runs
+        _, which = np.unique(keys, return_inverse=True)
+        # A run in which no model knows the item says nothing of its likelihood.
+        counted = ~np.isnan(values)
+        sums = np.bincount(which[counted], values[counted], minlength=which.max(initial=-1) + 1)
+        runs = np.bincount(which[counted], minlength=len(sums))
+        return np.where(runs, sums / np.maximum(runs, 1), np.nan)

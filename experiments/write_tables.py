@@ -151,8 +151,8 @@ def _likelihoods(results: Results) -> Iterator[str]:
     if any(results.has(name, column) for name in results.names for column in results.likelihoods):
         yield "## Log-likelihood"
         yield (
-            "Mean log of the share that a row predicts for the last item, in nats; only for rows "
-            "that predict shares. It differs less by chance than NDCG does."
+            "Mean log of the share that a row predicts for the item that overall counts, in nats; "
+            "only for rows that predict shares. It differs less by chance than NDCG does."
         )
         yield _values(results, results.likelihoods, "{:.3f}".format)
 

@@ -203,6 +203,21 @@ def test_a_dataset_of_last_targets_has_one_column_of_cold_users(setting, tmp_pat
     assert "cold last" in labels and "cold all" not in labels and "cold all" not in text
 
 
+def test_a_split_by_time_has_its_own_table(setting, tmp_path):
+    config, out = tmp_path / "config.yaml", tmp_path / "out"
+    data = {"max_history": 6, "split": "time", "split_time": "2022-05-01"}
+    config.write_text(yaml.safe_dump({"data": data}))
+    arguments = ("--config", config, "--out", out, "--models", "random,popularity")
+    text = _table(setting, *map(str, arguments), "--against", "random")
+    assert "# toy-time-2022-05-01:" in text and "before a time T" in text
+    assert "| cold first NDCG@20 |" in text and "cold last" not in text
+    _table(setting, "--out", str(tmp_path / "users"), "--models", "random,popularity")
+    for folder, has_keys in ((out, True), (tmp_path / "users", False)):
+        table = pq.read_table(folder / "run0" / "random" / "users.parquet")
+        assert ("user" in table.column_names) == has_keys
+        assert not has_keys or table["user"].to_pandas().is_unique
+
+
 @pytest.mark.slow
 def test_leave_one_out_has_its_own_table(setting, tmp_path):
     config, out = tmp_path / "config.yaml", tmp_path / "out"

@@ -165,6 +165,11 @@ def test_users_of_all_runs_count_once_with_the_mean_of_the_runs():
     warm = results.compare("a", "b", COLUMN["warm", "NDCG@20"])
     means = [[np.mean(by_key[name, key]) for key in range(1, 50, 2)] for name in users]
     assert warm.p_t == pytest.approx(scipy.stats.ttest_rel(*means).pvalue)
+    for values in users["a"]:
+        values["ndcg@20"] = np.where(values[KEY] == 7, np.nan, values["ndcg@20"])
+    users["a"][0]["ndcg@20"][users["a"][0][KEY] == 9] = np.nan
+    known = results._all_users("a", COLUMN["warm", "NDCG@20"])
+    assert np.isnan(known[3]) and known[4] == pytest.approx(np.mean(by_key["a", 9][1:]))
 
 
 def test_columns_of_first_items_are_those_of_last_ones_by_another_name():
