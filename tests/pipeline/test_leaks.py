@@ -13,26 +13,26 @@ pytestmark = pytest.mark.pipeline
 DATA = DataConfig(max_history=6)
 
 
-def _with_history(user_id, events, features, data):
+def _with_history(user_id, events, features, data, later=()):
     """Cold users keep their histories; only the segment hides them."""
     split, segment = record.assign_split(user_id, data)
     warm = record._warm_record(user_id, events, features, data)
     return [(split, {**warm, "segment": [segment.encode()]})]
 
 
-def _with_times(user_id, events, features, data):
+def _with_times(user_id, events, features, data, later=()):
     """The items are removed, but the times are not."""
     split, built = record.build_record(user_id, events, features, data)
     return [(split, {**built, "history_time": [time for time, _ in events]})]
 
 
-def _trained_on(user_id, events, features, data):
+def _trained_on(user_id, events, features, data, later=()):
     """Features of cold users reach the train split."""
     split, built = record.build_record(user_id, events, features, data)
     return [("train" if built["segment"] == [b"cold"] else split, built)]
 
 
-def _in_two_segments(user_id, events, features, data):
+def _in_two_segments(user_id, events, features, data, later=()):
     """Cold users are warm users too, so they are in two segments."""
     warm = record._warm_record(user_id, events, features, data)
     split, built = record.build_record(user_id, events, features, data)
