@@ -8,7 +8,7 @@ import pytest
 
 from cmclrec_tf.config import Config, EvaluateConfig, ServeConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import COLD
+from cmclrec_tf.schema import COLD, Feature
 from tests.pipeline.fixed_lists import FEATURES
 
 pytestmark = pytest.mark.pipeline
@@ -86,13 +86,17 @@ def test_an_interval_stays_within_0_and_1():
     ("name", "rule"),
     [
         ("town", "slices are user features of the dataset: .*'job'"),
-        ("age", "a numeric feature, or one with a prefix"),
-        ("zip", "a numeric feature, or one with a prefix, has too many values"),
+        ("age", "a number, a date, or a feature with a prefix"),
+        ("zip", "a number, a date, or a feature with a prefix has too many values"),
+        ("birth", "a number, a date, or a feature with a prefix has too many values"),
+        ("pair", "user records do not hold a cross"),
     ],
 )
 def test_a_slice_that_cannot_be_made_is_refused(name, rule):
     from pipeline.evaluation.gate import eval_config
 
+    birth = Feature("birth", "date", as_of="2024-04-30")
+    features = [*FEATURES, birth, Feature("pair", "cross", of=("job", "zip"))]
     evaluate = dataclasses.replace(CONFIG.evaluate, slices=("job", name))
     with pytest.raises(InputError, match=rf"evaluate.slices=\['job', '{name}'\].*: {rule}"):
-        eval_config(dataclasses.replace(CONFIG, evaluate=evaluate), FEATURES)
+        eval_config(dataclasses.replace(CONFIG, evaluate=evaluate), features)

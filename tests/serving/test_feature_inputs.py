@@ -8,6 +8,7 @@ from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
 from serving.client.inputs import cold_inputs
+from serving.export import warmup
 from serving.export.feature_inputs import FeatureInputs
 from tests.unit.test_numeric import DAYS, FEATURES, INCOMES, users
 
@@ -88,6 +89,15 @@ def test_values_that_are_no_features_count_as_missing(data, exported):
     place = [feature.name for feature in FEATURES].index("place")
     known = loaded.of_request(_request(data, [user]))["tokens"]
     assert (one["tokens"][0, place] != known[0, place]).numpy().any()
+
+
+def test_warmup_requests_hold_every_input(data, exported):
+    requests = warmup.requests(data, 2)
+    cold = {name: tf.constant(array) for name, array in requests["cold"].items()}
+    del cold["exclude"]
+    from_records = exported[1].of_records(tf.constant(requests["user_embedding"]["examples"]))
+    tokens = exported[1].of_request(cold)["tokens"]
+    np.testing.assert_allclose(from_records["tokens"], tokens, atol=1e-6)
 
 
 def test_a_request_has_no_input_for_a_cross(data, exported):
