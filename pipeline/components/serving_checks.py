@@ -40,7 +40,7 @@ class ExportContract:
     """What one export must accept and return.
 
     Attributes:
-        features: the user features, which are the inputs of the `cold` signature.
+        features: the inputs of the `cold` signature, see `Schema.inputs`.
         items: every item id that may be recommended.
         list_length: length K of the lists that the export was made for; if there are fewer items,
             lists are that much shorter.
@@ -290,9 +290,5 @@ def _known_items_faults(
 
 
 def _cold_inputs(users: Sequence[ParsedRecord], features: Sequence[schema.Feature]) -> Arrays:
-    kinds: Kinds = {
-        f.name: f.numbers if f.numbers > 1 else f.served_kind
-        for f in features
-        if f.kind != schema.CROSS
-    }
+    kinds: Kinds = {f.name: f.numbers if f.numbers > 1 else f.served_kind for f in features}
     return cold_inputs([profile(user, features) for user in users], kinds)

@@ -49,7 +49,7 @@ def ServingValidator(  # noqa: N802
     """
     items = tft.TFTransformOutput(transform_graph.uri).vocabulary_file_by_name(schema.ITEMS)
     contract = serving_checks.ExportContract(
-        features=tuple(schema.Feature(**values) for values in json.loads(features)),
+        features=schema.Schema(tuple(schema.Feature(**v) for v in json.loads(features))).inputs,
         items=frozenset(t.encode("utf-8", "surrogateescape") for t in vocabulary.read(items)),
         list_length=list_length,
         hides_history=bool(hides_history),
