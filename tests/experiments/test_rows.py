@@ -1,5 +1,7 @@
 """Rows: the config of each name, and the settings that its training depends on."""
 
+import dataclasses
+
 import pytest
 
 from cmclrec_tf.config import Config
@@ -7,6 +9,8 @@ from cmclrec_tf.errors import InputError
 from experiments import simple_rows, spaces, table_kinds
 from experiments import table_rows as module
 from experiments.table_rows import DEFAULT_ROWS, parse_rows
+from tests.conftest import eagerly
+from tests.experiments.toy import CONFIG
 
 
 def test_each_row_has_its_own_preset():
@@ -167,3 +171,30 @@ def test_an_ablation_is_the_default_with_another_mapper():
     (row,) = parse_rows(["NoDA"], "my-data")
     assert row.is_cmclrec and row.config.model.mapper == "NoDA"
     assert row.config == Config.from_dict({"model": {"mapper": "NoDA"}})
+
+
+def test_the_settings_of_a_backbone_alone_are_those_that_its_training_reads(dataset, monkeypatch):
+    """A setting that is left out of `read_by` would keep the results of another training."""
+    (row,) = parse_rows(["sasrec"], "my-data", Config.from_dict(CONFIG))
+    kept = row.settings()["config"]
+    with eagerly(), monkeypatch.context() as patch:
+        read = {part: _recorded(patch, part) for part in ("model", "finetune")}
+        row.train(dataset)
+    for part, names in read.items():
+        assert names <= kept[part].keys() | {"user_share"}, part
+    # Others only cost a training that is not needed.
+    assert {name for part in read for name in kept[part].keys() - read[part]} == {"warm_start"}
+
+
+def _recorded(patch, part):
+    """Returns the set of the fields of a part of the config that are read from now on."""
+    cls = type(getattr(Config(), part))
+    fields, names = {field.name for field in dataclasses.fields(cls)}, set()
+
+    def read(config, name):
+        if name in fields:
+            names.add(name)
+        return object.__getattribute__(config, name)
+
+    patch.setattr(cls, "__getattribute__", read, raising=False)
+    return names
