@@ -6,8 +6,9 @@ import keras
 
 from cmclrec_tf.config import Config, FinetuneConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.fitting import EVAL_BATCH, Folder, Stage, fit_stage
+from cmclrec_tf.fitting import EVAL_BATCH, Folder, Stage, fit_stage, users_of
 from cmclrec_tf.models import CMCLRec, CrossModalMapper, PlainRecommender, Pretrain
+from cmclrec_tf.models.prior import fit_prior
 from cmclrec_tf.schema import TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def finetune(
     model = CMCLRec(dataset.schema, config, mapper)
     stage = Stage("finetune", "finetune", decay_feature_side, monitor=BEST)
     fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir, start)
+    if model.prior is not None:
+        fit_prior(model, users_of(dataset, config.finetune, config.seed))
     return model
 
 

@@ -6,7 +6,15 @@ from cmclrec_tf.config import Config
 
 # Settings that only CMCLRec reads.
 _CMCLREC_ONLY = {
-    "model": ("latent", "encoder_blocks", "mapper", "history_path", "sequence", "simulated"),
+    "model": (
+        "latent",
+        "encoder_blocks",
+        "mapper",
+        "history_path",
+        "sequence",
+        "simulated",
+        "popularity_prior",
+    ),
     "finetune": (
         "eta",
         "cold_share",

@@ -38,6 +38,8 @@ class ModelConfig:
             one (`prefix`), or `either` of the two, as printed.
         simulated: how many vectors of a simulated history the backbone reads, newest first; 0, or
             a number above L, means all L.
+        popularity_prior: whether the log of an item's popularity is part of its score, with
+            coefficients that are fitted on validation users after stage 2.
     """
 
     backbone: str = "sasrec"
@@ -52,6 +54,7 @@ class ModelConfig:
     history_path: str = "residual"
     sequence: str = "prefix"
     simulated: int = 8
+    popularity_prior: bool = True
 
     def __post_init__(self) -> None:
         checks.types_of(self)

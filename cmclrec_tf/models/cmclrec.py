@@ -10,9 +10,15 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models import ablations, prefix
-from cmclrec_tf.models.cold_rows import choose, keyed_uniform, spread, without_history
+from cmclrec_tf.models.cold_rows import (
+    decayed_targets,
+    either,
+    keyed_uniform,
+    without_history,
+)
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
+from cmclrec_tf.models.prior import PopularityPrior
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import PAD, Schema
 from cmclrec_tf.types import (
@@ -25,10 +31,12 @@ from cmclrec_tf.types import (
     FloatBLD,
     FloatBND,
     FloatBV,
+    IdsB,
     IdsBL,
     IdsBN,
     KeysB,
     Losses,
+    Tensor,
     Users,
 )
 
@@ -80,32 +88,60 @@ class CMCLRec(Recommender):
         super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
         self.mapper = mapper or ablations.create(schema, config.model, config.data.max_history)
         length = config.data.max_history
+        self._count = config.model.simulated_positions(length)  # S
         self._has_prefix = config.model.sequence == "prefix"
-        if self._has_prefix:
-            length += config.model.simulated_positions(length)
-        self._build(self.mapper.items, config.seed + 1, length)
+        longest = length + self._count if self._has_prefix else length
+        self._build(self.mapper.items, config.seed + 1, longest)
+        has_prior = config.model.popularity_prior
+        self.prior = PopularityPrior(schema.items, name="prior") if has_prior else None
         # Which users are flagged cold changes with the epoch, in the same way in every run.
         self.epoch = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="epoch"
         )
 
     def call(self, batch: Users, training: bool | None = None) -> FloatBD:
-        """Returns the user states g_{L-1} [B, D] by Eq. (13).
+        """Returns the users' embeddings: their states by Eq. (13), and the weights of the prior.
 
         With `sequence: prefix` they depend on the user features and the history, with `either` on
         the features where `is_cold`, and on the history elsewhere.
         """
-        is_cold = batch["is_cold"]
-        history = ops.where(is_cold[:, None], PAD, batch["history"])
-        t_s, _, simulated = self.mapper({**batch, "history": history}, training=training)
+        history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
+        g = self.state(history, batch["features"], batch["is_cold"], training)
+        return self._with_prior(g, prefix.count_items(history))
+
+    def state(
+        self, history: IdsBN, features: Features, is_cold: BoolB, training: bool | None = None
+    ) -> FloatBD:
+        """Returns g_{L-1} [B, D] by Eq. (13), without the prior; arguments as those of `call`."""
+        history = ops.where(is_cold[:, None], PAD, history)
+        users: Users = {"history": history, "features": features, "is_cold": is_cold}
+        t_s, _, simulated = self.mapper(users, training=training)
         if self._has_prefix:
             x, mask, _ = prefix.join(self._newest(simulated), t_s, history)
         else:
-            x, mask = self._either(is_cold, simulated, t_s, history)
+            x, mask = either(is_cold, simulated, t_s, history, self._count)
         return self.backbone.state(x, mask, training=training)
 
+    def _with_prior(self, g: FloatBD, items: IdsB) -> FloatBD:
+        """Returns the embeddings of users with a number of known items [B]."""
+        return self.prior(g, items) if self.prior is not None else g
+
+    def score(self, states: Tensor) -> Tensor:
+        """Returns the scores [..., V] of states [..., D], or of embeddings, which have a prior."""
+        width = self.config.model.width
+        scores = super().score(states[..., :width])
+        if self.prior is None or states.shape[-1] == width:
+            return scores
+        return scores + self.prior.scores(states[..., width:])
+
+    @property
+    def item_variables(self) -> list[Tensor]:
+        """Variables whose columns are the item vectors: scores are their products with `call`'s."""
+        layers = [self.items.embeddings, *([self.prior.log_popularity] if self.prior else [])]
+        return [variable.value for variable in layers]
+
     def states(self, history: IdsBL, features: Features) -> FloatBD:
-        """Returns user states [B, D] from histories [B, L] and user features together."""
+        """Returns embeddings of users with histories [B, L] and user features, as `call` does."""
         is_cold = ops.logical_not(ops.any(history != PAD, axis=1))
         users: Users = {"history": history, "features": features, "is_cold": is_cold}
         return self(users, training=False)
@@ -116,27 +152,10 @@ class CMCLRec(Recommender):
 
     def _newest(self, simulated: FloatBLD) -> FloatBLD:
         """Returns the newest S = `model.simulated` positions of T_s' [B, L, D]."""
-        count = self.config.model.simulated_positions(simulated.shape[1])
-        return newest_positions(simulated, count)
-
-    def _either(
-        self, is_cold: BoolB, simulated: FloatBLD, t_s: FloatBND, history: IdsBN
-    ) -> tuple[FloatBLD, BoolBL]:
-        """Eq. (13) as printed: returns the input of the backbone, x [B, L, D] and mask [B, L].
-
-        A batch may hold histories of N <= L positions; they are padded on the left to L. Of the
-        simulated positions the mask keeps the newest `model.simulated`.
-        """
-        length = simulated.shape[1]
-        missing = length - ops.shape(t_s)[1]
-        t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
-        real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
-        newest = ops.arange(length) >= length - self.config.model.simulated_positions(length)
-        mask = choose(is_cold, ops.broadcast_to(newest[None], ops.shape(real)), real)
-        return choose(is_cold, simulated, t_s), mask
+        return newest_positions(simulated, self._count)
 
     def simulated_states(self, simulated: FloatBLD, training: bool | None = None) -> FloatBD:
-        """Returns the states [B, D] of users without a history, from the whole T_s' [B, L, D]."""
+        """Returns the states [B, D] of users without a history, from T_s' [B, L, D]."""
         simulated = self._newest(simulated)
         mask = ops.ones(ops.shape(simulated)[:2], dtype="bool")
         return self.backbone.state(simulated, mask, training=training)
@@ -149,14 +168,16 @@ class CMCLRec(Recommender):
         return self.mapper.history_side(history, hidden, vector, training=training)
 
     def warm_states(self, history: IdsBL) -> FloatBD:
-        """Returns user states [B, D] from histories [B, L]; user features are not read."""
+        """Returns user embeddings [B, D] from histories [B, L]; user features are not read."""
         t_s = self.embed(history, training=False)
-        return self.backbone.state(t_s, history != PAD, training=False)
+        g = self.backbone.state(t_s, history != PAD, training=False)
+        return self._with_prior(g, prefix.count_items(history))
 
     def cold_states(self, features: Features) -> FloatBD:
-        """Returns user states [B, D] from user features, by the simulated history."""
+        """Returns user embeddings [B, D] from user features, by the simulated history."""
         simulated = self.mapper.simulate(self.mapper.feature_side(features))
-        return self.simulated_states(simulated, training=False)
+        g = self.simulated_states(simulated, training=False)
+        return self._with_prior(g, ops.zeros_like(g[:, 0]))
 
     def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:
         """Returns two states [B, D] of every user: with all that is known, and without history."""
@@ -169,21 +190,15 @@ class CMCLRec(Recommender):
         Training alone calls it; validation reports what `validation_of` returns.
         """
         settings = self.config.finetune
-        cold_targets = self._cold_targets(batch)  # from the whole history, before it is removed
+        # From the whole history, before it is removed.
+        cold_targets = decayed_targets(batch, settings.cold_decay, self.schema.items)
         batch = self._with_less_history(batch, training)
         warm = ops.cast(ops.any(batch["history"] != PAD, axis=1), "float32")
-        t_s, t_f, simulated = self.mapper(batch, training=training)
+        t_s, _, simulated = mapped = self.mapper(batch, training=training)
         pre: Losses = {"loss/pretrain": 0.0}
         if settings.eta:
-            pre = pretrain_losses(
-                self.mapper,
-                batch,
-                (t_s, t_f, simulated),
-                self.config.pretrain,
-                self.seed,
-                warm,
-                training,
-            )
+            stage1 = self.config.pretrain
+            pre = pretrain_losses(self.mapper, batch, mapped, stage1, self.seed, warm, training)
         if training and settings.feature_dropout:
             # L_pre reads all fields; the cold path learns to do without some of them.
             simulated = self._simulate_with_dropout(batch["features"])
@@ -209,18 +224,6 @@ class CMCLRec(Recommender):
         """Eq. (12) in training: flags users as cold by a keyed hash of user and epoch, bool [B]."""
         share = self.config.finetune.cold_share
         return keyed_uniform(user_key, self.epoch, self.config.seed) < share
-
-    def _cold_targets(self, batch: Batch) -> FloatBV:
-        """Returns the target of a cold row: a distribution over items, [B, V].
-
-        An item that is k events older than the next item weighs cold_decay^k. With a decay of 0
-        the next item alone counts, as 0^0 = 1.
-        """
-        next_item = batch["target"][:, :1]
-        items = ops.concatenate([batch["history"], next_item], axis=1)  # [B, N+1]
-        age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
-        weights = ops.broadcast_to(self.config.finetune.cold_decay**age, ops.shape(items))
-        return spread(items, weights, self.schema.items)
 
     def _simulate_with_dropout(self, features: Features) -> FloatBLD:
         """Returns T_s' from features, some fields masked: it must not rely on a single field."""
@@ -281,7 +284,7 @@ class CMCLRec(Recommender):
     ) -> tuple[FloatBND, FloatBD, FloatB]:
         """Eq. (13) as printed: rows without a history read T_s', and they alone train it."""
         is_cold = ops.logical_not(ops.any(history != PAD, axis=1))
-        x, mask = self._either(is_cold, simulated, t_s, history)
+        x, mask = either(is_cold, simulated, t_s, history, self._count)
         g = self.learned_states(x, mask, training)
         return g, g[:, -1], ops.cast(is_cold, "float32")
 

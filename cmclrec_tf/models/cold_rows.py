@@ -4,7 +4,19 @@ import tensorflow as tf
 from keras import ops
 
 from cmclrec_tf.schema import FIRST_ID, PAD
-from cmclrec_tf.types import Batch, BoolB, FloatB, FloatBN, FloatBV, IdsBN, KeysB, Tensor
+from cmclrec_tf.types import (
+    Batch,
+    BoolB,
+    BoolBL,
+    FloatB,
+    FloatBLD,
+    FloatBN,
+    FloatBND,
+    FloatBV,
+    IdsBN,
+    KeysB,
+    Tensor,
+)
 
 
 def choose(is_cold: BoolB, simulated: Tensor, real: Tensor) -> Tensor:
@@ -25,6 +37,37 @@ def choose(is_cold: BoolB, simulated: Tensor, real: Tensor) -> Tensor:
     """
     flag = ops.reshape(is_cold, (-1,) + (1,) * (len(real.shape) - 1))
     return ops.where(flag, simulated, real)
+
+
+def either(
+    is_cold: BoolB, simulated: FloatBLD, t_s: FloatBND, history: IdsBN, count: int
+) -> tuple[FloatBLD, BoolBL]:
+    """Eq. (13) as printed: returns the input of the backbone, one of two histories for each row.
+
+    A batch may hold histories of N <= L positions; they are padded on the left to L.
+
+    Args:
+        is_cold: bool [B].
+        simulated: float [B, L, D], the simulated histories.
+        t_s: float [B, N, D], the real ones.
+        history: int [B, N], their ids.
+        count: how many simulated positions are read, newest first; the mask hides the others.
+
+    Returns:
+        X [B, L, D] and its mask [B, L].
+
+    Example:
+        >>> simulated, t_s = ops.full((1, 2, 1), 7.0), ops.array([[[5.0]]])
+        >>> x, mask = either(ops.array([True]), simulated, t_s, ops.array([[4]]), count=1)
+        >>> x[0, :, 0].numpy().tolist(), mask[0].numpy().tolist()
+        ([7.0, 7.0], [False, True])
+    """
+    length = simulated.shape[1]
+    missing = length - ops.shape(t_s)[1]
+    t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
+    real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
+    newest = ops.broadcast_to(ops.arange(length)[None] >= length - count, ops.shape(real))
+    return choose(is_cold, simulated, t_s), choose(is_cold, newest, real)
 
 
 def without_history(batch: Batch, removed: BoolB) -> Batch:
@@ -63,6 +106,27 @@ def keyed_uniform(keys: KeysB, epoch: Tensor, seed: int) -> FloatB:
             shifted = tf.bitwise.right_shift(state, tf.constant(shift, tf.uint64))
             state = tf.bitwise.bitwise_xor(state, shifted) * tf.constant(factor, tf.uint64)
     return tf.cast(tf.bitwise.right_shift(state, tf.constant(40, tf.uint64)), tf.float32) / 2**24
+
+
+def decayed_targets(batch: Batch, decay: float, size: int) -> FloatBV:
+    """Returns the target of each cold state: a distribution over items, [B, V].
+
+    An item that is k events older than the next item weighs decay^k. With a decay of 0 the next
+    item alone counts, as 0^0 = 1.
+
+    Args:
+        batch: from `PreparedDataset.batches`; `history` and `target` are read.
+        decay: in [0, 1].
+        size: V.
+
+    Example:
+        >>> batch = {"history": ops.array([[0, 2]]), "target": ops.array([[3]])}
+        >>> decayed_targets(batch, decay=0.0, size=4).numpy().tolist()
+        [[0.0, 0.0, 0.0, 1.0]]
+    """
+    items = ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)  # [B, N+1]
+    age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
+    return spread(items, ops.broadcast_to(decay**age, ops.shape(items)), size)
 
 
 def spread(ids: IdsBN, weights: FloatBN, size: int) -> FloatBV:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import FIRST_ID, ITEMS
 
-# The collection of variables in an export that holds the item embeddings.
+# The collection of variables in an export whose columns, side by side, are the item vectors.
 COLLECTION = "item_table"
 
 
@@ -81,8 +81,9 @@ def read(folder: str | os.PathLike[str]) -> ItemTable:
         )
     try:
         checkpoint = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-        key = _key(checkpoint.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
-        vectors = checkpoint.get_tensor(key).astype(np.float32)
+        keys = _keys(checkpoint.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        parts = [checkpoint.get_tensor(key).astype(np.float32) for key in keys]
+        vectors = np.concatenate(parts, axis=1)
     except (KeyError, tf.errors.OpError, ValueError, RuntimeError) as error:
         raise InputError(
             folder,
@@ -99,11 +100,11 @@ def read(folder: str | os.PathLike[str]) -> ItemTable:
     return ItemTable(ids, vectors[FIRST_ID:])
 
 
-def _key(serialized: bytes) -> str:
-    """Returns the checkpoint key of the item embeddings, from the graph of the export's objects."""
+def _keys(serialized: bytes) -> list[str]:
+    """Returns the checkpoint keys of the collection, from the graph of the export's objects."""
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized).nodes
     (collection,) = (child for child in nodes[0].children if child.local_name == COLLECTION)
-    (variable,) = nodes[collection.node_id].children
-    return str(nodes[variable.node_id].attributes[0].checkpoint_key)
+    variables = sorted(nodes[collection.node_id].children, key=lambda child: int(child.local_name))
+    return [str(nodes[child.node_id].attributes[0].checkpoint_key) for child in variables]

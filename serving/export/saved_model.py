@@ -64,8 +64,8 @@ def export(
         archive.track(table)
     for name, (function, inputs) in signatures.endpoints().items():
         archive.add_endpoint(name, function, inputs)
-    # This names a variable for indexes of other libraries; it does not copy it.
-    archive.add_variable_collection(item_table.COLLECTION, [model.table.value])
+    # This names variables for indexes of other libraries; it does not copy them.
+    archive.add_variable_collection(item_table.COLLECTION, model.item_variables)
 
     with writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -142,8 +142,10 @@ def test_user_embedding_scores_the_item_table(session, model, dataset, users, se
     examples = np.array([record(user) for user in users[segment]], object)
     states = session.run("user_embedding", {"examples": examples})["embedding"]
     scores, _ = expected(model, dataset, segment)
-    table = model.mapper.items.embeddings.numpy()
-    np.testing.assert_allclose((states @ table.T)[:, 2:], scores[:, 2:], atol=1e-5)
+    # The popularity prior is two more dimensions.
+    table = np.concatenate([np.asarray(v) for v in model.item_variables], axis=1)
+    assert states.shape[1] == table.shape[1] == model.config.model.width + 2
+    np.testing.assert_allclose((states @ table.T)[:, 2:], scores[:, 2:], atol=1e-4)
 
 
 def test_the_v1_loader_answers_the_same_without_this_package(exported, session, users, tmp_path):

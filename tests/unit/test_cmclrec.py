@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cmclrec_tf import backbones
 from cmclrec_tf.models import CMCLRec, prefix
-from cmclrec_tf.models.cold_rows import choose, without_history
+from cmclrec_tf.models.cold_rows import choose, decayed_targets, without_history
 from cmclrec_tf.models.recommender import next_labels
 
 RNG = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def batch(dataset):
 def build(dataset, config, batch, model=None, finetune=None):
     config = dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, **(model or {})),
+        model=dataclasses.replace(config.model, popularity_prior=False, **(model or {})),
         finetune=dataclasses.replace(config.finetune, **(finetune or {})),
     )
     built = CMCLRec(dataset.schema, config)
@@ -114,9 +114,8 @@ def test_equation_14_with_flags_counts_every_user_once(dataset, config, batch):
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
-def test_the_target_of_a_cold_row_weighs_the_newest_items_most(dataset, config, batch, decay):
-    model = build(dataset, config, batch, finetune={"cold_decay": decay})
-    got = np.asarray(model._cold_targets(batch))
+def test_the_target_of_a_cold_row_weighs_the_newest_items_most(dataset, batch, decay):
+    got = np.asarray(decayed_targets(batch, decay, dataset.schema.items))
     for row, history, target in zip(got, batch["history"].numpy(), batch["target"], strict=True):
         expected = np.zeros(len(row))
         for age, item in enumerate([int(target[0]), *history[::-1]]):

@@ -42,7 +42,8 @@ def models(dataset, batch):
 
     def build(backbone):
         changes = {"data.max_history": 8, "model.simulated": 3, "model.backbone": backbone}
-        recommender = cm.CMCLRec(dataset.schema, cm.Config.preset("tiny").changed(changes))
+        config = cm.Config.preset("tiny").changed(changes | {"model.popularity_prior": False})
+        recommender = cm.CMCLRec(dataset.schema, config)
         recommender(batch)
         return recommender
 
