@@ -62,11 +62,13 @@ def summary(counts: Mapping[str, int]) -> str:
         for split, segment in _POPULATIONS
     ]
     few, without = counts.get(counters.FEW_EVENTS, 0), counts.get(counters.WITHOUT_EVENTS, 0)
+    sides = _sides(counts)
+    before = " before T" if sides else ""
     return (
-        f"{', '.join(parts)} users; dropped {few} with too few events and {without} without any; "
-        f"{counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features, "
+        f"{', '.join(parts)} users; dropped {few} with too few events{before} and {without} "
+        f"without any; {counts.get(counters.WITHOUT_FEATURES, 0)} kept without user features, "
         f"{counts.get(counters.REPEATED, 0)} listed more than once"
-        f"{_sides(counts)}{_dropped_rows(counts)}"
+        f"{sides}{_dropped_rows(counts)}"
     )
 
 

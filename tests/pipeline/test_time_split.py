@@ -111,7 +111,9 @@ def test_records_on_both_sides_of_a_time(tmp_path):
         "users_without_events": 1,
         "valued_job": 2,
     }
-    assert "; 7 of 16 events at T or later, T = 100" in summary(counts)
+    line = summary(counts)
+    assert "1 with too few events before T and 1 without any; " in line
+    assert "; 7 of 16 events at T or later, T = 100" in line
 
 
 FORMS = {
