@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmclrec_tf.baselines.neighbours import Neighbours
 from cmclrec_tf.data import dates, numeric, statistics, vocabulary
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.data.prepared import PreparedDataset
@@ -169,6 +170,27 @@ def test_the_model_reads_raw_numbers(data):
     for feature in features:
         seen = numeric.as_read(feature, raw).numpy()
         assert seen[0] == seen[1] != seen[2] and np.isnan(seen[3])
+
+
+@pytest.mark.parametrize("name", ["log", "rank", "tails", "bounded", "birth"])
+def test_the_model_standardises_what_a_transform_returns(data, name):
+    feature = _feature(data, name)
+    plain = Feature(name, "numeric", mean=feature.mean, scale=feature.scale)
+    raw = (DAYS if feature.kind == "date" else INCOMES).astype(np.float32)
+    layer, other = (FeatureTokens([f], 4) for f in (feature, plain))
+    tokens = layer({name: raw[:, None]})
+    other.build(None)
+    other.set_weights(layer.get_weights())
+    expected = other({name: _read(data, name, raw)[:, None]})
+    np.testing.assert_allclose(tokens, expected, atol=1e-5)
+    assert np.ptp(tokens, axis=0).max() > 0.05
+    # The nearest neighbours compare what the model reads, too.
+    near = Neighbours([feature], users=len(raw), length=1, most=1)
+    near.fields[name].assign(raw[:, None])
+    values = _read(data, name, raw)
+    similarity = near._similarity(feature, tf.constant(raw[:9, None]))
+    distance = np.abs(values[:9, None] - values) / feature.scale
+    np.testing.assert_allclose(similarity, np.exp(-distance), atol=1e-4)
 
 
 def test_schemas_and_descriptions_hold_the_transforms(data):
