@@ -54,10 +54,10 @@ class Towers(tfrs.Model):
             split: np.eye(self._features, dtype=np.float32)[data[f"{split}_fields"]]
             for split in ("train", "val")
         }
-        counts = np.bincount(data["train_events"][tuple(data["pairs"].T)], minlength=items)
-        self._shares = tf.constant(counts / counts.sum(), tf.float32)
+        self.counts = np.bincount(data["train_events"][tuple(data["pairs"].T)], minlength=items)
+        self._shares = tf.constant(self.counts / self.counts.sum(), tf.float32)
         # An item of no pair is no negative either, so its score means nothing.
-        self.candidates = counts > 0
+        self.candidates = self.counts > 0
 
     def query(
         self,
@@ -107,7 +107,7 @@ class Towers(tfrs.Model):
             "inner_bias": inner_bias,
             "outer": outer,
             "outer_bias": outer_bias,
-            "candidates": np.asarray(self.candidates),
+            "counts": np.asarray(self.counts),
         }
 
 

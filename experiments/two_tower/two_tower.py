@@ -68,18 +68,26 @@ class TwoTower:
     def logits(self, batch: "Users") -> Floats:
         """Returns the logarithm of each item's share, up to a constant, float32 [B, V].
 
-        Items that the towers have not been trained on have no share.
+        An item of no pair has the share of half a pair, as `Popularity` gives it half an event.
         """
-        from cmclrec_tf.layers.masking import MASKED_SCORE
-
-        scores = self.states(batch) @ self._parameters["items"].T
-        return np.where(self._parameters["candidates"], scores, MASKED_SCORE).astype(np.float32)
+        scores, counts = self._scores(batch), self._parameters["counts"]
+        total = np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        half = total + np.log(0.5 / counts.sum())
+        is_item = np.arange(len(counts)) >= FIRST_ID
+        return np.where((counts == 0) & is_item, half, scores).astype(np.float32)
 
     def recommend(self, batch: "Users", k: int) -> "IdsBK":
         """Returns ids [B, K], best first."""
         from cmclrec_tf.models import ranking
 
-        return ranking.recommend(self.logits(batch), batch, k, self.settings.hides_history)
+        return ranking.recommend(self._scores(batch), batch, k, self.settings.hides_history)
+
+    def _scores(self, batch: "Users") -> Floats:
+        """Returns the scores of the items that the towers have been trained on, [B, V]."""
+        from cmclrec_tf.layers.masking import MASKED_SCORE
+
+        scores = self.states(batch) @ self._parameters["items"].T
+        return np.where(self._parameters["counts"] > 0, scores, MASKED_SCORE).astype(np.float32)
 
     def _tokens(self, slots: Slots) -> NDArray[Any]:
         """Returns the embeddings of all features side by side, [B, M x feature_width]."""

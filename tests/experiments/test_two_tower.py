@@ -61,7 +61,7 @@ def towers():
     shapes = {"slots": (12, 2), "items": (6, 4), "inner": (3 * 2 + 4 + 1, 7), "inner_bias": (7,)}
     shapes |= {"outer": (7, 4), "outer_bias": (4,)}
     parameters = {name: rng.normal(size=shape) for name, shape in shapes.items()}
-    parameters["candidates"] = np.arange(6) >= 2
+    parameters["counts"] = np.array([0, 0, 3, 1, 2, 4])
     settings = TwoTowerConfig(width=4, feature_width=2, hidden=7)
     return two_tower.TwoTower(SCHEMA, settings, parameters), parameters
 
@@ -99,9 +99,14 @@ def test_a_cold_user_is_one_without_a_history(towers):
 
 def test_an_item_without_a_pair_is_never_listed(towers):
     model, parameters = towers
-    few = {**parameters, "candidates": np.array([False, False, True, True, True, False])}
-    lists = two_tower.TwoTower(SCHEMA, model.settings, few).recommend(_batch([True, True]), 4)
+    few = {**parameters, "counts": np.array([0, 0, 3, 1, 2, 0])}
+    towers = two_tower.TwoTower(SCHEMA, model.settings, few)
+    lists = towers.recommend(_batch([True, True]), 4)
     assert all(sorted(row) == [0, 2, 3, 4] for row in np.asarray(lists).tolist())
+    # Its share is that of half a pair of six.
+    shares = np.exp(towers.logits(_batch([True, True])))
+    np.testing.assert_allclose(shares[:, 5] / shares[:, 2:5].sum(axis=1), 0.5 / 6, rtol=1e-5)
+    assert (shares[:, :2] == 0).all()
 
 
 def test_without_the_library_the_rows_are_refused_at_once(monkeypatch):
@@ -140,4 +145,5 @@ def test_a_training_in_a_process_of_its_own(name, tmp_path):
     assert np.mean(hits) == pytest.approx(model.validation["factorized_top_k"], abs=1e-6)
     # Every user takes items of one third of the catalogue, which the feature names.
     test = evaluate(model, dataset, ks=(20,)).rows
+    assert test["cold"]["log_likelihood"] > np.log(1 / (dataset.schema.items - 2))
     assert test["cold"]["recall_all@20"] > 0.4 and test["warm"]["recall@20"] > 0.4
