@@ -76,7 +76,8 @@ def parser_of(table: Interactions | Users, layout: Layout[Any]) -> RowParser:
 def _with_format(table: Interactions, layout: Layout[Any]) -> Interactions:
     if table.time_format or table.time_decimals:
         return table
-    texts = (row[table.time] for row in _first_columns(layout))
+    # All of the first rows may lack a time.
+    texts = [table.missing_time.encode(), *(row[table.time] for row in _first_columns(layout))]
     return dataclasses.replace(table, time_format=times.guess_format(texts))
 
 

@@ -26,7 +26,7 @@ KEEPS = {
     "some": {"keep": {"column": "liked", "one_of": ["1", "yes"]}},
     "enough": {"keep": {"column": "liked", "at_least": 3.5}},
     "timed": {"drop_without_time": True},
-    "filled": {"missing_time": "7"},
+    "filled": {"missing_time": "7", "time_format": "number"},
     "filled dates": {"time_format": "iso8601", "missing_time": "2024-01-01"},
     "decimals": {"time_decimals": 2},
     "dates": {"time_format": "iso8601"},

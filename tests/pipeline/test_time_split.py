@@ -13,7 +13,7 @@ from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
 from pipeline.components.population import check_population, summary
 from pipeline.datasets import check, load_spec
-from pipeline.transforms import counters, record, split_time, user_records
+from pipeline.transforms import counters, first_rows, record, split_time, user_records
 from pipeline.transforms.check_records import CheckRecords, check_sides
 from pipeline.transforms.newest import NewestEvents, OldestEvents
 from pipeline.transforms.user_records import CurrentUsers, UserRecords
@@ -273,3 +273,13 @@ def test_a_time_with_all_events_on_one_side_is_an_error(tmp_path, time, without)
         check_population(counts, spec, data)
     assert without in str(error.value) and f"T = {time}" in str(error.value)
     assert "data.split_time" in error.value.fix
+
+
+def test_rows_without_a_time_may_come_first(tmp_path):
+    """The time of the rows without one says what times look like, if no other row does."""
+    spec = _write(tmp_path, time="date", missing_time="1970-01-01")
+    rows = "".join(f"gil,i{number % 9},,,\n" for number in range(first_rows.MOST_ROWS))
+    (tmp_path / "log.csv").write_text(LOG.replace("\n", f"\n{rows}", 1))
+    data = dataclasses.replace(DATA, split_time="1970-01-01T00:00:00.0001")
+    check(spec, tmp_path, data)
+    assert first_rows.split_time(spec, tmp_path, data) == 100
