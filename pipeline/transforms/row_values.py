@@ -1,6 +1,7 @@
 """Parses the values of a row, and says what is wrong with a malformed one."""
 
 import math
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ from cmclrec_tf.data import text_forms
 
 # Records hold numbers as float32.
 _MOST = float(np.finfo(np.float32).max)
+_DATE = re.compile(rb"\d{1,4}([-./])\d{1,2}\1\d")
 
 
 class MalformedError(ValueError):
@@ -94,7 +96,8 @@ def _number(text: bytes, column: str) -> float | None:
             raise ValueError("only Python groups digits as in 1_000")
         value = float(text)
     except ValueError as error:
-        raise MalformedError(f"column {column!r} must be a number") from error
+        fix = "If it holds dates, it needs the kind date." if _DATE.match(text) else ""
+        raise MalformedError(f"column {column!r} must be a number", fix) from error
     if abs(value) > _MOST:
         raise MalformedError(f"column {column!r} must be finite in 32 bits")
     return None if math.isnan(value) else value

@@ -1,6 +1,7 @@
 """From raw files to a prepared dataset, in one run that all tests here share."""
 
 import dataclasses
+import statistics
 import types
 
 import pytest
@@ -17,12 +18,24 @@ SPLITS = ("train", "val", "test")
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """Clusters, plus one item per user that no other user has; four zips get an id."""
+    """Clusters, plus one item per user that no other user has; four zips get an id.
+
+    Ages become ranks; users also have a date, and a cross of job and zip.
+    """
     folder = tmp_path_factory.mktemp("prepare")
     spec = write_clusters(folder / "raw", n_users=150)
     text = spec.read_text()
     assert text.count("prefix: 1\n") == 1
-    spec.write_text(text.replace("prefix: 1\n", "prefix: 1\n    most_values: 4\n"))
+    text = text.replace("kind: numeric\n", "kind: numeric\n    transform: quantile\n")
+    date = "{name: since, kind: date, as_of: 2024-04-30, time_format: '%d.%m.%Y'}"
+    cross = "{name: both, kind: cross, of: [job, zip], min_users: 3}"
+    spec.write_text(
+        text.replace("prefix: 1\n", f"prefix: 1\n    most_values: 4\n  - {date}\n  - {cross}\n")
+    )
+    users = folder / "raw" / "users.csv"
+    header, *rows = users.read_text().splitlines()
+    dated = [f"{row},{1 + number % 28:02}.02.2020" for number, row in enumerate(rows)]
+    users.write_text("\n".join([f"{header},since", *dated]))
     with open(folder / "raw" / "interactions.csv", "a") as file:
         file.writelines(f"u{user},secret-u{user},5000\n" for user in range(150))
     return types.SimpleNamespace(
@@ -83,7 +96,7 @@ def test_the_folder_is_whole(prepared, setting):
     expected = ["dataset.yaml", "schema.pbtxt", "test", "train", "transform_graph", "val"]
     assert found == [*expected, "vocabularies"]
     names = sorted(path.name for path in (prepared.folder / "vocabularies").iterdir())
-    assert names == ["hobbies", "items", "job", "zip"]
+    assert names == ["both", "hobbies", "items", "job", "zip"]
     assert [path.name for path in prepared.folder.parent.iterdir()] == ["clusters"]
     assert prepared.data_dir == setting.raw
 
@@ -98,7 +111,7 @@ def test_the_dataset_loads(prepared, transformed):
     assert dataset.schema.items == len(_vocabulary(prepared, "items")) + 2
     age = dataset.schema.features[0]
     ages = [value for user in transformed["train"].values() for value in user["age"]]
-    assert age.mean == pytest.approx(sum(ages) / len(ages), rel=1e-6)
+    assert age.quantiles[50] == pytest.approx(statistics.median(ages), rel=1e-6)
 
 
 def test_vocabularies_are_of_the_train_split(prepared, raw, transformed):
@@ -140,6 +153,35 @@ def test_ids_stand_for_the_raw_values(prepared, raw, transformed):
             assert user["hobbies"] == ids("hobbies", record["hobbies"])
             assert user["zip"] == ids("zip", [value[:1] for value in record["zip"]])
     assert any(not user["age"] for user in transformed["train"].values())
+
+
+def test_dates_become_days_and_the_model_has_their_statistics(prepared, raw, transformed):
+    from cmclrec_tf.data import dates
+    from cmclrec_tf.data.prepared import PreparedDataset
+
+    for users in transformed.values():
+        for user_id, user in users.items():
+            (text,) = raw[user_id]["since"]
+            assert text.startswith(b"2020-02-") and user["since"] == [dates.days_of(text.decode())]
+    age, *_, since, both = PreparedDataset.load(prepared.folder).schema.features
+    assert (age.transform, len(age.quantiles)) == ("quantile", 101)
+    assert age.mean == pytest.approx(0.5, abs=0.02)
+    assert since.mean == pytest.approx(4.2, abs=0.02) and since.scale < 0.03
+    assert both.of == ("job", "zip")
+
+
+def test_a_cross_holds_frequent_pairs_of_the_train_split(prepared, raw, transformed):
+    """It is made of the parts after `prefix`, and no field of a raw record."""
+    pairs = [
+        user["job"][0] + b"\x1f" + user["zip"][0][:1]
+        for user in (raw[user_id] for user_id in transformed["train"])
+    ]
+    tokens = _vocabulary(prepared, "both")
+    assert sorted(tokens) == sorted({pair for pair in pairs if pairs.count(pair) >= 3})
+    for user_id, pair in zip(transformed["train"], pairs, strict=True):
+        expected = tokens.index(pair) + 2 if pair in tokens else 1
+        assert transformed["train"][user_id]["both"] == [expected]
+    assert all("both" not in record for record in raw.values())
 
 
 def test_removed_histories_are_gone(prepared, transformed):

@@ -92,6 +92,9 @@ def test_malformed_dates_stop_before_anything_runs(tmp_path):
     spec = _csv(tmp_path, ["1990-05-17", "17.05.1990"])
     with pytest.raises(InputError, match="row 3 of .*: column 'birth' must be a time of ISO 8601"):
         check(spec, tmp_path)
+    (tmp_path / "people.csv").write_text("id,birth\nu,1990-05-17\n")
+    with pytest.raises(InputError, match="column 'birth' must be a number .* needs the kind date"):
+        check(_spec(tmp_path, {"name": "birth", "kind": "numeric"}), tmp_path)
     with pytest.raises(MalformedError, match="'birth' must hold dates of the years 1 to 9999"):
         date_text(b"642902400000", "birth", "seconds")
 
