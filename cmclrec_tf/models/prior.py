@@ -48,13 +48,19 @@ class PopularityPrior(keras.layers.Layer):
     def __init__(self, items: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.items = items
+        # In float32 under any policy: half precision would round the logs of rare items.
         self.log_popularity = self.add_weight(
-            shape=(self.items, 2), initializer="zeros", trainable=False, name="log_popularity"
+            shape=(self.items, 2),
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            name="log_popularity",
         )
         self.coefficients = self.add_weight(
             shape=(len(SEGMENTS), len(_NEUTRAL)),
             initializer=lambda shape, dtype: ops.broadcast_to(ops.array(_NEUTRAL, dtype), shape),
             trainable=False,
+            autocast=False,
             name="coefficients",
         )
 
