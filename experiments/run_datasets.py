@@ -19,6 +19,7 @@ from experiments.run_folders import Folder, replace_text
 from pipeline.datasets import check, fetch, load_spec, states
 from pipeline.metadata import code_digests
 from pipeline.storage.folders import make_folder
+from pipeline.transforms import first_rows
 from pipeline.transforms.record import RECORD_VERSION
 
 
@@ -78,7 +79,7 @@ class PreparedOnDemand:
         stamp = folder.with_name(f"{folder.name}.json")
         make_folder(folder.parent, "Give another folder by --root.")
         with locks.waiting(folder.with_name(f".{folder.name}.lock")):
-            check(self.spec, self._data_dir, data)
+            first_rows.split_time(self.spec, self._data_dir, data)  # an error before TFX loads
             state = json.dumps(self._state(data), sort_keys=True)
             if folder.is_dir() and stamp.is_file() and stamp.read_text() == state:
                 return folder
