@@ -91,7 +91,10 @@ class Signatures(tf.Module):
             number of items of the history that the model knows.
         """
         ids = self.item_ids(history)
-        states = self.model.warm_states(self._padded(tf.RaggedTensor.from_tensor(ids)))
+        newest = self._padded(tf.RaggedTensor.from_tensor(ids))
+        has_items = ops.any(newest != PAD, axis=1)[:, None]
+        # The weights of the popularity prior correct a state. Alone they say nothing.
+        states = ops.where(has_items, self.model.warm_states(newest), 0.0)
         hidden = tf.concat([self._hidden(ids), self.item_ids(exclude)], axis=1)
         return {**self._lists(states, hidden), KNOWN_ITEMS: _known_items(ids)}
 
