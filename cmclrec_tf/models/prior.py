@@ -98,6 +98,14 @@ def fit_prior(model: "CMCLRec", dataset: "PreparedDataset") -> dict[str, tuple[f
 
     Returns:
         The coefficients {segment: (a, b, c)}; nothing if the model has no prior.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> model = cm.CMCLRec(data.schema, cm.Config.preset("tiny"))
+        >>> sorted(fit_prior(model, data))
+        ['cold', 'warm']
     """
     from cmclrec_tf.baselines.popularity import Popularity  # the baselines import the models
 

@@ -69,7 +69,7 @@ def test_scores_hold_the_prior_by_the_number_of_known_items(fitted):
     np.testing.assert_allclose(model.score(embeddings)[:, 2:], expected[:, 2:], atol=1e-4)
     vectors = np.concatenate([np.asarray(v) for v in model.item_variables], axis=1)
     np.testing.assert_allclose((embeddings @ vectors.T)[:, 2:], expected[:, 2:], atol=1e-4)
-    # A user of whom nothing is known gets the most popular items.
+    # An unknown user gets the most popular items.
     nobody = model.warm_states(np.zeros_like(history[:1]))
     np.testing.assert_allclose(nobody[0], [0.0] * model.config.model.width + [0.75, 0.25])
 
