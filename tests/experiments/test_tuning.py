@@ -86,7 +86,8 @@ def test_a_row_that_trains_nothing_is_unchanged(scored, dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["features-mlp-last", "sasrec", pytest.param("heater", marks=pytest.mark.slow)]
+    "name",
+    ["features-mlp-last", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sasrec", "heater"))],
 )
 def test_the_score_is_that_of_early_stopping(dataset, tmp_path, eager, name):
     """With real trainings, a trial reports the validation NDCG of the best epoch."""

@@ -81,23 +81,45 @@ def lists(first_run, setting, tmp_path_factory):
     return {row["user_id"]: row for row in rows}
 
 
-def test_lists_of_warm_users_are_the_answers_of_warm(first_run, setting, lists):
+def _example(columns, history):
+    """Serializes a row of users.csv and the items of a history as the served graph reads them."""
+    import tensorflow as tf
+
+    def texts(values):
+        encoded = [value.encode() for value in values if value]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+    _, age, job, hobbies, zip_code = columns
+    numbers = tf.train.FloatList(value=[float(age)] if age else [])
+    fields = {
+        "history": texts(history),
+        "age": tf.train.Feature(float_list=numbers),
+        "job": texts([job]),
+        "hobbies": texts(hobbies.split("|")),
+        "zip": texts([zip_code]),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=fields)).SerializeToString()
+
+
+def test_lists_of_warm_users_are_the_answers_to_their_features_and_histories(
+    first_run, setting, lists
+):
     from serving.c_api.session import SavedModelSession
 
     lines = [line.split(",") for line in (setting.data_dir / "interactions.csv").open()][1:]
     histories = {}
     for user, item, _ in sorted(lines, key=lambda line: int(line[2])):
-        histories.setdefault(user.encode(), []).append(item.encode())
-    users, longest = sorted(histories)[:5], setting.config.data.max_history
-    newest = [histories[user][-longest:] for user in users]
-    padded = np.array([[b""] * (longest - len(row)) + row for row in newest], object)
+        histories.setdefault(user, []).append(item)
+    people = [line.rstrip("\n").split(",") for line in (setting.data_dir / "users.csv").open()][1:6]
+    longest = setting.config.data.max_history
+    examples = [_example(columns, histories[columns[0]][-longest:]) for columns in people]
     with SavedModelSession(first_run.pushed_version) as session:
-        nothing = np.empty((len(users), 0), object)
-        answer = session.run("warm", {"history": padded, "exclude": nothing})
-    for user, items, scores in zip(users, answer["item_ids"], answer["scores"], strict=True):
-        assert not lists[user]["is_cold"]
-        assert lists[user]["item_ids"] == list(items[:7])
-        assert lists[user]["scores"] == pytest.approx(scores[:7], abs=1e-4)
+        answer = session.run("serving_default", {"examples": np.array(examples, object)})
+    answers = zip(people, answer["item_ids"], answer["scores"], strict=True)
+    for (user, *_), items, scores in answers:
+        row = lists[user.encode()]
+        assert not row["is_cold"] and row["item_ids"] == list(items[:7])
+        assert row["scores"] == pytest.approx(scores[:7], abs=1e-4)
 
 
 def test_the_list_of_a_new_user_is_the_answer_of_cold(first_run, lists):

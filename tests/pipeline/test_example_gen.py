@@ -189,6 +189,7 @@ def test_the_cache_key_covers_files_spec_and_config(component, tmp_path, capsys)
     assert not component(spec, tmp_path / "raw", data).cached
 
 
+@pytest.mark.slow
 @pytest.mark.pipeline
 def test_names_that_look_like_patterns(component, tmp_path):
     raw = tmp_path / "raw [1] {a,b}*?"

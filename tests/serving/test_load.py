@@ -68,6 +68,7 @@ def test_requests_of_every_signature(requests):
     assert again.make("warm", 4) != other.make("warm", 4)
 
 
+@pytest.mark.slow
 def test_steps_by_rest(exported, requests):
     plan = measure.Plan({1: (20, 40), 32: (5,)}, seconds=0.3, p99_ms=1e4, interface="rest")
     with LocalServer(exported.parent, port=0, rest_api_port=0) as server:

@@ -55,6 +55,7 @@ def test_every_mapper_simulates_a_history(dataset, config, cold, tmp_path, mappe
     assert np.isfinite(answer["scores"]).all()
 
 
+@pytest.mark.slow
 def test_fewer_items_than_nearest_ones(config, records, tmp_path):
     users = [{**user, "history": ["i1", "i2"], "target": ["i3"]} for user in records["train"][:8]]
     data = prepare_tables({"train": users}, FEATURES, tmp_path / "data", max_history=8)

@@ -103,6 +103,7 @@ def test_terminate_on_nan_stops_at_the_batch(stage, dataset, config):
     assert int(model.optimizer.iterations) == 1  # of nine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_tensorboard_and_the_projector_share_a_folder(stage, dataset, config, tmp_path):
     model = build(stage, dataset, config)

@@ -23,6 +23,7 @@ def spread(model, dataset):
     return np.asarray(model.mapper(batch)[0])[:, -1].var(axis=0).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_fixed_targets_keep_users_apart_and_moving_ones_alone_do_not(dataset, config):
     """With only the reconstructions to minimise, moving targets shrink T_s."""

@@ -136,6 +136,7 @@ def test_baselines_train_in_full_precision_only(dataset, config, policy):
         train_feature_mlp(dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_bfloat16_trains_both_stages_and_the_lists_survive_a_file(
     dataset, config, policy, tmp_path
