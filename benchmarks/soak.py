@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -166,8 +167,10 @@ def soak(
         cases = soak_models.build(folder, seed)
         if expect_other_model:
             swap = lambda by_letter: {"a": by_letter["b"], "b": by_letter["a"]}
+            parts = ("scores", "history_scores", "states")
             cases = [
-                soak_models.Case(case.user, swap(case.scores), swap(case.states)) for case in cases
+                dataclasses.replace(case, **{name: swap(getattr(case, name)) for name in parts})
+                for case in cases
             ]
         base = folder / "cmclrec"
         shutil.copytree(folder / letter_of(1), base / "1")

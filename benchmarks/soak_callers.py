@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import http.client
 import json
 import random
@@ -153,7 +154,8 @@ class Callers(CallerThreads):
         case = rng.choice(self._cases)
         history = case.user["history"]
         if history and rng.random() < 0.5:
-            return case, {"history": history, "exclude": rng.sample(sorted(case.scores["a"]), 2)}
+            exclude = rng.sample(sorted(case.scores["a"]), 2)
+            return case.by_history(), {"history": history, "exclude": exclude}
         return case, dict(case.user)
 
     def _check(
@@ -245,7 +247,7 @@ class Callers(CallerThreads):
                 continue
             if signature == contract.COLD:
                 # The request has no history, so the answer may contain its items.
-                case = Case({**case.user, "history": []}, case.scores, case.states)
+                case = dataclasses.replace(case, user={**case.user, "history": []})
                 if user["history"]:
                     self.tally.answer("rest cold of a warm user", bool(answer["item_ids"]), 0.0)
                     continue

@@ -58,13 +58,19 @@ class Case:
 
     Attributes:
         user: history and user features, as a client takes them.
-        scores: `{letter of the model: {item: score}}`.
+        scores: `{letter of the model: {item: score}}`, from history and user features.
+        history_scores: the same, from the history alone.
         states: `{letter of the model: the user's embedding}`.
     """
 
     user: dict[str, Any]
     scores: Mapping[str, Mapping[str, float]]
+    history_scores: Mapping[str, Mapping[str, float]]
     states: Mapping[str, np.ndarray]
+
+    def by_history(self) -> Case:
+        """Returns the case of the same user whose features a request leaves out."""
+        return dataclasses.replace(self, scores=self.history_scores)
 
     def fits(
         self,
@@ -118,20 +124,21 @@ def build(folder: str | os.PathLike[str], seed: int) -> list[Case]:
         export(model, dataset, folder / letter)
         batch = next(iter(dataset.batches("test", 64)))
         states = np.asarray(model(batch))
-        by_model[letter] = states, np.asarray(model.score(states))
+        history_states = model.warm_states(batch["history"])
+        scores = [np.asarray(model.score(one)) for one in (states, history_states)]
+        by_model[letter] = *scores, states
     order = dataset.user_ids("test")
     users = {user["user_id"]: user for user in tables["test"]}
+
+    def by_item(row: int, which: int) -> dict[str, dict[str, float]]:
+        return {
+            letter: dict(zip(names, scores[which][row, 2:].tolist(), strict=True))
+            for letter, scores in by_model.items()
+        }
+
     cases = []
     for row, user_id in enumerate(order):
-        user = users[user_id]
-        cases.append(
-            Case(
-                {name: user[name] for name in ("history", "age", "team", "tags")},
-                {
-                    letter: dict(zip(names, scores[row, 2:].tolist(), strict=True))
-                    for letter, (_, scores) in by_model.items()
-                },
-                {letter: states[row] for letter, (states, _) in by_model.items()},
-            )
-        )
+        user = {name: users[user_id][name] for name in ("history", "age", "team", "tags")}
+        embeddings = {letter: states[row] for letter, (*_, states) in by_model.items()}
+        cases.append(Case(user, by_item(row, 0), by_item(row, 1), embeddings))
     return cases

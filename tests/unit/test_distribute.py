@@ -118,7 +118,9 @@ def two_workers(folder, out, checkpoints):
 def assert_same(path, weights):
     model = keras.saving.load_model(path)
     for one, two, weight in zip(model.get_weights(), weights, model.weights, strict=True):
-        np.testing.assert_allclose(one, two, rtol=0, atol=TOLERANCE, err_msg=weight.path)
+        # The fit of the prior's coefficients amplifies the rounding of the other weights.
+        rtol = 1e-2 if "coefficients" in weight.path else 0
+        np.testing.assert_allclose(one, two, rtol=rtol, atol=TOLERANCE, err_msg=weight.path)
 
 
 @pytest.mark.slow
