@@ -39,7 +39,7 @@ class EvaluateConfig:
     slices: tuple[str, ...] = ()
     min_warm_ndcg: float = 0.01
     min_cold_ndcg: float = 0.01
-    min_cold_coverage: int = 40
+    min_cold_coverage: int = 25
     max_drop: float = 0.3
     seen_items: str = "mask"
     floors: str = "warn"
