@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from cmclrec_tf.data.event_times import Ints, timed_events
 from cmclrec_tf.errors import InputError
@@ -64,10 +65,15 @@ class Popularity:
             counts += np.bincount(ids, minlength=len(counts))
         self.scores, self.hides_history = counts.astype(np.float32), hides_history
 
+    @property
+    def log_counts(self) -> NDArray[np.float32]:
+        """The log of the number of events of each id, with half an event more, float32 [V]."""
+        return np.log(self.scores + 0.5)
+
     def logits(self, batch: Users) -> FloatBV:
         """Returns the log of the number of events of each item, for every row [B, V]."""
         ids = np.arange(len(self.scores))
-        logits = np.where(ids >= FIRST_ID, np.log(self.scores + 0.5), MASKED_SCORE)
+        logits = np.where(ids >= FIRST_ID, self.log_counts, MASKED_SCORE)
         return ops.broadcast_to(logits, (batch["history"].shape[0], len(logits)))
 
     def recommend(self, batch: Users, k: int) -> IdsBK:

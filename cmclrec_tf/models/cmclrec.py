@@ -175,8 +175,7 @@ class CMCLRec(Recommender):
 
     def cold_states(self, features: Features) -> FloatBD:
         """Returns user embeddings [B, D] from user features, by the simulated history."""
-        simulated = self.mapper.simulate(self.mapper.feature_side(features))
-        g = self.simulated_states(simulated, training=False)
+        g = self.simulated_states(self.simulated(features), training=False)
         return self._with_prior(g, ops.zeros_like(g[:, 0]))
 
     def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:

@@ -112,23 +112,22 @@ def fit_prior(model: "CMCLRec", dataset: "PreparedDataset") -> dict[str, tuple[f
     prior = model.prior
     if prior is None:
         return {}
-    counts = [Popularity(dataset, events).scores for events in ("last", "all")]
-    prior.log_popularity.assign(np.stack([_log_shares(events) for events in counts], axis=1))
+    counted = [Popularity(dataset, events) for events in ("last", "all")]
+    prior.log_popularity.assign(np.stack([_log_shares(one.log_counts) for one in counted], axis=1))
     states, targets = _validation_states(model, dataset)
+    known = targets >= FIRST_ID
     fitted = {}
     for segment in SEGMENTS:
-        known = targets >= FIRST_ID
         problem = _Problem(states[segment][known], targets[known], model.table, prior)
         fitted[segment] = problem.solve() if known.any() else _NEUTRAL
     prior.coefficients.assign([fitted[segment] for segment in SEGMENTS])
     return fitted
 
 
-def _log_shares(counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Returns the log of each item's share, with half an event added to each; 0 for PAD and OOV."""
-    smooth = counts[FIRST_ID:] + 0.5
-    logs: npt.NDArray[np.float32] = np.zeros(len(counts), np.float32)
-    logs[FIRST_ID:] = np.log(smooth / smooth.sum())
+def _log_shares(log_counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Returns the log of each item's share [V], from the logs of its counts; 0 for PAD and OOV."""
+    logs = np.zeros_like(log_counts)
+    logs[FIRST_ID:] = log_counts[FIRST_ID:] - np.log(np.exp(log_counts[FIRST_ID:]).sum())
     return logs
 
 
