@@ -3,7 +3,8 @@
 The letters are the same in every signature, comment and shape:
 
     B batch    L history length    M user-feature fields    D width    Z latent width
-    V items (PAD and OOV included)    K list length    N any number of positions or rows
+    S positions of a simulated history    V items (PAD and OOV included)    K list length
+    N any number of positions or rows
 
 `FloatBLD` is a float tensor [B, L, D]. TensorFlow and Keras ship no types, so a type checker
 reads every alias as any value; the names are for readers.
@@ -61,6 +62,8 @@ FloatBMD: TypeAlias = Tensor
 FloatBN: TypeAlias = Tensor
 FloatBND: TypeAlias = Tensor
 FloatBNN: TypeAlias = Tensor
+FloatBSD: TypeAlias = Tensor
+"""float [B, S, D]: simulated histories, oldest position first."""
 FloatBV: TypeAlias = Tensor
 """float [B, V]: a score, or a share, for each item id."""
 FloatBZ: TypeAlias = Tensor

@@ -157,7 +157,6 @@ def user_vectors(mapper: "CrossModalMapper", dataset: "PreparedDataset") -> Vect
     from cmclrec_tf.layers.masking import newest_positions
     from cmclrec_tf.models.pretrain import masked_mean
 
-    positions = mapper.config.simulated_positions(mapper.length)
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("warm", "cold", "own", "codes_s", "codes_f")
     }
@@ -166,9 +165,9 @@ def user_vectors(mapper: "CrossModalMapper", dataset: "PreparedDataset") -> Vect
         mask = batch["history"] != PAD
         t_s, t_f, simulated = mapper(batch, training=False)
         real_means = masked_mean(
-            newest_positions(t_s, positions), newest_positions(mask, positions)
+            newest_positions(t_s, mapper.count), newest_positions(mask, mapper.count)
         )
-        simulated_means = np.asarray(newest_positions(simulated, positions)).mean(axis=1)
+        simulated_means = np.asarray(simulated).mean(axis=1)
         parts["warm"].append(np.asarray(real_means)[~cold])
         parts["own"].append(simulated_means[~cold])
         parts["cold"].append(simulated_means[cold])

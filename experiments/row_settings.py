@@ -23,6 +23,8 @@ _CMCLREC_ONLY = {
         "cold_weight",
         "cold_decay",
         "distill",
+        "contrast",
+        "temperature",
         "weight_decay",
     ),
 }

@@ -36,8 +36,8 @@ class ModelConfig:
             the sum of that and the item embeddings (`residual`).
         sequence: what the backbone reads, X of Eq. 13: the simulated history in front of the real
             one (`prefix`), or `either` of the two, as printed.
-        simulated: how many vectors of a simulated history the backbone reads, newest first; 0, or
-            a number above L, means all L.
+        simulated: S, the number of positions of a simulated history; each stands for one of the
+            newest positions of a real one. 0, or a number above L, means L.
         popularity_prior: whether the log of an item's popularity is part of its score, with
             coefficients that are fitted on validation users after stage 2.
     """
@@ -74,7 +74,7 @@ class ModelConfig:
         checks.one_of(self, "sequence", ("prefix", "either"))
 
     def simulated_positions(self, length: int) -> int:
-        """Returns how many positions of a simulated history of `length` the backbone reads."""
+        """Returns S, where real histories have `length` positions."""
         return min(self.simulated or length, length)
 
 
@@ -92,7 +92,9 @@ class PretrainConfig:
         alpha: weight of the contrastive loss of user features (Eqs. 3 and 15).
         beta: weight of the contrastive loss of histories (Eqs. 4 and 15).
         cross: lambda, the weight of the cross-modal losses in Eq. 11.
-        temperature: tau of the contrastive losses (Eqs. 3 and 4), above 0.
+        contrast: weight of the contrastive loss between the two codes of a user, p_f and p_s; with
+            0 it is not computed.
+        temperature: tau of the contrastive losses, above 0.
         mask_share: share of the user features that each view masks (Eq. 1), in (0, 0.5]; the two
             views mask different ones.
         reduction: `mean` or `sum` over the elements of a user's reconstruction error (Eqs. 8, 9).
@@ -108,6 +110,7 @@ class PretrainConfig:
     alpha: float = 0.5
     beta: float = 0.5
     cross: float = 0.3
+    contrast: float = 0.0
     temperature: float = 0.1
     mask_share: float = 0.5
     reduction: str = "mean"
@@ -115,7 +118,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         checks.types_of(self)
-        checks.not_negative(self, "epochs", "alpha", "beta", "cross")
+        checks.not_negative(self, "epochs", "alpha", "beta", "cross", "contrast")
         checks.positive(
             self, "epoch_steps", "batch_size", "learning_rate", "temperature", "mask_share"
         )
@@ -150,6 +153,9 @@ class FinetuneConfig:
             this times the weight. 0 trains on the last item only, 1 on all items equally.
         distill: weight of the warm path's prediction (stop-gradient) in the cold path's target,
             in [0, 1].
+        contrast: weight of the contrastive loss between the two states of a user, by features alone
+            and with the history, with `sequence: prefix`; with 0 it is not computed.
+        temperature: tau of that loss, above 0.
         feature_dropout: probability that a user feature of a cold row is masked, in [0, 1).
         weight_decay: weight decay of the feature embeddings and the feature side of the mapper.
         epoch_steps: minimum number of batches in an epoch; a small train split is repeated.
@@ -175,6 +181,8 @@ class FinetuneConfig:
     cold_weight: float = 0.5
     cold_decay: float = 0.8
     distill: float = 0.5
+    contrast: float = 0.0
+    temperature: float = 0.1
     feature_dropout: float = 0.4
     weight_decay: float = 0.05
     epoch_steps: int = 100
@@ -192,7 +200,8 @@ class FinetuneConfig:
         checks.positive(self, "user_share")
         checks.proportion(self, "user_share")
         checks.at_most(self, 2**20, "batch_size", "negatives")
-        checks.not_negative(self, "eta", "cold_weight", "weight_decay")
+        checks.positive(self, "temperature")
+        checks.not_negative(self, "eta", "cold_weight", "contrast", "weight_decay")
         checks.share(
             self, "cold_share", "forgotten_share", "hidden_share", "feature_dropout", "ema"
         )

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf.layers.dense import Dense
+from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.types import BoolBN, FloatBND, FloatBZ, KerasConfig
 
 
@@ -18,7 +19,7 @@ class Autoencoder(keras.layers.Layer):
     the simulated history. Call the layer, or `build` it, before `encode` or `decode` alone.
 
     Args:
-        tokens: the number of tokens: M for user features, L for histories.
+        tokens: the number of tokens: M for user features, S for histories.
         width: D.
         latent: Z.
 
@@ -51,11 +52,12 @@ class Autoencoder(keras.layers.Layer):
         """Returns the codes p [B, Z].
 
         Args:
-            tokens: float [B, N, D]. Fewer tokens than `self.tokens` are padded on the left.
+            tokens: float [B, N, D]. The newest `self.tokens` are read; fewer are padded on the left.
             mask: bool [B, N]; tokens where it is False count as zeros.
         """
         if mask is not None:
             tokens = tokens * ops.cast(mask[:, :, None], tokens.dtype)
+        tokens = newest_positions(tokens, self.tokens)
         missing = self.tokens - ops.shape(tokens)[1]
         tokens = ops.pad(tokens, [[0, 0], [missing, 0], [0, 0]])
         return self.encoder(ops.reshape(tokens, (-1, self.tokens * self.width)))

@@ -38,14 +38,14 @@ def newest_positions(x: Tensor, count: int | None) -> Tensor:
 
     Args:
         x: any dtype, [B, N, ...].
-        count: at most N.
+        count: at least 1.
 
     Returns:
-        [B, count, ...].
+        [B, min(count, N), ...].
 
     Example:
         >>> from keras import ops
         >>> newest_positions(ops.array([[1, 2, 3]]), 2).numpy().tolist()
         [[2, 3]]
     """
-    return x if count is None else x[:, ops.shape(x)[1] - count :]
+    return x if count is None else x[:, -count:]

@@ -12,7 +12,7 @@ from cmclrec_tf.config import ModelConfig
 from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.models.cross_modal import CrossModalMapper, embed_history
 from cmclrec_tf.schema import PAD, Schema
-from cmclrec_tf.types import BoolBL, BoolBM, Features, FloatBLD, FloatBMD, IdsBL, Tensor
+from cmclrec_tf.types import BoolBL, BoolBM, Features, FloatBLD, FloatBMD, FloatBSD, IdsBL, Tensor
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -65,7 +65,7 @@ class NoCrossModal(CrossModalMapper):
 
     def _add_cross_modal(self, config: ModelConfig, causal: bool) -> None:
         """Adds T_s' = W vec(T_f) + b, in the place of Eqs. (5)-(8)."""
-        self.linear = Dense(self.length * config.width, name="linear")
+        self.linear = Dense(self.count * config.width, name="linear")
         self.linear.build((None, len(self.schema.features) * config.width))
 
     @property
@@ -81,11 +81,11 @@ class NoCrossModal(CrossModalMapper):
         """Returns h_s [B, L, D] unchanged."""
         return h_s
 
-    def simulate(self, t_f: FloatBMD) -> FloatBLD:
-        """Returns the simulated history T_s' [B, L, D] of T_f [B, M, D]."""
+    def simulate(self, t_f: FloatBMD) -> FloatBSD:
+        """Returns the simulated history T_s' [B, S, D] of T_f [B, M, D]."""
         fields, width = len(self.schema.features), self.config.width
         flat = self.linear(ops.reshape(t_f, (-1, fields * width)))
-        return ops.reshape(flat, (-1, self.length, width))
+        return ops.reshape(flat, (-1, self.count, width))
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")

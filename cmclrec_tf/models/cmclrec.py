@@ -7,7 +7,6 @@ from keras import ops
 
 from cmclrec_tf import augment, replicas
 from cmclrec_tf.config import Config
-from cmclrec_tf.layers.masking import newest_positions
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models import ablations, prefix
 from cmclrec_tf.models.cold_rows import (
@@ -17,7 +16,7 @@ from cmclrec_tf.models.cold_rows import (
     without_history,
 )
 from cmclrec_tf.models.cross_modal import CrossModalMapper
-from cmclrec_tf.models.pretrain import LOSSES, pretrain_losses
+from cmclrec_tf.models.pretrain import LOSSES, in_batch_contrast, pretrain_losses
 from cmclrec_tf.models.prior import PopularityPrior
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import PAD, Schema
@@ -30,6 +29,7 @@ from cmclrec_tf.types import (
     FloatBD,
     FloatBLD,
     FloatBND,
+    FloatBSD,
     FloatBV,
     IdsB,
     IdsBL,
@@ -40,7 +40,7 @@ from cmclrec_tf.types import (
     Users,
 )
 
-REC_LOSSES = ("loss/warm", "loss/cold", "loss/next_item", "loss/backbone")
+REC_LOSSES = ("loss/warm", "loss/cold", "loss/next_item", "loss/states", "loss/backbone")
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -88,9 +88,8 @@ class CMCLRec(Recommender):
         super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
         self.mapper = mapper or ablations.create(schema, config.model, config.data.max_history)
         length = config.data.max_history
-        self._count = config.model.simulated_positions(length)  # S
         self._has_prefix = config.model.sequence == "prefix"
-        longest = length + self._count if self._has_prefix else length
+        longest = length + self.mapper.count if self._has_prefix else length
         self._build(self.mapper.items, config.seed + 1, longest)
         has_prior = config.model.popularity_prior
         self.prior = PopularityPrior(schema.items, name="prior") if has_prior else None
@@ -117,9 +116,9 @@ class CMCLRec(Recommender):
         users: Users = {"history": history, "features": features, "is_cold": is_cold}
         t_s, _, simulated = self.mapper(users, training=training)
         if self._has_prefix:
-            x, mask, _ = prefix.join(self._newest(simulated), t_s, history)
+            x, mask, _ = prefix.join(simulated, t_s, history)
         else:
-            x, mask = either(is_cold, simulated, t_s, history, self._count)
+            x, mask = either(is_cold, simulated, t_s, history)
         return self.backbone.state(x, mask, training=training)
 
     def _with_prior(self, g: FloatBD, items: IdsB) -> FloatBD:
@@ -146,17 +145,12 @@ class CMCLRec(Recommender):
         users: Users = {"history": history, "features": features, "is_cold": is_cold}
         return self(users, training=False)
 
-    def simulated(self, features: Features) -> FloatBLD:
-        """Returns the simulated history that the backbone reads, [B, S, D], oldest first."""
-        return self._newest(self.mapper.simulate(self.mapper.feature_side(features)))
+    def simulated(self, features: Features) -> FloatBSD:
+        """Returns T_s' [B, S, D], the simulated history that the backbone reads, oldest first."""
+        return self.mapper.simulate(self.mapper.feature_side(features))
 
-    def _newest(self, simulated: FloatBLD) -> FloatBLD:
-        """Returns the newest S = `model.simulated` positions of T_s' [B, L, D]."""
-        return newest_positions(simulated, self._count)
-
-    def simulated_states(self, simulated: FloatBLD, training: bool | None = None) -> FloatBD:
-        """Returns the states [B, D] of users without a history, from T_s' [B, L, D]."""
-        simulated = self._newest(simulated)
+    def simulated_states(self, simulated: FloatBSD, training: bool | None = None) -> FloatBD:
+        """Returns the states [B, D] of users without a history, from T_s' [B, S, D]."""
         mask = ops.ones(ops.shape(simulated)[:2], dtype="bool")
         return self.backbone.state(simulated, mask, training=training)
 
@@ -203,6 +197,7 @@ class CMCLRec(Recommender):
             simulated = self._simulate_with_dropout(batch["features"])
         rec = self._recommendation_losses(batch, t_s, simulated, cold_targets, warm, training)
         total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
+        total += settings.contrast * rec["loss/states"]
         return {**pre, **rec, "loss": total}
 
     def _with_less_history(self, batch: Batch, training: bool | None) -> Batch:
@@ -224,7 +219,7 @@ class CMCLRec(Recommender):
         share = self.config.finetune.cold_share
         return keyed_uniform(user_key, self.epoch, self.config.seed) < share
 
-    def _simulate_with_dropout(self, features: Features) -> FloatBLD:
+    def _simulate_with_dropout(self, features: Features) -> FloatBSD:
         """Returns T_s' from features, some fields masked: it must not rely on a single field."""
         n_rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
         rate = self.config.finetune.feature_dropout
@@ -235,7 +230,7 @@ class CMCLRec(Recommender):
         self,
         batch: Batch,
         t_s: FloatBND,
-        simulated: FloatBLD,
+        simulated: FloatBSD,
         cold_targets: FloatBV,
         warm: FloatB,
         training: bool | None,
@@ -254,15 +249,21 @@ class CMCLRec(Recommender):
             weight = settings.distill * warm[:, None]
             cold_targets = (1.0 - weight) * cold_targets + weight * prediction
         loss_cold = replicas.mean(soft_next_item(self.score(g_cold), cold_targets) * cold)
+        contrast: Tensor = 0.0
+        if settings.contrast and self._has_prefix:
+            # Users of one profile have one cold state: they are no negatives of each other.
+            tau, keys = settings.temperature, batch["profile_key"]
+            contrast = in_batch_contrast(g_cold, g[:, -1], tau, keys, warm * cold)
         return {
             "loss/warm": loss_warm,
             "loss/cold": loss_cold,
             "loss/next_item": loss_warm + settings.cold_weight * loss_cold,
+            "loss/states": contrast,
             "loss/backbone": self.backbone.auxiliary_loss(t_s, history != PAD) if training else 0.0,
         }
 
     def _states_with_prefix(
-        self, t_s: FloatBND, simulated: FloatBLD, history: IdsBN, training: bool | None
+        self, t_s: FloatBND, simulated: FloatBSD, history: IdsBN, training: bool | None
     ) -> tuple[FloatBND, FloatBD, FloatB]:
         """Returns G [B, N, D] of the prefix form, the cold states [B, D], and which of these count.
 
@@ -272,18 +273,18 @@ class CMCLRec(Recommender):
         if training:
             share = self.config.finetune.hidden_share
             shown = replicas.uniform((ops.shape(history)[0],), self.seed) >= share
-        x, mask, end = prefix.join(self._newest(simulated), t_s, history, shown)
+        x, mask, end = prefix.join(simulated, t_s, history, shown)
         g = self.learned_states(x, mask, training)
         if self._learns_every:
             return g, prefix.at_end(g, end), ops.cast(shown, "float32")
         return g, self.simulated_states(simulated, training), ops.ones_like(end[:, 0])
 
     def _states_of_either(
-        self, t_s: FloatBND, simulated: FloatBLD, history: IdsBN, training: bool | None
+        self, t_s: FloatBND, simulated: FloatBSD, history: IdsBN, training: bool | None
     ) -> tuple[FloatBND, FloatBD, FloatB]:
         """Eq. (13) as printed: rows without a history read T_s', and they alone train it."""
         is_cold = ops.logical_not(ops.any(history != PAD, axis=1))
-        x, mask = either(is_cold, simulated, t_s, history, self._count)
+        x, mask = either(is_cold, simulated, t_s, history)
         g = self.learned_states(x, mask, training)
         return g, g[:, -1], ops.cast(is_cold, "float32")
 

@@ -7,11 +7,11 @@ from cmclrec_tf.schema import FIRST_ID, PAD
 from cmclrec_tf.types import (
     Batch,
     BoolB,
-    BoolBL,
+    BoolBN,
     FloatB,
-    FloatBLD,
     FloatBN,
     FloatBND,
+    FloatBSD,
     FloatBV,
     IdsBN,
     KeysB,
@@ -40,34 +40,34 @@ def choose(is_cold: BoolB, simulated: Tensor, real: Tensor) -> Tensor:
 
 
 def either(
-    is_cold: BoolB, simulated: FloatBLD, t_s: FloatBND, history: IdsBN, count: int
-) -> tuple[FloatBLD, BoolBL]:
+    is_cold: BoolB, simulated: FloatBSD, t_s: FloatBND, history: IdsBN
+) -> tuple[FloatBND, BoolBN]:
     """Eq. (13) as printed: returns the input of the backbone, one of two histories for each row.
 
-    A batch may hold histories of N <= L positions; they are padded on the left to L.
+    Both sides are padded on the left to the longer one of the two.
 
     Args:
         is_cold: bool [B].
-        simulated: float [B, L, D], the simulated histories.
+        simulated: float [B, S, D], the simulated histories.
         t_s: float [B, N, D], the real ones.
         history: int [B, N], their ids.
-        count: how many simulated positions are read, newest first; the mask hides the others.
 
     Returns:
-        X [B, L, D] and its mask [B, L].
+        X [B, max(S, N), D] and its mask [B, max(S, N)].
 
     Example:
         >>> simulated, t_s = ops.full((1, 2, 1), 7.0), ops.array([[[5.0]]])
-        >>> x, mask = either(ops.array([True]), simulated, t_s, ops.array([[4]]), count=1)
+        >>> x, mask = either(ops.array([True]), simulated, t_s, history=ops.array([[4]]))
         >>> x[0, :, 0].numpy().tolist(), mask[0].numpy().tolist()
-        ([7.0, 7.0], [False, True])
+        ([7.0, 7.0], [True, True])
     """
-    length = simulated.shape[1]
-    missing = length - ops.shape(t_s)[1]
-    t_s = ops.pad(t_s, [[0, 0], [missing, 0], [0, 0]])
-    real = ops.pad(history, [[0, 0], [missing, 0]], constant_values=PAD) != PAD
-    newest = ops.broadcast_to(ops.arange(length)[None] >= length - count, ops.shape(real))
-    return choose(is_cold, simulated, t_s), choose(is_cold, newest, real)
+    count, length = simulated.shape[1], ops.shape(t_s)[1]
+    longer = ops.maximum(count, length)
+    newest = ops.arange(longer)[None] >= longer - count
+    pad = lambda x, missing: ops.pad(x, [[0, 0], [missing, 0], *[[0, 0]] * (len(x.shape) - 2)])
+    real = pad(history, longer - length) != PAD
+    x = choose(is_cold, pad(simulated, longer - count), pad(t_s, longer - length))
+    return x, choose(is_cold, ops.broadcast_to(newest, ops.shape(real)), real)
 
 
 def without_history(batch: Batch, removed: BoolB) -> Batch:

@@ -20,6 +20,7 @@ from cmclrec_tf.types import (
     Features,
     FloatBLD,
     FloatBMD,
+    FloatBSD,
     IdsBL,
     KerasConfig,
     Tensor,
@@ -78,8 +79,9 @@ class CrossModalMapper(keras.Model):
     The history side turns item ids into T_s [B, L, D]: item embeddings, the encoder Psi_s (Eq. 2)
     and self-attention (Eqs. 5-7). The feature side turns user features into T_f [B, M, D]: one
     token per field, the encoder Psi_f and self-attention. An autoencoder for each side (Eq. 8)
-    compresses its tokens into a code; the code of T_f, decoded by the autoencoder of the histories,
-    is the simulated history.
+    compresses its tokens into a code: that of the histories the newest S = `model.simulated`
+    positions of T_s, as many as a simulated history has. The code of T_f, decoded by the
+    autoencoder of the histories, is the simulated history.
 
     The mapper has no loss: `Pretrain` trains it in stage 1, `CMCLRec` uses it in stage 2. Its input
     is a batch of `PreparedDataset.batches`, of which it reads `history` and `features`; its output
@@ -108,6 +110,7 @@ class CrossModalMapper(keras.Model):
     def __init__(self, schema: Schema, config: ModelConfig, length: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.schema, self.config, self.length = schema, config, length
+        self.count = config.simulated_positions(length)  # S
         self.items = item_embedding(schema, config.width)
         self.tokens = FeatureTokens(schema.features, config.width, name="tokens")
         self._add_augmentation(config, causal=config.positions == "every")
@@ -132,10 +135,10 @@ class CrossModalMapper(keras.Model):
         self.attention_f = SelfAttention(width, name="attention_f")
         self.attention_s = SelfAttention(width, causal, name="attention_s")
         self.auto_f = Autoencoder(fields, width, config.latent, name="auto_f")
-        self.auto_s = Autoencoder(self.length, width, config.latent, name="auto_s")
+        self.auto_s = Autoencoder(self.count, width, config.latent, name="auto_s")
         # `encode` and `decode` are called one by one, and neither builds the layer.
         self.auto_f.build((None, fields, width))
-        self.auto_s.build((None, self.length, width))
+        self.auto_s.build((None, self.count, width))
 
     @property
     def feature_layers(self) -> tuple[keras.layers.Layer, ...]:
@@ -185,14 +188,14 @@ class CrossModalMapper(keras.Model):
         """Eqs. (5)-(7): self-attention over h_s [B, L, D]."""
         return self.attention_s(h_s, mask)
 
-    def simulate(self, t_f: FloatBMD) -> FloatBLD:
-        """Returns the simulated history T_s' = D_s(E_f(T_f)) [B, L, D] of T_f [B, M, D]."""
+    def simulate(self, t_f: FloatBMD) -> FloatBSD:
+        """Returns T_s' = D_s(E_f(T_f)) [B, S, D], oldest first, of T_f [B, M, D]."""
         return self.auto_s.decode(self.auto_f.encode(t_f))
 
     def call(
         self, batch: Users, training: bool | None = None
-    ) -> tuple[FloatBLD, FloatBMD, FloatBLD]:
-        """Returns T_s [B, N, D] of histories of N <= L positions, T_f [B, M, D], T_s' [B, L, D].
+    ) -> tuple[FloatBLD, FloatBMD, FloatBSD]:
+        """Returns T_s [B, N, D] of histories of N <= L positions, T_f [B, M, D], T_s' [B, S, D].
 
         Raises:
             InputError: the histories are longer than L.

@@ -4,7 +4,7 @@ from keras import ops
 
 from cmclrec_tf import replicas
 from cmclrec_tf.schema import PAD
-from cmclrec_tf.types import BoolB, BoolBN, FloatBD, FloatBLD, FloatBN, FloatBND, IdsBN, Seed
+from cmclrec_tf.types import BoolB, BoolBN, FloatBD, FloatBN, FloatBND, FloatBSD, IdsBN, Seed
 
 
 def count_items(history: IdsBN) -> IdsBN:
@@ -18,7 +18,7 @@ def count_items(history: IdsBN) -> IdsBN:
 
 
 def join(
-    simulated: FloatBLD, t_s: FloatBND, history: IdsBN, shown: BoolB | None = None
+    simulated: FloatBSD, t_s: FloatBND, history: IdsBN, shown: BoolB | None = None
 ) -> tuple[FloatBND, BoolBN, FloatBN]:
     """Puts S simulated positions in front of N real ones; padding comes first.
 

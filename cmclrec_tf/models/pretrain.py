@@ -20,9 +20,9 @@ from cmclrec_tf.types import (
     BoolBN,
     FloatB,
     FloatBD,
-    FloatBLD,
     FloatBMD,
     FloatBND,
+    FloatBSD,
     FloatBZ,
     KeysB,
     Losses,
@@ -39,6 +39,7 @@ LOSSES = (
     "loss/reconstruction_features",
     "loss/mmd",
     "loss/translation",
+    "loss/codes",
     "loss/pretrain",
 )
 
@@ -76,7 +77,7 @@ class Pretrain(StagedModel):
 
     def call(
         self, batch: Users, training: bool | None = None
-    ) -> tuple[FloatBLD, FloatBMD, FloatBLD]:
+    ) -> tuple[FloatBND, FloatBMD, FloatBSD]:
         """Returns (T_s, T_f, T_s') of the mapper."""
         return self.mapper(batch, training=training)
 
@@ -93,7 +94,7 @@ class Pretrain(StagedModel):
 def pretrain_losses(
     mapper: CrossModalMapper,
     batch: Batch,
-    mapped: tuple[FloatBLD, FloatBMD, FloatBLD],
+    mapped: tuple[FloatBND, FloatBMD, FloatBSD],
     config: PretrainConfig,
     seed: Seed,
     warm: FloatB | None = None,
@@ -143,6 +144,7 @@ def pretrain_losses(
         "loss/reconstruction_features": 1.0,
         "loss/mmd": config.cross,  # Eqs. (9), (11)
         "loss/translation": config.cross,
+        "loss/codes": config.contrast,
     }
     total = sum(weights[name] * loss for name, loss in losses.items())
     return {**losses, "loss/pretrain": total}  # Eq. (15)
@@ -171,15 +173,24 @@ def _contrast(
     history1, history2 = ops.split(masked_mean(h_s, ids != PAD), 2)  # [B, D]
     tau = config.temperature
     return {
-        "loss/features": _info_nce(features1, features2, tau, batch["profile_key"], warm),
-        "loss/sequences": _info_nce(history1, history2, tau, batch["user_key"], warm),
+        "loss/features": in_batch_contrast(features1, features2, tau, batch["profile_key"], warm),
+        "loss/sequences": in_batch_contrast(history1, history2, tau, batch["user_key"], warm),
     }
 
 
-def _info_nce(
+def in_batch_contrast(
     view1: FloatBD, view2: FloatBD, temperature: float, keys: KeysB, weights: FloatB | None
 ) -> Scalar:
-    """Eqs. (3), (4) with the users of all replicas as negatives; returns the replica's share."""
+    """Eqs. (3), (4) with the users of all replicas as negatives; returns the replica's share.
+
+    Args: see `info_nce`.
+
+    Example:
+        >>> views = ops.eye(2)  # two users at right angles
+        >>> loss = in_batch_contrast(views, views, 1.0, keys=ops.array([1, 2]), weights=None)
+        >>> round(float(loss), 4)  # log(1 + 1 / e)
+        0.3133
+    """
     all_view2 = replicas.gather(ops.cast(view2, "float32"))  # not in half precision
     rows = info_nce_rows(
         view1,
@@ -196,19 +207,25 @@ def _info_nce(
 def _cross_modal(
     mapper: CrossModalMapper,
     batch: Batch,
-    mapped: tuple[FloatBLD, FloatBMD, FloatBLD],
+    mapped: tuple[FloatBND, FloatBMD, FloatBSD],
     config: PretrainConfig,
     warm: FloatB | None,
 ) -> Losses:
-    """Eqs. (8) and (9): reconstruction, MMD between the codes, and translation."""
+    """Eqs. (8) and (9): reconstruction, MMD between the codes, and translation.
+
+    With `contrast` also the contrastive loss between the codes of a user.
+    """
     t_s, t_f, _ = mapped
     real = batch["history"] != PAD
     p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)  # [B, Z]
-    # Decoders give all L positions, while a batch may be cut to its longest history.
-    decoded_s = newest_positions(mapper.auto_s.decode(p_s), ops.shape(real)[1])
-    decoded_f = mapper.auto_f.decode(p_f)
+    decoded_s, decoded_f = mapper.auto_s.decode(p_s), mapper.auto_f.decode(p_f)
+    codes: Losses = {}
+    if config.contrast:
+        keys = batch["profile_key"]
+        codes["loss/codes"] = in_batch_contrast(p_f, p_s, config.temperature, keys, warm)
     return {
-        "loss/reconstruction_history": _reconstruction(decoded_s, t_s, real, config, warm),
+        **codes,
+        "loss/reconstruction_history": _against_history(decoded_s, t_s, real, config, warm),
         "loss/reconstruction_features": _reconstruction(decoded_f, t_f, None, config, warm),
         "loss/mmd": _mmd(p_s, p_f, warm),
         **_translation(batch, mapped, config, warm),
@@ -223,15 +240,28 @@ def _mmd(p_s: FloatBZ, p_f: FloatBZ, weights: FloatB | None) -> Scalar:
 
 def _translation(
     batch: Batch,
-    mapped: tuple[FloatBLD, FloatBMD, FloatBLD],
+    mapped: tuple[FloatBND, FloatBMD, FloatBSD],
     config: PretrainConfig,
     warm: FloatB | None,
 ) -> Losses:
     """Eq. (9), second term: T_s' against T_s."""
     t_s, _, simulated = mapped
     real = batch["history"] != PAD
-    simulated = newest_positions(simulated, ops.shape(real)[1])
-    return {"loss/translation": _reconstruction(simulated, t_s, real, config, warm)}
+    return {"loss/translation": _against_history(simulated, t_s, real, config, warm)}
+
+
+def _against_history(
+    predicted: FloatBSD,
+    t_s: FloatBND,
+    real: BoolBN,
+    config: PretrainConfig,
+    warm: FloatB | None,
+) -> Scalar:
+    """Compares S positions with the newest ones of the real history, which may be fewer."""
+    count = predicted.shape[1]
+    t_s, real = newest_positions(t_s, count), newest_positions(real, count)
+    predicted = newest_positions(predicted, ops.shape(real)[1])
+    return _reconstruction(predicted, t_s, real, config, warm)
 
 
 def _reconstruction(

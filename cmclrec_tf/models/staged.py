@@ -74,11 +74,9 @@ class StagedModel(keras.Model):
             losses = self.losses_of(batch, training=True)
             total = self.optimizer.scale_loss(losses["loss"])
         variables = self.trainable_variables
-        # Weights that no loss of this config reaches get a gradient of 0: the optimizer then knows
-        # all weights, whatever the config.
+        # Weights that no loss of this config reaches have no gradient, and no step.
         pairs = zip(tape.gradient(total, variables), variables, strict=True)
-        gradients = [tf.zeros_like(v) if g is None else g for g, v in pairs]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
         return self._update(losses)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:

@@ -135,8 +135,8 @@ def test_the_first_vectors_are_those_of_the_untrained_mapper(setting, output):
     assert real[~cold][:, 3:].all()
     expected = {
         "warm": t_s[~cold][:, 3:].mean(axis=1),
-        "own": simulated[~cold][:, 3:].mean(axis=1),
-        "cold": simulated[cold][:, 3:].mean(axis=1),
+        "own": simulated[~cold].mean(axis=1),
+        "cold": simulated[cold].mean(axis=1),
         "codes_s": np.asarray(mapper.auto_s.encode(t_s, real))[~cold],
         "codes_f": np.asarray(mapper.auto_f.encode(t_f))[cold],
     }

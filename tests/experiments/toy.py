@@ -1,9 +1,12 @@
 """A dataset of a few users for each run of an experiment, and settings to train on it."""
 
 import numpy as np
+import yaml
+from click.testing import CliRunner
 
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.schema import Feature
+from experiments.cli import experiment
 
 # Settings that train in a second.
 CONFIG = {
@@ -29,6 +32,37 @@ def prepare(folder, run, target="all"):
         test = [{**user, "target": user["target"][-1:]} for user in test]
     splits = {"train": _users("t", 128, rng), "val": _users("v", 24, rng), "test": test}
     prepare_tables(splits, [Feature("group")], folder, 6, "toy")
+
+
+def prepare_runs(folder, runs):
+    """Writes the datasets of some runs and `config.yaml` into a folder, and returns it."""
+    for run in range(runs):
+        prepare(folder / f"salt{run}", run)
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+def table_output(folder, runs, *more, table="quality"):
+    """Returns the output of a table command on the datasets of a folder.
+
+    Args:
+        folder: from `prepare_runs`; the results are in its `out`.
+        runs: number of runs.
+        more: further arguments.
+        table: name of the command.
+    """
+    options = {
+        "--dataset": "toy",
+        "--prepared": folder / "salt{run}",
+        "--config": folder / "config.yaml",
+        "--runs": runs,
+        "--out": folder / "out",
+    }
+    arguments = [str(part) for pair in options.items() for part in pair]
+    result = CliRunner().invoke(experiment, [table, *arguments, *more])
+    if result.exception:
+        raise result.exception
+    return result.output
 
 
 def _users(prefix, n, rng, cold=False):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cmclrec_tf import backbones
+from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.models import CMCLRec, prefix
 from cmclrec_tf.models.cold_rows import choose, decayed_targets, without_history
 from cmclrec_tf.models.recommender import next_labels
@@ -85,8 +86,7 @@ def test_equation_14_over_warm_and_cold_states(dataset, config, batch, positions
 
     t_s, _, simulated = model.mapper(batch)
     history, target = batch["history"].numpy(), batch["target"].numpy()[:, 0]
-    count = config.model.simulated_positions(8)
-    x, mask, end = prefix.join(simulated[:, -count:], t_s, history)
+    x, mask, end = prefix.join(simulated, t_s, history)
     g = np.asarray(model.backbone(x, mask))
     if positions == "last":
         warm = cross_entropy(g[:, -1], target).mean()
@@ -94,7 +94,7 @@ def test_equation_14_over_warm_and_cold_states(dataset, config, batch, positions
     else:
         labels = np.concatenate([history[:, 1:], target[:, None]], axis=1)
         labels[:, :-1][history[:, :-1] == 0] = 0
-        warm = cross_entropy(g[:, count:][labels > 1], labels[labels > 1]).mean()
+        warm = cross_entropy(g[:, simulated.shape[1] :][labels > 1], labels[labels > 1]).mean()
         cold = g[np.asarray(end) == 1]
     cold = cross_entropy(cold, target).mean()
     np.testing.assert_allclose(got, warm + 0.25 * cold, rtol=1e-4)
@@ -158,16 +158,35 @@ def test_a_batch_cut_to_its_longest_history_has_the_same_losses(dataset, config,
         np.testing.assert_allclose(model.losses_of(cut)[name], value, rtol=1e-4, err_msg=name)
 
 
-def test_only_the_newest_simulated_positions_are_used(dataset, config, batch):
-    model = build(dataset, config, batch, {"simulated": 3})
-    t_f = model.mapper.feature_side(batch["features"])
-    simulated = np.array(model.mapper.simulate(t_f))
-    expected = np.asarray(model.simulated_states(simulated))
+def test_the_contrast_of_states_compares_those_of_a_user_with_those_of_others(
+    dataset, config, batch
+):
+    settings = {"contrast": 0.3, "temperature": 0.2}
+    model = build(dataset, config, batch, {}, settings)
+    losses = model.losses_of(batch)
+    t_s, _, simulated = model.mapper(batch)
+    x, mask, end = prefix.join(simulated, t_s, batch["history"])
+    g = model.backbone(x, mask)
+    warm = np.asarray(batch["history"])[:, -1] != 0
+    expected = info_nce(
+        prefix.at_end(g, end), g[:, -1], 0.2, batch["profile_key"], warm.astype("float32")
+    )
+    np.testing.assert_allclose(losses["loss/states"], expected, rtol=1e-4)
+    rest = losses["loss/next_item"] + model.config.finetune.eta * losses["loss/pretrain"]
+    np.testing.assert_allclose(losses["loss"] - rest, 0.3 * expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("simulated", "positions"), [(3, 3), (0, 8), (20, 8)])
+def test_a_simulated_history_has_as_many_positions_as_the_setting_says(
+    dataset, config, batch, simulated, positions
+):
+    model = build(dataset, config, batch, {"simulated": simulated})
+    history = model.simulated(batch["features"])
+    assert history.shape == (32, positions, 16)
+    expected = np.asarray(model.simulated_states(history))
     np.testing.assert_allclose(model.cold_states(batch["features"]), expected, rtol=1e-5)
     cold = {**batch, "is_cold": np.full(32, True)}
     np.testing.assert_allclose(model(cold), expected, rtol=1e-4, atol=1e-5)
-    simulated[:, :-3] = 7.0
-    np.testing.assert_array_equal(np.asarray(model.simulated_states(simulated)), expected)
 
 
 @pytest.mark.parametrize("name", backbones.names())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmclrec_tf.losses.info_nce import info_nce
 from cmclrec_tf.losses.mmd import mmd
 from cmclrec_tf.losses.reconstruction import reconstruction
 from cmclrec_tf.models import Pretrain
@@ -56,6 +57,41 @@ def test_equations_8_and_9_compare_the_right_sequences(stage1, batch):
     expected = [history, features, translation, gap]
     names = ("reconstruction_history", "reconstruction_features", "translation", "mmd")
     np.testing.assert_allclose([got[f"loss/{n}"] for n in names], expected, rtol=1e-4)
+
+
+def test_a_short_simulated_history_stands_for_the_newest_positions(dataset, config, batch):
+    """T_s, its code and both errors are those of the newest S positions."""
+    short = Pretrain(dataset.schema, config.changed({"model.simulated": 3}))
+    mapper = short.mapper
+    t_s, t_f, simulated = short(batch)
+    assert simulated.shape[1] == 3
+    got, real = losses_of(short, batch), np.asarray(batch["history"])[:, -3:] != 0
+    t_s = np.asarray(t_s)[:, -3:]
+    history, translation = (
+        reconstruction(x, t_s, real) for x in (mapper.auto_s(t_s, real), simulated)
+    )
+    gap = mmd(mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f))
+    names = ("reconstruction_history", "translation", "mmd")
+    np.testing.assert_allclose(
+        [got[f"loss/{name}"] for name in names], [history, translation, gap], rtol=1e-4
+    )
+    # A batch may be cut to histories that are shorter than that.
+    one = {**batch, "history": batch["history"][:, -1:]}
+    expected = reconstruction(simulated[:, -1:], np.asarray(short(one)[0]), real[:, -1:])
+    np.testing.assert_allclose(losses_of(short, one)["loss/translation"], expected, rtol=1e-4)
+
+
+def test_the_contrast_of_codes_compares_those_of_a_user_with_those_of_others(stage1, batch):
+    mapper, real = stage1.mapper, np.asarray(batch["history"]) != 0
+    t_s, t_f, _ = mapper(batch)
+    p_s, p_f = mapper.auto_s.encode(t_s, real), mapper.auto_f.encode(t_f)
+    got = losses_of(stage1, batch, contrast=0.4, temperature=0.2)
+    expected = info_nce(p_f, p_s, 0.2, batch["profile_key"])
+    np.testing.assert_allclose(got["loss/codes"], expected, rtol=1e-4)
+    without = losses_of(stage1, batch, contrast=0.0, temperature=0.2)
+    added = got["loss/pretrain"] - without["loss/pretrain"]
+    np.testing.assert_allclose(added, 0.4 * got["loss/codes"], rtol=1e-4)
+    assert "loss/codes" not in without
 
 
 def test_rows_without_weight_change_nothing(stage1, batch):
