@@ -95,8 +95,7 @@ def finetune(
     model = CMCLRec(dataset.schema, config, mapper)
     stage = Stage("finetune", "finetune", decay_feature_side, monitor=BEST)
     fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir, start)
-    if model.prior is not None:
-        fit_prior(model, users_of(dataset, config.finetune, config.seed))
+    fit_prior(model, users_of(dataset, config.finetune, config.seed))
     return model
 
 
@@ -107,6 +106,8 @@ def train_plain(
     checkpoint_dir: Folder | None = None,
 ) -> PlainRecommender:
     """Fits the backbone alone, with the settings of `finetune`, to compare CMCLRec with.
+
+    With `model.popularity_prior` it has a prior as well.
 
     The weights of the best warm validation NDCG are kept. Args and errors: see `train`.
 
@@ -126,6 +127,7 @@ def train_plain(
     model = PlainRecommender(dataset.schema, config)
     stage = Stage("plain", "finetune", averaged_adam, monitor="val_ndcg_warm")
     fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir)
+    fit_prior(model, users_of(dataset, config.finetune, config.seed))
     return model
 
 

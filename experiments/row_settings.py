@@ -13,7 +13,6 @@ _CMCLREC_ONLY = {
         "history_path",
         "sequence",
         "simulated",
-        "popularity_prior",
     ),
     "finetune": (
         "eta",
@@ -32,7 +31,7 @@ _CMCLREC_ONLY = {
 _UNREAD: dict[str, dict[str, tuple[str, ...]]] = {
     "backbone": {"finetune": ("feature_dropout",)},
     "baseline": {
-        "model": ("backbone", "blocks", "heads", "dropout", "positions"),
+        "model": ("backbone", "blocks", "heads", "dropout", "positions", "popularity_prior"),
         "finetune": ("softmax",),
     },
 }
@@ -62,6 +61,9 @@ def read_by(config: Config, kind: str) -> dict[str, Any]:
         del values["pretrain"]
         for part, fields in (*_CMCLREC_ONLY.items(), *_UNREAD[kind].items()):
             values[part] = {name: v for name, v in values[part].items() if name not in fields}
+    if kind == "backbone" and not config.model.popularity_prior:
+        # Most results of backbones are without a prior.
+        del values["model"]["popularity_prior"]
     return values
 
 

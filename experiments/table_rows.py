@@ -206,7 +206,8 @@ def _row(name: str, dataset: str, config: Config | None) -> Row:
     if name in baselines.names():
         return Row(name, "baseline", config)
     if name in backbones.names():
-        model = dataclasses.replace(config.model, backbone=name)
+        # Alone, as its paper has it: without a prior, unless a change of the row adds one.
+        model = dataclasses.replace(config.model, backbone=name, popularity_prior=False)
         return Row(name, "backbone", dataclasses.replace(config, model=model))
     if name in ABLATIONS:
         model = dataclasses.replace(config.model, mapper=name)

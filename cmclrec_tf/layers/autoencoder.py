@@ -52,7 +52,8 @@ class Autoencoder(keras.layers.Layer):
         """Returns the codes p [B, Z].
 
         Args:
-            tokens: float [B, N, D]. The newest `self.tokens` are read; fewer are padded on the left.
+            tokens: float [B, N, D]. The newest `self.tokens` are read, and fewer are padded on
+                the left.
             mask: bool [B, N]; tokens where it is False count as zeros.
         """
         if mask is not None:

@@ -2,8 +2,8 @@
 
 from keras import ops
 
-from cmclrec_tf.schema import FIRST_ID
-from cmclrec_tf.types import FloatB, FloatBV, Tensor
+from cmclrec_tf.schema import FIRST_ID, PAD
+from cmclrec_tf.types import FloatB, FloatBV, IdsBN, Tensor
 
 
 def next_item(scores: Tensor, labels: Tensor) -> Tensor:
@@ -28,6 +28,28 @@ def next_item(scores: Tensor, labels: Tensor) -> Tensor:
     safe = ops.maximum(labels, FIRST_ID)
     label_score = ops.squeeze(ops.take_along_axis(scores, safe[..., None], axis=-1), axis=-1)
     return ops.where(labels >= FIRST_ID, ops.logsumexp(scores, axis=-1) - label_score, 0.0)
+
+
+def next_labels(history: IdsBN, target: IdsBN) -> IdsBN:
+    """Returns the next item of every position: the history shifted by one, then the target.
+
+    Args:
+        history: int [B, L].
+        target: int [B, N]; the first one counts.
+
+    Returns:
+        int [B, L]; PAD at padding, which predicts nothing.
+
+    Example:
+        >>> from keras import ops
+        >>> next_labels(ops.array([[0, 4, 5]]), ops.array([[6]])).numpy().tolist()
+        [[0, 5, 6]]
+    """
+    target = target[:, :1]
+    shifted = ops.concatenate([history[:, 1:], target], axis=1)
+    # A padded position predicts nothing, not even the first real item.
+    real = ops.concatenate([history[:, :-1] != PAD, ops.ones_like(target, dtype="bool")], axis=1)
+    return ops.where(real, shifted, PAD)
 
 
 def soft_next_item(scores: FloatBV, shares: FloatBV) -> FloatB:

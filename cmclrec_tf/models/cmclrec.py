@@ -17,7 +17,6 @@ from cmclrec_tf.models.cold_rows import (
 )
 from cmclrec_tf.models.cross_modal import CrossModalMapper
 from cmclrec_tf.models.pretrain import LOSSES, in_batch_contrast, pretrain_losses
-from cmclrec_tf.models.prior import PopularityPrior
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import PAD, Schema
 from cmclrec_tf.types import (
@@ -31,7 +30,6 @@ from cmclrec_tf.types import (
     FloatBND,
     FloatBSD,
     FloatBV,
-    IdsB,
     IdsBL,
     IdsBN,
     KeysB,
@@ -91,8 +89,6 @@ class CMCLRec(Recommender):
         self._has_prefix = config.model.sequence == "prefix"
         longest = length + self.mapper.count if self._has_prefix else length
         self._build(self.mapper.items, config.seed + 1, longest)
-        has_prior = config.model.popularity_prior
-        self.prior = PopularityPrior(schema.items, name="prior") if has_prior else None
         # Which users are flagged cold changes with the epoch, in the same way in every run.
         self.epoch = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="epoch"
@@ -106,7 +102,7 @@ class CMCLRec(Recommender):
         """
         history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
         g = self.state(history, batch["features"], batch["is_cold"], training)
-        return self._with_prior(g, prefix.count_items(history))
+        return self.with_prior(g, history)
 
     def state(
         self, history: IdsBN, features: Features, is_cold: BoolB, training: bool | None = None
@@ -120,24 +116,6 @@ class CMCLRec(Recommender):
         else:
             x, mask = either(is_cold, simulated, t_s, history)
         return self.backbone.state(x, mask, training=training)
-
-    def _with_prior(self, g: FloatBD, items: IdsB) -> FloatBD:
-        """Returns the embeddings of users with a number of known items [B]."""
-        return self.prior(g, items) if self.prior is not None else g
-
-    def score(self, states: Tensor) -> Tensor:
-        """Returns the scores [..., V] of states [..., D], or of embeddings, which have a prior."""
-        width = self.config.model.width
-        scores = super().score(states[..., :width])
-        if self.prior is None or states.shape[-1] == width:
-            return scores
-        return scores + self.prior.scores(states[..., width:])
-
-    @property
-    def item_variables(self) -> list[Tensor]:
-        """Variables whose columns are the item vectors: scores are their products with `call`'s."""
-        layers = [self.items.embeddings, *([self.prior.log_popularity] if self.prior else [])]
-        return [variable.value for variable in layers]
 
     def states(self, history: IdsBL, features: Features) -> FloatBD:
         """Returns embeddings of users with histories [B, L] and user features, as `call` does."""
@@ -165,12 +143,12 @@ class CMCLRec(Recommender):
         """Returns user embeddings [B, D] from histories [B, L]; user features are not read."""
         t_s = self.embed(history, training=False)
         g = self.backbone.state(t_s, history != PAD, training=False)
-        return self._with_prior(g, prefix.count_items(history))
+        return self.with_prior(g, history)
 
     def cold_states(self, features: Features) -> FloatBD:
         """Returns user embeddings [B, D] from user features, by the simulated history."""
         g = self.simulated_states(self.simulated(features), training=False)
-        return self._with_prior(g, ops.zeros_like(g[:, 0]))
+        return self.with_prior(g, None)
 
     def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:
         """Returns two states [B, D] of every user: with all that is known, and without history."""

@@ -9,7 +9,18 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.models.cross_modal import embed_history, item_embedding
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import PAD, Schema
-from cmclrec_tf.types import Batch, BoolBL, Features, FloatBD, FloatBLD, IdsBL, Losses, Users
+from cmclrec_tf.types import (
+    Batch,
+    BoolB,
+    BoolBL,
+    Features,
+    FloatBD,
+    FloatBLD,
+    IdsBL,
+    IdsBN,
+    Losses,
+    Users,
+)
 
 LOSSES = ("loss", "loss/warm", "loss/cold", "loss/backbone")
 
@@ -21,8 +32,8 @@ class PlainRecommender(Recommender):
     It ignores user features. A cold user is a user with an empty history, so all cold users get
     the same list.
 
-    `fit` takes batches of `PreparedDataset.batches`. `call` returns the user states [B, D], and
-    `recommend` the item ids [B, K].
+    `fit` takes batches of `PreparedDataset.batches`. `call` returns the user states [B, D], with
+    two dimensions more for a popularity prior. `recommend` returns the item ids [B, K].
 
     Args:
         schema: `Schema` with vocabulary sizes.
@@ -45,9 +56,16 @@ class PlainRecommender(Recommender):
         self._build(items, config.seed, config.data.max_history)
 
     def call(self, batch: Users, training: bool | None = None) -> FloatBD:
-        """Returns the user states g_{L-1} [B, D]."""
+        """Returns the users' embeddings: their states g_{L-1}, and the weights of the prior."""
         history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-        return self._states(history, training)
+        return self.with_prior(self._state(history, training), history)
+
+    def state(
+        self, history: IdsBN, features: Features, is_cold: BoolB, training: bool | None = None
+    ) -> FloatBD:
+        """Returns g_{L-1} [B, D] without the prior; `features` are not read."""
+        history = ops.where(is_cold[:, None], PAD, history)
+        return self._state(history, training)
 
     def embed(
         self, history: IdsBL, hidden: BoolBL | None = None, training: bool | None = None
@@ -56,15 +74,15 @@ class PlainRecommender(Recommender):
         return embed_history(self.items, history, hidden, self.backbone.mask_vector)
 
     def warm_states(self, history: IdsBL) -> FloatBD:
-        """Returns the user states [B, D] of histories [B, L]."""
-        return self._states(history, training=False)
+        """Returns the users' embeddings from histories [B, L]."""
+        return self.with_prior(self._state(history, training=False), history)
 
     def cold_states(self, features: Features) -> FloatBD:
         """Returns the state of an empty history for every row [B, D]."""
         rows = ops.shape(next(iter(features.values())))[0]
         return self.warm_states(ops.zeros((rows, self.config.data.max_history), "int32"))
 
-    def _states(self, history: IdsBL, training: bool | None) -> FloatBD:
+    def _state(self, history: IdsBN, training: bool | None) -> FloatBD:
         return self.backbone.state(self.embed(history), history != PAD, training=training)
 
     def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:

@@ -14,7 +14,7 @@ from cmclrec_tf.types import FloatB, FloatBD, FloatBV, FloatVD, IdsB, KerasConfi
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
-    from cmclrec_tf.models.cmclrec import CMCLRec
+    from cmclrec_tf.models.recommender import Recommender
 
 SEGMENTS = ("cold", "warm")
 _NEUTRAL = (1.0, 0.0, 0.0)
@@ -84,7 +84,7 @@ class PopularityPrior(keras.layers.Layer):
         return {**super().get_config(), "items": self.items}
 
 
-def fit_prior(model: "CMCLRec", dataset: "PreparedDataset") -> dict[str, tuple[float, ...]]:
+def fit_prior(model: "Recommender", dataset: "PreparedDataset") -> dict[str, tuple[float, ...]]:
     """Counts popularity in the train split, and fits the coefficients on validation users.
 
     The coefficients of a segment maximise the log-likelihood of the users' next items. Of three
@@ -93,7 +93,7 @@ def fit_prior(model: "CMCLRec", dataset: "PreparedDataset") -> dict[str, tuple[f
     prior.
 
     Args:
-        model: a trained `CMCLRec`.
+        model: a trained `CMCLRec` or `PlainRecommender`.
         dataset: the `PreparedDataset` that it was trained on.
 
     Returns:
@@ -132,7 +132,7 @@ def _log_shares(log_counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _validation_states(
-    model: "CMCLRec", dataset: "PreparedDataset"
+    model: "Recommender", dataset: "PreparedDataset"
 ) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any]]:
     """Returns the states {segment: [N, D]} and next items [N] of validation users."""
     states: dict[str, list[Any]] = {segment: [] for segment in SEGMENTS}

@@ -10,13 +10,16 @@ from cmclrec_tf.config import Config
 from cmclrec_tf.layers.dense import map_rows
 from cmclrec_tf.layers.masking import MASKED_SCORE, newest_positions
 from cmclrec_tf.losses.chunked_next_item import chunked_next_item
-from cmclrec_tf.losses.next_item import next_item
+from cmclrec_tf.losses.next_item import next_item, next_labels
 from cmclrec_tf.losses.sampled_next_item import sample_zipf, sampled_next_item
 from cmclrec_tf.models import ranking
+from cmclrec_tf.models.prefix import count_items
+from cmclrec_tf.models.prior import PopularityPrior
 from cmclrec_tf.models.staged import StagedModel
 from cmclrec_tf.schema import FIRST_ID, PAD, Schema
 from cmclrec_tf.types import (
     Batch,
+    BoolB,
     BoolBL,
     Features,
     FloatB,
@@ -63,11 +66,12 @@ class Recommender(StagedModel):
         >>> isinstance(model, Recommender)
         True
         >>> states = model.warm_states(ops.array([[0, 4, 5]]))
-        >>> ops.shape(states), ops.shape(model.score(states))  # D = 16, V = 6
-        ((1, 16), (1, 6))
+        >>> ops.shape(states), ops.shape(model.score(states))  # D + 2 of the prior, V
+        ((1, 18), (1, 6))
     """
 
     has_logits = True
+    prior: PopularityPrior | None = None
 
     def __init__(
         self, schema: Schema, config: Config, losses: tuple[str, ...], **kwargs: Any
@@ -87,6 +91,8 @@ class Recommender(StagedModel):
         self.items = items
         self.backbone = backbones.create(model.backbone, length, model)
         self.seed = keras.random.SeedGenerator(seed)
+        has_prior = model.popularity_prior
+        self.prior = PopularityPrior(self.schema.items, name="prior") if has_prior else None
 
     def embed(
         self, history: IdsBL, hidden: BoolBL | None = None, training: bool | None = None
@@ -122,18 +128,44 @@ class Recommender(StagedModel):
         """Scores [V] that are added to the inner products: 0, unless a subclass overrides it."""
         return ops.zeros(self.schema.items)
 
+    def with_prior(self, g: FloatBD, history: IdsBN | None) -> FloatBD:
+        """Returns the embeddings of users: their states, and the weights of the prior, if any.
+
+        Args:
+            g: float [B, D], the states.
+            history: int [B, N], the histories; None if all are empty.
+        """
+        if self.prior is None:
+            return g
+        return self.prior(g, ops.zeros_like(g[:, 0]) if history is None else count_items(history))
+
+    def state(
+        self, history: IdsBN, features: Features, is_cold: BoolB, training: bool | None = None
+    ) -> FloatBD:
+        """Returns the states [B, D] of users, without the prior; see `call`."""
+        raise NotImplementedError
+
     def score(self, states: Tensor) -> Tensor:
         """Returns the scores of all items; PAD and OOV are never recommended.
 
         Args:
-            states: float [..., D].
+            states: float [..., D], or the embeddings of `with_prior`.
 
         Returns:
             float32 [..., V].
         """
+        width = self.table.shape[1]
+        states, weights = states[..., :width], states[..., width:]
         table = ops.transpose(ops.cast(self.table, states.dtype))
         scores = ops.cast(map_rows(lambda rows: ops.matmul(rows, table), states), "float32")
-        return self.without_special(scores)
+        scores = self.without_special(scores)
+        return scores + self.prior.scores(weights) if weights.shape[-1] else scores
+
+    @property
+    def item_variables(self) -> list[Tensor]:
+        """Variables whose columns are the item vectors: scores are their products with `call`'s."""
+        layers = [self.items.embeddings, *([self.prior.log_popularity] if self.prior else [])]
+        return [variable.value for variable in layers]
 
     def without_special(self, scores: Tensor) -> Tensor:
         """Returns scores [..., V] with `MASKED_SCORE` for PAD and OOV."""
@@ -259,24 +291,3 @@ class Recommender(StagedModel):
             values[f"ndcg_{segment}"] = ndcg
         values["loss"] = (values["loss/warm"] + values["loss/cold"]) / 2
         return values
-
-
-def next_labels(history: IdsBN, target: IdsBN) -> IdsBN:
-    """Returns the next item of every position: the history shifted by one, then the target.
-
-    Args:
-        history: int [B, L].
-        target: int [B, N]; the first one counts.
-
-    Returns:
-        int [B, L]; PAD at padding, which predicts nothing.
-
-    Example:
-        >>> next_labels(ops.array([[0, 4, 5]]), ops.array([[6]])).numpy().tolist()
-        [[0, 5, 6]]
-    """
-    target = target[:, :1]
-    shifted = ops.concatenate([history[:, 1:], target], axis=1)
-    # A padded position predicts nothing, not even the first real item.
-    real = ops.concatenate([history[:, :-1] != PAD, ops.ones_like(target, dtype="bool")], axis=1)
-    return ops.where(real, shifted, PAD)

@@ -74,7 +74,10 @@ class StagedModel(keras.Model):
             losses = self.losses_of(batch, training=True)
             total = self.optimizer.scale_loss(losses["loss"])
         variables = self.trainable_variables
-        # Weights that no loss of this config reaches have no gradient, and no step.
+        # The optimizer knows all weights, whatever the config. Those that no loss of this config
+        # reaches have no gradient, and no step.
+        if not self.optimizer.built:
+            self.optimizer.build(variables)
         pairs = zip(tape.gradient(total, variables), variables, strict=True)
         self.optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
         return self._update(losses)

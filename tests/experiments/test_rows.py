@@ -17,7 +17,12 @@ def test_each_row_has_its_own_preset():
     rows = {row.name: row for row in parse_rows(DEFAULT_ROWS, "my-data")}
     assert tuple(rows) == DEFAULT_ROWS
     assert rows["paper"].config == Config.preset("paper")
-    assert rows["default"].config == rows["sasrec"].config == Config.preset("default")
+    default = rows["default"].config
+    assert default == Config.preset("default")
+    # A backbone alone is the one of its paper, without a prior.
+    assert rows["sasrec"].config == default.changed({"model.popularity_prior": False})
+    (with_prior,) = parse_rows(["sasrec:model.popularity_prior=true"], "my-data")
+    assert with_prior.config == default and with_prior.kind == "backbone"
     assert [row.name for row in rows.values() if row.is_cmclrec] == ["paper", "default"]
     (tiny,) = parse_rows(["tiny"], "my-data")
     assert tiny.is_cmclrec and tiny.config == Config.preset("tiny")
@@ -181,7 +186,7 @@ def test_the_settings_of_a_backbone_alone_are_those_that_its_training_reads(data
         read = {part: _recorded(patch, part) for part in ("model", "finetune")}
         row.train(dataset)
     for part, names in read.items():
-        assert names <= kept[part].keys() | {"user_share"}, part
+        assert names <= kept[part].keys() | {"user_share", "popularity_prior"}, part
     # Others only cost a training that is not needed.
     assert {name for part in read for name in kept[part].keys() - read[part]} == {"warm_start"}
 

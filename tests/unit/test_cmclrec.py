@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from cmclrec_tf import backbones
 from cmclrec_tf.losses.info_nce import info_nce
+from cmclrec_tf.losses.next_item import next_labels
 from cmclrec_tf.models import CMCLRec, prefix
 from cmclrec_tf.models.cold_rows import choose, decayed_targets, without_history
-from cmclrec_tf.models.recommender import next_labels
 
 RNG = np.random.default_rng(0)
 EITHER = {"sequence": "either"}

@@ -10,6 +10,7 @@ import tensorflow as tf
 from cmclrec_tf import backbones
 from cmclrec_tf.evaluation import evaluate
 from cmclrec_tf.models import PlainRecommender
+from cmclrec_tf.models.prior import fit_prior
 from cmclrec_tf.training import train_plain
 
 
@@ -36,6 +37,28 @@ def test_user_features_do_not_matter(dataset, config, batch):
     model = build(dataset, config, batch)
     mixed = {n: v[::-1] for n, v in batch["features"].items()}
     np.testing.assert_array_equal(model(batch), model({**batch, "features": mixed}))
+
+
+def test_with_a_prior_the_scores_hold_popularity(dataset, config):
+    """The coefficients are those that `fit_prior` finds; without the setting there is none."""
+    alone, trained = (
+        train_plain(dataset, config.changed({"model.popularity_prior": has_prior}))
+        for has_prior in (False, True)
+    )
+    width = config.model.width
+    batch = next(iter(dataset.batches("test", 32)))
+    assert alone.prior is None and alone(batch).shape[1] == width
+    np.testing.assert_allclose(trained.table, alone.table, atol=1e-5)
+    embeddings = np.asarray(trained(batch))
+    vectors = np.concatenate([np.asarray(v) for v in trained.item_variables], axis=1)
+    scores = np.asarray(trained.score(embeddings))
+    np.testing.assert_allclose(scores[:, 2:], (embeddings @ vectors.T)[:, 2:], atol=1e-4)
+    assert np.abs(scores - alone.score(alone(batch)))[:, 2:].max() > 1e-3
+    fitted = np.array(trained.prior.coefficients)
+    trained.prior.coefficients.assign([[1.0, 0.0, 0.0]] * 2)
+    np.testing.assert_allclose(trained.score(trained(batch)), alone.score(alone(batch)), atol=1e-3)
+    fit_prior(trained, dataset)
+    np.testing.assert_allclose(trained.prior.coefficients, fitted, atol=1e-3)
 
 
 def test_a_cold_user_is_one_with_an_empty_history(dataset, config, batch):

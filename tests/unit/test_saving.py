@@ -120,7 +120,7 @@ def test_from_preset(name, dataset):
     batch = next(iter(batches))
     history = tf.pad(batch["history"], [[0, 0], [preset.data.max_history - 8, 0]])
     output = model({**batch, "history": history})
-    prior = 2 if name == "CMCLRec" else 0
+    prior = 2 if name in ("CMCLRec", "PlainRecommender") else 0
     assert tf.nest.flatten(output)[0].shape[-1] == preset.model.width + prior
     with pytest.raises(InputError, match="presets are"):
         MODELS[name][0].from_preset("huge", dataset.schema)
