@@ -18,11 +18,14 @@ from tqdm import tqdm
 
 from cmclrec_tf.checkpoints import Checkpoint, Checkpoints, model_state
 from cmclrec_tf.data import vocabulary
+from cmclrec_tf.models.prior_fit import ValidationUsers
 from cmclrec_tf.schema import FIRST_ID, ITEMS
 
 Logs: TypeAlias = dict[str, Any] | None
 
 if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
+
     # tqdm ships no types.
     Bar: TypeAlias = Any
 
@@ -41,6 +44,31 @@ def without_progress() -> Iterator[None]:
         yield
     finally:
         _is_shown.reset(token)
+
+
+class LogLikelihood(keras.callbacks.Callback):
+    """Logs how likely the next items of validation users are, with the prior that suits them best.
+
+    `val_log_likelihood` is the mean of those of both segments, `val_log_likelihood_warm` and
+    `_cold`. It moves far less by chance than an NDCG. Put the callback in front of those that read
+    it, and behind `Averaged`.
+
+    Args:
+        dataset: `PreparedDataset` with validation users.
+    """
+
+    def __init__(self, dataset: "PreparedDataset") -> None:
+        super().__init__()
+        self.dataset = dataset
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._users = ValidationUsers(self.model, self.dataset)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        values = self._users.log_likelihoods()
+        if logs is not None and values:
+            logs |= {f"val_log_likelihood_{segment}": value for segment, value in values.items()}
+            logs["val_log_likelihood"] = sum(values.values()) / len(values)
 
 
 class Progress(keras.callbacks.Callback):

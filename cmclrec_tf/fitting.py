@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 
 from cmclrec_tf import replicas
-from cmclrec_tf.callbacks import Averaged, Progress, Projector, SaveEpochs
+from cmclrec_tf.callbacks import Averaged, LogLikelihood, Progress, Projector, SaveEpochs
 from cmclrec_tf.checkpoints import Checkpoint, Checkpoints, model_state, restore_model
 from cmclrec_tf.config import Config, FinetuneConfig, PretrainConfig
 from cmclrec_tf.errors import TrainingError
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 EVAL_BATCH = 256
 # Stands for the epoch in the hash of `users_of`: no epoch has this number.
 _NO_EPOCH = 2**31 - 1
+# Metrics that a fit stops by: the geometric mean of the NDCG of both segments, and the mean
+# log-likelihood of both after a fit of the popularity prior.
+NDCG, LIKELIHOOD = "val_ndcg", "val_log_likelihood"
 
 Folder: TypeAlias = str | os.PathLike[str]
 Settings: TypeAlias = PretrainConfig | FinetuneConfig
@@ -193,9 +196,11 @@ def _callbacks(
     if uses_averages:
         # First, so that the other callbacks see the averages in the place of the weights.
         callbacks.append(Averaged(resumed=checkpoint is not None))
+    if stage.monitor and stage.monitor.startswith(LIKELIHOOD):
+        callbacks.append(LogLikelihood(dataset))
     if chief:
-        segments = ("val_ndcg_warm", "val_ndcg_cold") if stage.monitor else ()
-        callbacks.append(Progress(stage.name, "loss", *segments))
+        shown = ("val_ndcg_warm", "val_ndcg_cold", LIKELIHOOD) if stage.monitor else ()
+        callbacks.append(Progress(stage.name, "loss", *shown))
     if stage.monitor:
         stopping = keras.callbacks.EarlyStopping(
             stage.monitor,

@@ -6,17 +6,14 @@ import keras
 
 from cmclrec_tf.config import Config, FinetuneConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.fitting import EVAL_BATCH, Folder, Stage, fit_stage, users_of
+from cmclrec_tf.fitting import EVAL_BATCH, LIKELIHOOD, NDCG, Folder, Stage, fit_stage, users_of
 from cmclrec_tf.models import CMCLRec, CrossModalMapper, PlainRecommender, Pretrain
-from cmclrec_tf.models.prior import fit_prior
+from cmclrec_tf.models.prior_fit import count_popularity, fit_prior
 from cmclrec_tf.schema import TRAIN, VAL
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
     from cmclrec_tf.warm_start import WarmStart
-
-# The geometric mean of the NDCG of both segments.
-BEST = "val_ndcg"
 
 
 def train(
@@ -93,9 +90,9 @@ def finetune(
     # Seeded again, so that the first weights do not depend on whether stage 1 ran in this process.
     keras.utils.set_random_seed(config.seed + 1)
     model = CMCLRec(dataset.schema, config, mapper)
-    stage = Stage("finetune", "finetune", decay_feature_side, monitor=BEST)
-    fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir, start)
-    fit_prior(model, users_of(dataset, config.finetune, config.seed))
+    monitor = LIKELIHOOD if config.model.popularity_prior else NDCG
+    stage = Stage("finetune", "finetune", decay_feature_side, monitor)
+    _fit_with_prior(model, dataset, config, stage, log_dir, checkpoint_dir, start)
     return model
 
 
@@ -125,10 +122,26 @@ def train_plain(
     config, dataset = checked(dataset, config)
     keras.utils.set_random_seed(config.seed)
     model = PlainRecommender(dataset.schema, config)
-    stage = Stage("plain", "finetune", averaged_adam, monitor="val_ndcg_warm")
-    fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir)
-    fit_prior(model, users_of(dataset, config.finetune, config.seed))
+    monitor = f"{LIKELIHOOD}_warm" if config.model.popularity_prior else f"{NDCG}_warm"
+    stage = Stage("plain", "finetune", averaged_adam, monitor)
+    _fit_with_prior(model, dataset, config, stage, log_dir, checkpoint_dir)
     return model
+
+
+def _fit_with_prior(
+    model: CMCLRec | PlainRecommender,
+    dataset: "PreparedDataset",
+    config: Config,
+    stage: Stage,
+    log_dir: Folder | None,
+    checkpoint_dir: Folder | None,
+    start: "WarmStart | None" = None,
+) -> None:
+    """Fits a stage, and the prior before which it stops and after which it scores."""
+    users = users_of(dataset, config.finetune, config.seed)
+    count_popularity(model, users)
+    fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir, start)
+    fit_prior(model, users)
 
 
 def validate(model: keras.Model, dataset: "PreparedDataset", config: Config) -> dict[str, float]:

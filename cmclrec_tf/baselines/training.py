@@ -9,8 +9,8 @@ from cmclrec_tf import baselines
 from cmclrec_tf.baselines.base import check_precision
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.fitting import Folder, Stage, fit_stage, users_of
-from cmclrec_tf.training import BEST, averaged_adam, checked
+from cmclrec_tf.fitting import NDCG, Folder, Stage, fit_stage, users_of
+from cmclrec_tf.training import averaged_adam, checked
 
 if TYPE_CHECKING:
     from cmclrec_tf.baselines.base import Baseline
@@ -57,6 +57,6 @@ def train_baseline(
     keras.utils.set_random_seed(config.seed)
     model = baselines.create(name, dataset.schema, config)
     model.prepare(users_of(dataset, config.finetune, config.seed))
-    stage = Stage(name, "finetune", averaged_adam, monitor=BEST)
+    stage = Stage(name, "finetune", averaged_adam, monitor=NDCG)
     fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir)
     return model

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import cmclrec_tf as cm
-from cmclrec_tf.models import prior as priors
-from cmclrec_tf.models.prior import PopularityPrior, _Problem, fit_prior
+from cmclrec_tf.callbacks import LogLikelihood
+from cmclrec_tf.models.prior import NEUTRAL
+from cmclrec_tf.models.prior_fit import Problem, ValidationUsers, count_popularity
 
 RNG = np.random.default_rng(0)
 N, V, D = 4000, 42, 6
@@ -20,9 +21,7 @@ def problem(weights, scale, users=N):
     logits = scale * states @ table.T + popularity @ weights
     logits[:, :2] = -1e9
     items = (logits + RNG.gumbel(size=logits.shape)).argmax(axis=1).astype("int32")
-    layer = PopularityPrior(V)
-    layer.log_popularity.assign(popularity)
-    return _Problem(states, items, table, layer)
+    return Problem(states, items, table, popularity)
 
 
 @pytest.mark.parametrize("weights", [(0.7, 0.0), (0.5, -0.4)])
@@ -76,7 +75,7 @@ def test_scores_hold_the_prior_by_the_number_of_known_items(fitted):
 
 def test_popularity_is_that_of_the_train_split(dataset, fitted):
     model, _ = fitted
-    fit_prior(model, dataset)
+    count_popularity(model, dataset)
     for column, events in enumerate(("last", "all")):
         counts = cm.Popularity(dataset, events).scores[2:] + 0.5
         expected = np.log(counts / counts.sum())
@@ -93,7 +92,7 @@ def test_the_prior_is_saved_with_the_model(fitted, tmp_path):
 
 def test_fitted_scores_are_no_less_likely(dataset, model):
     """On the validation users that the fit reads, in both segments."""
-    neutral = [list(priors._NEUTRAL)] * 2
+    neutral = [list(NEUTRAL)] * 2
     coefficients = np.array(model.prior.coefficients)
     assert not np.array_equal(coefficients, neutral)
     batches = dataset.batches("val", 64)
@@ -102,3 +101,48 @@ def test_fitted_scores_are_no_less_likely(dataset, model):
     before = model.evaluate(batches, return_dict=True, verbose=0)
     model.prior.coefficients.assign(coefficients)
     assert all(after[f"loss/{name}"] < before[f"loss/{name}"] for name in ("cold", "warm"))
+
+
+def test_the_likelihood_is_that_of_all_three_coefficients(fitted, dataset):
+    """It neither reads nor changes the coefficients of the model, nor the scale of its states."""
+    model, _ = fitted
+    count_popularity(model, dataset)
+    kept = np.array(model.prior.coefficients)
+    users = ValidationUsers(model, dataset)
+    found = users.log_likelihoods()
+    np.testing.assert_array_equal(model.prior.coefficients, kept)
+    problems = users.problems()
+    for segment in ("cold", "warm"):
+        best, values = problems[segment].maximum(3)
+        assert found[segment] == pytest.approx(values.mean(), abs=1e-4)
+        logits = best[0] * problems[segment].states @ np.asarray(model.table).T
+        logits += np.asarray(model.prior.log_popularity) @ best[1:]
+        logits[:, :2] = -1e9
+        chosen = np.take_along_axis(logits, problems[segment].targets[:, None], 1)[:, 0]
+        expected = chosen - np.log(np.exp(logits - logits.max()).sum(1)) - logits.max()
+        np.testing.assert_allclose(values, expected, atol=1e-3)
+        # A second fit, which starts where the first one ended, finds the same.
+        assert users.log_likelihoods()[segment] == pytest.approx(found[segment], abs=1e-4)
+    assert found["warm"] > found["cold"]
+
+
+def test_a_fit_stops_by_the_likelihood_and_keeps_the_weights_of_its_best_epoch(
+    dataset, config, monkeypatch
+):
+    logged = []
+    original = LogLikelihood.on_epoch_end
+
+    def scripted(self, epoch, logs=None):
+        """Falls after the second epoch, whatever the NDCG does."""
+        original(self, epoch, logs)
+        assert logs["val_log_likelihood"] == pytest.approx(
+            (logs["val_log_likelihood_warm"] + logs["val_log_likelihood_cold"]) / 2
+        )
+        logs["val_log_likelihood"] = -abs(epoch - 1.0)
+        logged.append([np.array(v) for v in self.model.mapper.items.weights][0])
+
+    monkeypatch.setattr(LogLikelihood, "on_epoch_end", scripted)
+    short = {"finetune.epochs": 9, "finetune.patience": 2, "pretrain.epochs": 0}
+    trained = cm.train(dataset, config.changed(short))
+    assert len(logged) == 4
+    np.testing.assert_array_equal(trained.table, logged[1])

@@ -10,7 +10,7 @@ from cmclrec_tf.data import vocabulary
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.models import CMCLRec
-from cmclrec_tf.models.prior import fit_prior
+from cmclrec_tf.models.prior_fit import count_popularity, fit_prior
 from cmclrec_tf.schema import FIRST_ID
 from cmclrec_tf.training import train
 from cmclrec_tf.warm_start import WarmStart, save
@@ -99,6 +99,7 @@ def test_on_the_same_data_the_model_equals_the_earlier_one(start, model, dataset
     known = batch["history"], batch["features"], batch["is_cold"]
     assert np.array_equal(new.state(*known), model.state(*known))
     # The prior is not carried: it is fitted again after the training.
+    count_popularity(new, dataset)
     fit_prior(new, dataset)
     np.testing.assert_allclose(new(batch), model(batch), rtol=1e-4)
     assert not np.allclose(before, model(batch), atol=0.1)

@@ -1,0 +1,248 @@
+"""Fits a popularity prior on validation users, and says how likely their next items then are."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from keras import ops
+
+from cmclrec_tf.layers.masking import MASKED_SCORE
+from cmclrec_tf.models.prior import NEUTRAL, SEGMENTS
+from cmclrec_tf.schema import FIRST_ID, VAL
+from cmclrec_tf.types import FloatB, FloatBD, FloatBV, FloatVD, IdsB, Scalar, Tensor
+
+if TYPE_CHECKING:
+    from cmclrec_tf.data.prepared import PreparedDataset
+    from cmclrec_tf.models.recommender import Recommender
+
+Array: TypeAlias = npt.NDArray[Any]
+
+_USERS, _BATCH = 8192, 256
+_STEPS, _HALVINGS = 20, 8
+
+
+def count_popularity(model: "Recommender", dataset: "PreparedDataset") -> None:
+    """Counts popularity in the train split and sets it in the prior of a model, if it has one.
+
+    Args:
+        model: a `Recommender`.
+        dataset: the `PreparedDataset` that it is trained on.
+    """
+    from cmclrec_tf.baselines.popularity import Popularity  # the baselines import the models
+
+    if model.prior is not None:
+        counted = [Popularity(dataset, events) for events in ("last", "all")]
+        shares = np.stack([_log_shares(one.log_counts) for one in counted], axis=1)
+        model.prior.log_popularity.assign(shares)
+
+
+def fit_prior(model: "Recommender", dataset: "PreparedDataset") -> dict[str, tuple[float, ...]]:
+    """Fits the coefficients of the prior of a model on validation users, and sets them.
+
+    The coefficients of a segment maximise the log-likelihood of the users' next items. Of three
+    nested fits - the scale alone, with last events, with all events - the smallest one counts whose
+    mean is within one standard error of the best one (paired over users), so that chance adds no
+    prior.
+
+    Args:
+        model: a trained `CMCLRec` or `PlainRecommender`, with `count_popularity`.
+        dataset: the `PreparedDataset` that it was trained on.
+
+    Returns:
+        The coefficients {segment: (a, b, c)}; nothing if the model has no prior.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> model = cm.CMCLRec(data.schema, cm.Config.preset("tiny"))
+        >>> count_popularity(model, data)
+        >>> sorted(fit_prior(model, data))
+        ['cold', 'warm']
+    """
+    if model.prior is None:
+        return {}
+    problems = ValidationUsers(model, dataset).problems()
+    fitted = {name: problems[name].solve() if name in problems else NEUTRAL for name in SEGMENTS}
+    model.prior.coefficients.assign([fitted[name] for name in SEGMENTS])
+    return fitted
+
+
+class ValidationUsers:
+    """The validation users of a model that trains, as problems of fitting its prior.
+
+    Args:
+        model: a `CMCLRec` or `PlainRecommender` with a prior, see `count_popularity`.
+        dataset: the `PreparedDataset` that it is trained on.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> model = cm.CMCLRec(data.schema, cm.Config.preset("tiny"))
+        >>> count_popularity(model, data)
+        >>> sorted(ValidationUsers(model, data).log_likelihoods())
+        ['cold', 'warm']
+    """
+
+    def __init__(self, model: "Recommender", dataset: "PreparedDataset") -> None:
+        self.model = model
+        self.batches = dataset.batches(VAL, _BATCH).take(_USERS // _BATCH)
+        self._state = tf.function(
+            lambda history, features, is_cold: model.state(history, features, is_cold, False),
+            reduce_retracing=True,
+        )
+        self._coefficients: Mapping[str, Array] = {}
+
+    def log_likelihoods(self) -> dict[str, float]:
+        """Returns the mean log-likelihood of the users' next items, {segment: mean}.
+
+        It is the one after a fit of all three coefficients, so it tells what the states know beyond
+        popularity, and does not fall because scores grow. The model keeps its own coefficients.
+        """
+        values, found = {}, {}
+        for segment, problem in self.problems().items():
+            start = self._coefficients.get(segment)
+            found[segment], rows = problem.maximum(3, start)
+            values[segment] = float(rows.mean())
+        self._coefficients = found  # the next fit starts there
+        return values
+
+    def problems(self) -> dict[str, "Problem"]:
+        """Returns the problem of each segment; none if no user has a known next item."""
+        states: dict[str, list[Any]] = {segment: [] for segment in SEGMENTS}
+        targets: list[Any] = []
+        for batch in self.batches:
+            for segment in SEGMENTS:
+                is_cold = ops.full(ops.shape(batch["is_cold"]), segment == "cold")
+                g = self._state(batch["history"], batch["features"], is_cold)
+                states[segment].append(ops.cast(g, "float32"))
+            targets.append(batch["target"][:, 0])
+        items = np.concatenate(targets)
+        known = items >= FIRST_ID
+        if not known.any():
+            return {}
+        prior, table = self.model.prior, ops.cast(self.model.table, "float32")
+        assert prior is not None
+        popularity = ops.convert_to_tensor(prior.log_popularity)
+        return {
+            name: Problem(np.concatenate(parts)[known], items[known], table, popularity)
+            for name, parts in states.items()
+        }
+
+
+class Problem:
+    """Maximum likelihood of the coefficients: a concave problem, solved by Newton's method.
+
+    Args:
+        states: float [N, D], of users.
+        targets: int [N], their next items.
+        table: float [V, D], the item embeddings.
+        popularity: float [V, 2], log p_last and log p_all.
+
+    Example:
+        >>> states, targets = np.ones((1, 2), "float32"), np.array([2])
+        >>> problem = Problem(states, targets, ops.ones((4, 2)), ops.zeros((4, 2)))
+        >>> problem.solve()  # two items tie, whatever the coefficients
+        (1.0, 0.0, 0.0)
+    """
+
+    def __init__(self, states: Array, targets: Array, table: FloatVD, popularity: Tensor) -> None:
+        self.states, self.targets = states, targets
+        self.table, self.popularity = table, popularity
+
+    def solve(self) -> tuple[float, ...]:
+        """Returns (a, b, c), see `fit_prior`."""
+        fits = [self.maximum(free) for free in (1, 2, 3)]
+        best = max((values for _, values in fits), key=np.mean)
+        coefficients = next(c for c, values in fits if _is_as_good(values, best))
+        # Scores that say less than nothing stay as they are.
+        return tuple(map(float, coefficients)) if coefficients[0] > 0 else NEUTRAL
+
+    def maximum(self, free: int, start: Array | None = None) -> tuple[Array, Array]:
+        """Returns the coefficients, of which the first ones are free, and log-likelihoods [N].
+
+        Args:
+            free: how many coefficients are fitted; the others are those of the start.
+            start: coefficients to begin with; None takes those that change nothing.
+        """
+        coefficients = np.array(NEUTRAL if start is None else start)
+        values, gradient, covariance = self._at(coefficients)
+        for _ in range(_STEPS):
+            ridge = 1e-6 * np.eye(free) * len(values)
+            step = np.linalg.solve(covariance[:free, :free] + ridge, gradient[:free])
+            for halving in range(_HALVINGS):
+                moved = coefficients.copy()
+                moved[:free] += step / 2**halving
+                result = self._at(moved)
+                if result[0].mean() > values.mean():
+                    break
+            else:
+                return coefficients, values
+            gain = result[0].mean() - values.mean()
+            coefficients, (values, gradient, covariance) = moved, result
+            if gain < 1e-6:
+                break
+        return coefficients, values
+
+    def _at(self, coefficients: Array) -> tuple[Array, Array, Array]:
+        """Returns the log-likelihoods [N], their sum's gradient [3] and negative Hessian [3, 3]."""
+        values, gradient, covariance = [], np.zeros(3), np.zeros((3, 3))
+        for first in range(0, len(self.states), _BATCH):
+            rows = slice(first, first + _BATCH)
+            parts = _moments(
+                ops.convert_to_tensor(self.states[rows]),
+                ops.convert_to_tensor(self.targets[rows]),
+                self.table,
+                self.popularity,
+                ops.cast(coefficients, "float32"),
+            )
+            value, one, two = map(np.asarray, parts)
+            values.append(value)
+            gradient += one
+            covariance += two
+        return np.concatenate(values).astype(np.float64), gradient, covariance
+
+
+@tf.function(reduce_retracing=True)
+def _moments(
+    states: FloatBD, targets: IdsB, table: FloatVD, popularity: Tensor, coefficients: Tensor
+) -> tuple[FloatB, Tensor, Tensor]:
+    """Returns the log-likelihoods [B], and the first and second derivatives of their sum."""
+    scores = ops.matmul(states, ops.transpose(table))  # [B, V]
+    logits = coefficients[0] * scores + ops.matmul(popularity, coefficients[1:, None])[:, 0]
+    logits = ops.where(ops.arange(ops.shape(logits)[1]) >= FIRST_ID, logits, MASKED_SCORE)
+    log_q: FloatBV = ops.log_softmax(logits)
+    q = ops.exp(log_q)
+    # Means [B, 3] and second moments [B, 3, 3] of (score, log p_last, log p_all) under q.
+    first = ops.concatenate(
+        [ops.sum(q * scores, axis=1)[:, None], ops.matmul(q, popularity)], axis=1
+    )
+    with_popularity = ops.matmul(q * scores, popularity)  # [B, 2]
+    pairs = popularity[:, :, None] * popularity[:, None, :]  # [V, 2, 2]
+    of_popularity = ops.reshape(ops.matmul(q, ops.reshape(pairs, (-1, 4))), (-1, 2, 2))
+    square: Scalar = ops.sum(q * scores * scores, axis=1)[:, None]
+    top = ops.concatenate([square, with_popularity], axis=1)[:, None]  # [B, 1, 3]
+    rest = ops.concatenate([with_popularity[:, :, None], of_popularity], axis=2)  # [B, 2, 3]
+    second = ops.concatenate([top, rest], axis=1)
+    covariance = second - first[:, :, None] * first[:, None, :]
+    label = ops.cast(targets, "int32")[:, None]
+    score = ops.take_along_axis(scores, label, axis=1)
+    features = ops.concatenate([score, ops.take(popularity, label[:, 0], axis=0)], axis=1)
+    value = ops.take_along_axis(log_q, label, axis=1)[:, 0]
+    return value, ops.sum(features - first, axis=0), ops.sum(covariance, axis=0)
+
+
+def _log_shares(log_counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Returns the log of each item's share [V], from the logs of its counts; 0 for PAD and OOV."""
+    logs = np.zeros_like(log_counts)
+    logs[FIRST_ID:] = log_counts[FIRST_ID:] - np.log(np.exp(log_counts[FIRST_ID:]).sum())
+    return logs
+
+
+def _is_as_good(values: Array, best: Array) -> bool:
+    """Whether the mean of values [N] is within one standard error of that of the best ones."""
+    worse = best - values
+    return bool(worse.mean() <= worse.std() / np.sqrt(len(worse)))
