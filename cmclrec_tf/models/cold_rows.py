@@ -64,10 +64,11 @@ def either(
     count, length = simulated.shape[1], ops.shape(t_s)[1]
     longer = ops.maximum(count, length)
     newest = ops.arange(longer)[None] >= longer - count
-    pad = lambda x, missing: ops.pad(x, [[0, 0], [missing, 0], *[[0, 0]] * (len(x.shape) - 2)])
-    real = pad(history, longer - length) != PAD
-    x = choose(is_cold, pad(simulated, longer - count), pad(t_s, longer - length))
-    return x, choose(is_cold, ops.broadcast_to(newest, ops.shape(real)), real)
+    real = ops.pad(history, [[0, 0], [longer - length, 0]], constant_values=PAD) != PAD
+    simulated = ops.pad(simulated, [[0, 0], [longer - count, 0], [0, 0]])
+    t_s = ops.pad(t_s, [[0, 0], [longer - length, 0], [0, 0]])
+    newest = ops.broadcast_to(newest, ops.shape(real))
+    return choose(is_cold, simulated, t_s), choose(is_cold, newest, real)
 
 
 def without_history(batch: Batch, removed: BoolB) -> Batch:

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 
-_USERS, _BATCH = 8192, 256
+# Users of the fit, and of the log-likelihood after each epoch, which must not cost much.
+_USERS, _EPOCH_USERS = 8192, 2048
+_BATCH = 256
+# Newton's method: most steps, halvings of a step, and gains below which it ends.
 _STEPS, _HALVINGS = 20, 8
+_GAIN, _EPOCH_GAIN = 1e-6, 1e-4
 
 
 def count_popularity(model: "Recommender", dataset: "PreparedDataset") -> None:
@@ -64,7 +68,7 @@ def fit_prior(model: "Recommender", dataset: "PreparedDataset") -> dict[str, tup
     """
     if model.prior is None:
         return {}
-    problems = ValidationUsers(model, dataset).problems()
+    problems = ValidationUsers(model, dataset, _USERS).problems()
     fitted = {name: problems[name].solve() if name in problems else NEUTRAL for name in SEGMENTS}
     model.prior.coefficients.assign([fitted[name] for name in SEGMENTS])
     return fitted
@@ -76,6 +80,7 @@ class ValidationUsers:
     Args:
         model: a `CMCLRec` or `PlainRecommender` with a prior, see `count_popularity`.
         dataset: the `PreparedDataset` that it is trained on.
+        most: largest number of users; the first ones of the split count.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -87,9 +92,11 @@ class ValidationUsers:
         ['cold', 'warm']
     """
 
-    def __init__(self, model: "Recommender", dataset: "PreparedDataset") -> None:
+    def __init__(
+        self, model: "Recommender", dataset: "PreparedDataset", most: int = _EPOCH_USERS
+    ) -> None:
         self.model = model
-        self.batches = dataset.batches(VAL, _BATCH).take(_USERS // _BATCH)
+        self.batches = dataset.batches(VAL, _BATCH).take(-(-most // _BATCH))
         self._state = tf.function(
             lambda history, features, is_cold: model.state(history, features, is_cold, False),
             reduce_retracing=True,
@@ -99,15 +106,16 @@ class ValidationUsers:
     def log_likelihoods(self) -> dict[str, float]:
         """Returns the mean log-likelihood of the users' next items, {segment: mean}.
 
-        It is the one after a fit of all three coefficients, so it tells what the states know beyond
-        popularity, and does not fall because scores grow. The model keeps its own coefficients.
+        It is the one after a fit of all three coefficients, so it measures what the states know
+        beyond popularity, and does not fall because scores grow. The model keeps its own
+        coefficients.
         """
-        values, found = {}, {}
+        values, coefficients = {}, {}
         for segment, problem in self.problems().items():
             start = self._coefficients.get(segment)
-            found[segment], rows = problem.maximum(3, start)
+            coefficients[segment], rows = problem.maximum(3, start, _EPOCH_GAIN)
             values[segment] = float(rows.mean())
-        self._coefficients = found  # the next fit starts there
+        self._coefficients = coefficients  # the next fit starts there
         return values
 
     def problems(self) -> dict[str, "Problem"]:
@@ -161,12 +169,15 @@ class Problem:
         # Scores that say less than nothing stay as they are.
         return tuple(map(float, coefficients)) if coefficients[0] > 0 else NEUTRAL
 
-    def maximum(self, free: int, start: Array | None = None) -> tuple[Array, Array]:
+    def maximum(
+        self, free: int, start: Array | None = None, gain: float = _GAIN
+    ) -> tuple[Array, Array]:
         """Returns the coefficients, of which the first ones are free, and log-likelihoods [N].
 
         Args:
             free: how many coefficients are fitted; the others are those of the start.
             start: coefficients to begin with; None takes those that change nothing.
+            gain: a step that adds less than this to the mean log-likelihood is the last one.
         """
         coefficients = np.array(NEUTRAL if start is None else start)
         values, gradient, covariance = self._at(coefficients)
@@ -181,9 +192,9 @@ class Problem:
                     break
             else:
                 return coefficients, values
-            gain = result[0].mean() - values.mean()
+            gained = result[0].mean() - values.mean()
             coefficients, (values, gradient, covariance) = moved, result
-            if gain < 1e-6:
+            if gained < gain:
                 break
         return coefficients, values
 

@@ -159,7 +159,9 @@ class Recommender(StagedModel):
         table = ops.transpose(ops.cast(self.table, states.dtype))
         scores = ops.cast(map_rows(lambda rows: ops.matmul(rows, table), states), "float32")
         scores = self.without_special(scores)
-        return scores + self.prior.scores(weights) if weights.shape[-1] else scores
+        if self.prior is None or not weights.shape[-1]:
+            return scores
+        return scores + self.prior.scores(weights)
 
     @property
     def item_variables(self) -> list[Tensor]:

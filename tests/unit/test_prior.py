@@ -114,7 +114,7 @@ def test_the_likelihood_is_that_of_all_three_coefficients(fitted, dataset):
     problems = users.problems()
     for segment in ("cold", "warm"):
         best, values = problems[segment].maximum(3)
-        assert found[segment] == pytest.approx(values.mean(), abs=1e-4)
+        assert found[segment] == pytest.approx(values.mean(), abs=2e-4)
         logits = best[0] * problems[segment].states @ np.asarray(model.table).T
         logits += np.asarray(model.prior.log_popularity) @ best[1:]
         logits[:, :2] = -1e9
@@ -122,7 +122,7 @@ def test_the_likelihood_is_that_of_all_three_coefficients(fitted, dataset):
         expected = chosen - np.log(np.exp(logits - logits.max()).sum(1)) - logits.max()
         np.testing.assert_allclose(values, expected, atol=1e-3)
         # A second fit, which starts where the first one ended, finds the same.
-        assert users.log_likelihoods()[segment] == pytest.approx(found[segment], abs=1e-4)
+        assert users.log_likelihoods()[segment] == pytest.approx(found[segment], abs=2e-4)
     assert found["warm"] > found["cold"]
 
 
