@@ -159,7 +159,8 @@ class FinetuneConfig:
         feature_dropout: probability that a user feature of a cold row is masked, in [0, 1).
         weight_decay: weight decay of the feature embeddings and the feature side of the mapper.
         epoch_steps: minimum number of batches in an epoch; a small train split is repeated.
-        patience: number of epochs without a better validation NDCG after which training stops.
+        patience: number of epochs after which training stops, if none of them is better on the
+            validation users.
         ema: momentum of the moving average of the weights, which is evaluated and saved, in
             [0, 1); 0 uses the weights themselves.
         softmax: how the loss of `positions: every` is computed (Eq. 14): `full` over all items at
