@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Bar: TypeAlias = Any
 
 
+# Mean log-likelihood of both segments after a fit of the popularity prior, see `LogLikelihood`.
+LIKELIHOOD = "val_log_likelihood"
 # Seconds between two lines about a fit where stderr is no terminal, and two changes of a bar.
 LINES, BAR = 10.0, 0.2
 
@@ -67,8 +69,8 @@ class LogLikelihood(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         values = self._users.log_likelihoods()
         if logs is not None and values:
-            logs |= {f"val_log_likelihood_{segment}": value for segment, value in values.items()}
-            logs["val_log_likelihood"] = sum(values.values()) / len(values)
+            logs |= {f"{LIKELIHOOD}_{segment}": value for segment, value in values.items()}
+            logs[LIKELIHOOD] = sum(values.values()) / len(values)
 
 
 class Progress(keras.callbacks.Callback):

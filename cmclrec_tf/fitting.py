@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 
 from cmclrec_tf import replicas
-from cmclrec_tf.callbacks import Averaged, LogLikelihood, Progress, Projector, SaveEpochs
+from cmclrec_tf.callbacks import (
+    LIKELIHOOD,
+    Averaged,
+    LogLikelihood,
+    Progress,
+    Projector,
+    SaveEpochs,
+)
 from cmclrec_tf.checkpoints import Checkpoint, Checkpoints, model_state, restore_model
 from cmclrec_tf.config import Config, FinetuneConfig, PretrainConfig
 from cmclrec_tf.errors import TrainingError
@@ -26,9 +33,8 @@ if TYPE_CHECKING:
 EVAL_BATCH = 256
 # Stands for the epoch in the hash of `users_of`: no epoch has this number.
 _NO_EPOCH = 2**31 - 1
-# Metrics that a fit stops by: the geometric mean of the NDCG of both segments, and the mean
-# log-likelihood of both after a fit of the popularity prior.
-NDCG, LIKELIHOOD = "val_ndcg", "val_log_likelihood"
+# The geometric mean of the NDCG of both segments.
+NDCG = "val_ndcg"
 
 Folder: TypeAlias = str | os.PathLike[str]
 Settings: TypeAlias = PretrainConfig | FinetuneConfig

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from cmclrec_tf.callbacks import LIKELIHOOD
 from cmclrec_tf.config import Config, FinetuneConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.fitting import EVAL_BATCH, LIKELIHOOD, NDCG, Folder, Stage, fit_stage, users_of
+from cmclrec_tf.fitting import EVAL_BATCH, NDCG, Folder, Stage, fit_stage, users_of
 from cmclrec_tf.models import CMCLRec, CrossModalMapper, PlainRecommender, Pretrain
 from cmclrec_tf.models.prior_fit import count_popularity, fit_prior
 from cmclrec_tf.schema import TRAIN, VAL
@@ -104,9 +105,8 @@ def train_plain(
 ) -> PlainRecommender:
     """Fits the backbone alone, with the settings of `finetune`, to compare CMCLRec with.
 
-    With `model.popularity_prior` it has a prior as well.
-
-    The weights of the best warm validation NDCG are kept. Args and errors: see `train`.
+    The weights of the best warm validation NDCG are kept. With `model.popularity_prior` it has a
+    prior as well, and those of the best warm log-likelihood are kept. Args and errors: see `train`.
 
     Returns:
         The trained `PlainRecommender`.
@@ -137,7 +137,7 @@ def _fit_with_prior(
     checkpoint_dir: Folder | None,
     start: "WarmStart | None" = None,
 ) -> None:
-    """Fits a stage, and the prior before which it stops and after which it scores."""
+    """Fits a stage of a model, then the coefficients of its prior, if it has one."""
     users = users_of(dataset, config.finetune, config.seed)
     count_popularity(model, users)
     fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir, start)

@@ -14,16 +14,11 @@ from pipeline.datasets.delimited import fields
 from tests.pipeline.toy_datasets import (
     CLUSTERS_SPEC,
     TWELVE_SPEC,
+    one_line,
     write_clusters,
     write_spec,
     write_twelve,
 )
-
-
-def _message(error):
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 def test_movielens_spec():
@@ -54,7 +49,7 @@ def test_a_spec_by_its_path(tmp_path):
 def test_unknown_dataset_names_those_that_exist():
     with pytest.raises(InputError) as error:
         load_spec("movielens-1000k")
-    assert "movielens-1000k" in _message(error) and "'movielens-100k'" in _message(error)
+    assert "movielens-1000k" in one_line(error) and "'movielens-100k'" in one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +84,7 @@ def test_bad_specs_are_named(tmp_path, keys, value, message):
     inner[keys[-1]] = value
     with pytest.raises(InputError) as error:
         load_spec(_write(tmp_path, spec))
-    assert message in _message(error)
+    assert message in one_line(error)
 
 
 @pytest.mark.parametrize("second", [{"kind": "multi"}, {"kind": "numeric", "numbers": 3}])
@@ -100,7 +95,7 @@ def test_features_of_one_column_have_one_separator(tmp_path, second):
     spec["users"]["features"] = [first, {"name": "whole", "column": "words"}, second]
     with pytest.raises(InputError) as error:
         load_spec(_write(tmp_path, spec))
-    assert "'tags' and 'more' with separators ';' and '|'" in _message(error)
+    assert "'tags' and 'more' with separators ';' and '|'" in one_line(error)
     second["separator"] = ";"
     assert len(load_spec(_write(tmp_path, spec)).features) == 3
 
@@ -118,11 +113,11 @@ def test_missing_key_and_bad_yaml(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(InputError) as error:
         load_spec(tmp_path / "broken.yaml")
-    assert "must be YAML" in _message(error)
+    assert "must be YAML" in one_line(error)
     (tmp_path / "broken.yaml").write_bytes("name: K\u00f6ln".encode("latin-1"))
     with pytest.raises(InputError) as error:
         load_spec(tmp_path / "broken.yaml")
-    assert "broken.yaml: it must be UTF-8 text" in _message(error)
+    assert "broken.yaml: it must be UTF-8 text" in one_line(error)
 
 
 def test_missing_file(tmp_path):
@@ -130,7 +125,7 @@ def test_missing_file(tmp_path):
     (tmp_path / "users.csv").unlink()
     with pytest.raises(InputError) as error:
         check(spec, tmp_path)
-    assert "users.csv" in _message(error) and "--data-dir" in _message(error)
+    assert "users.csv" in one_line(error) and "--data-dir" in one_line(error)
 
 
 def test_empty_file(tmp_path):
@@ -145,8 +140,8 @@ def test_a_missing_column_names_the_columns_of_the_file(tmp_path):
     (tmp_path / "log.inter").write_text("user_id:token\titem_id:token\twhen:float\n")
     with pytest.raises(InputError) as error:
         check(spec, tmp_path)
-    assert "column 'time'" in _message(error)
-    assert "['user_id', 'item_id', 'when']" in _message(error)
+    assert "column 'time'" in one_line(error)
+    assert "['user_id', 'item_id', 'when']" in one_line(error)
 
 
 def test_feature_without_a_column(tmp_path):

@@ -8,13 +8,7 @@ import pytest
 
 from cmclrec_tf.errors import InputError
 from pipeline.datasets import DatasetSpec, check, fetch, load_spec
-from tests.pipeline.toy_datasets import TWELVE_SPEC, write_twelve
-
-
-def _message(error):
-    text = str(error.value)
-    assert "\n" not in text
-    return text
+from tests.pipeline.toy_datasets import TWELVE_SPEC, one_line, write_twelve
 
 
 @pytest.fixture
@@ -122,7 +116,7 @@ def test_wrong_checksum_names_both_and_leaves_nothing(source, tmp_path, cached):
         wheel.rename(tmp_path / "cache" / "wheels" / wheel.name)
     with pytest.raises(InputError) as error:
         fetch(spec)
-    assert expected in _message(error) and actual in _message(error)
+    assert expected in one_line(error) and actual in one_line(error)
     assert not (tmp_path / "cache" / "twelve").exists()
     assert cached or not any((tmp_path / "cache" / "wheels").iterdir())
 
@@ -132,8 +126,8 @@ def test_no_network_says_what_to_do(source, tmp_path):
     wheel.unlink()
     with pytest.raises(InputError) as error:
         fetch(spec)
-    assert "toy-data==1.0" in _message(error)
-    assert "--data-dir" in _message(error) and str(tmp_path / "cache" / "wheels") in _message(error)
+    assert "toy-data==1.0" in one_line(error)
+    assert "--data-dir" in one_line(error) and str(tmp_path / "cache" / "wheels") in one_line(error)
     assert not (tmp_path / "cache" / "twelve").exists()
 
 

@@ -139,3 +139,10 @@ def cold_users(data, n_users=240):
     """Returns the ids of the cold users of `write_clusters`, for the shares and salt of `data`."""
     users = [f"u{number}" for number in range(n_users)]
     return [user for user in users if assign_split(user.encode(), data) == (TEST, COLD)]
+
+
+def one_line(error):
+    """Returns the text of a caught error, which must be one line."""
+    text = str(error.value)
+    assert "\n" not in text
+    return text

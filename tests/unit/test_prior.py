@@ -109,12 +109,12 @@ def test_the_likelihood_is_that_of_all_three_coefficients(fitted, dataset):
     count_popularity(model, dataset)
     kept = np.array(model.prior.coefficients)
     users = ValidationUsers(model, dataset)
-    found = users.log_likelihoods()
+    likelihoods = users.log_likelihoods()
     np.testing.assert_array_equal(model.prior.coefficients, kept)
     problems = users.problems()
     for segment in ("cold", "warm"):
         best, values = problems[segment].maximum(3)
-        assert found[segment] == pytest.approx(values.mean(), abs=2e-4)
+        assert likelihoods[segment] == pytest.approx(values.mean(), abs=2e-4)
         logits = best[0] * problems[segment].states @ np.asarray(model.table).T
         logits += np.asarray(model.prior.log_popularity) @ best[1:]
         logits[:, :2] = -1e9
@@ -122,8 +122,8 @@ def test_the_likelihood_is_that_of_all_three_coefficients(fitted, dataset):
         expected = chosen - np.log(np.exp(logits - logits.max()).sum(1)) - logits.max()
         np.testing.assert_allclose(values, expected, atol=1e-3)
         # A second fit, which starts where the first one ended, finds the same.
-        assert users.log_likelihoods()[segment] == pytest.approx(found[segment], abs=2e-4)
-    assert found["warm"] > found["cold"]
+        assert users.log_likelihoods()[segment] == pytest.approx(likelihoods[segment], abs=2e-4)
+    assert likelihoods["warm"] > likelihoods["cold"]
 
 
 def test_a_fit_stops_by_the_likelihood_and_keeps_the_weights_of_its_best_epoch(
@@ -139,7 +139,7 @@ def test_a_fit_stops_by_the_likelihood_and_keeps_the_weights_of_its_best_epoch(
             (logs["val_log_likelihood_warm"] + logs["val_log_likelihood_cold"]) / 2
         )
         logs["val_log_likelihood"] = -abs(epoch - 1.0)
-        logged.append([np.array(v) for v in self.model.mapper.items.weights][0])
+        logged.append(np.array(self.model.table))
 
     monkeypatch.setattr(LogLikelihood, "on_epoch_end", scripted)
     short = {"finetune.epochs": 9, "finetune.patience": 2, "pretrain.epochs": 0}
