@@ -33,6 +33,15 @@ def count_popularity(model: "Recommender", dataset: "PreparedDataset") -> None:
     Args:
         model: a `Recommender`.
         dataset: the `PreparedDataset` that it is trained on.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> model = cm.CMCLRec(data.schema, cm.Config.preset("tiny"))
+        >>> count_popularity(model, data)
+        >>> bool(np.any(model.prior.log_popularity))
+        True
     """
     from cmclrec_tf.baselines.popularity import Popularity  # the baselines import the models
 
