@@ -32,7 +32,7 @@ def test_every_make_target_and_command_named_exists():
 
     text = (ROOT / "README.md").read_text() + (ROOT / "WORKSPACE.md").read_text()
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"`?make (\w+)", text)):
+    for target in set(re.findall(r"(?:`|^)make (\w+)", text, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for command in set(re.findall(r"cmclrec (prepare|pipeline|serve|recommend|\w+start)\b", text)):
         assert main.get_command(None, command) is not None, command
