@@ -28,6 +28,7 @@ def test_a_dataset_of_last_targets_has_one_column_of_cold_users(setting, tmp_pat
     assert "cold last" in labels and "cold all" not in labels and "cold all" not in text
 
 
+@pytest.mark.slow
 def test_a_split_by_time_has_its_own_table(setting, tmp_path):
     config, out = tmp_path / "config.yaml", tmp_path / "out"
     data = {"max_history": 6, "split": "time", "split_time": "2022-05-01"}

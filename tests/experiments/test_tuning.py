@@ -50,6 +50,7 @@ def test_the_best_trial_wins(scored, dataset, tmp_path):
     assert best_row.tuning["val_ndcg_before"] == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_a_finished_search_is_not_repeated(scored, dataset, tmp_path):
     first = tuning.tune(_row("sasrec"), dataset, tmp_path, TRIALS)
     assert len(scored) == TRIALS

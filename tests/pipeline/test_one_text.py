@@ -122,7 +122,7 @@ def tables(config, tmp_path_factory):
     return data, user, model, export(model, data, folder / "1", changed)
 
 
-@pytest.mark.parametrize("ending", ["parquet", "csv"])
+@pytest.mark.parametrize("ending", [pytest.param("parquet", marks=pytest.mark.slow), "csv"])
 def test_the_pipeline_reads_the_text_of_the_tables(tables, tmp_path, ending):
     data, _, _, _ = tables
     record = _read(tmp_path, ending)

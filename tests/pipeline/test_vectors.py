@@ -147,6 +147,7 @@ def test_a_served_vector_decides_which_items_come_first(trained, tmp_path):
         cold_inputs([{"taste": 1.0}], kinds)
 
 
+@pytest.mark.slow
 def test_an_export_with_a_vector_is_fit_to_serve(trained, tmp_path):
     from pipeline.components.serving_checks import ExportContract, check_export
     from pipeline.transforms.encode import to_example

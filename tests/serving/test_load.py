@@ -102,6 +102,7 @@ def test_server_process_reports_why_it_does_not_start(tmp_path):
         ServerProcess(tmp_path)
 
 
+@pytest.mark.slow
 def test_server_process_stops(base_path):
     with ServerProcess(base_path) as server:
         assert server.version == 12 and server.megabytes > 50

@@ -29,7 +29,12 @@ def settings():
     return Config.from_dict(SETTINGS)
 
 
-@pytest.fixture(scope="module", params=baselines.names())
+# One of each kind: by dropout, by experts, by meta-learning.
+QUICK = ("dropout-net", "heater", "melu")
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in baselines.names() if n not in QUICK]
+
+
+@pytest.fixture(scope="module", params=[*QUICK, *SLOW])
 def trained(request, dataset, settings):
     return train_baseline(request.param, dataset, settings)
 

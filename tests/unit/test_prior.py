@@ -142,7 +142,7 @@ def test_a_fit_stops_by_the_likelihood_and_keeps_the_weights_of_its_best_epoch(
         logged.append(np.array(self.model.table))
 
     monkeypatch.setattr(LogLikelihood, "on_epoch_end", scripted)
-    short = {"finetune.epochs": 9, "finetune.patience": 2, "pretrain.epochs": 0}
+    short = {"finetune.epochs": 5, "finetune.patience": 2, "pretrain.epochs": 0}
     trained = cm.train(dataset, config.changed(short))
     assert len(logged) == 4
     np.testing.assert_array_equal(trained.table, logged[1])
