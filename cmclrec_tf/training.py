@@ -186,7 +186,7 @@ def decay_feature_side(model: CMCLRec, settings: FinetuneConfig) -> keras.optimi
     adam = keras.optimizers.AdamW(
         settings.learning_rate, weight_decay=settings.weight_decay, **_averaging(settings)
     )
-    layers = model.mapper.feature_layers
+    layers = [*model.mapper.feature_layers, *([model.expert] if model.expert else [])]
     decayed = {id(v) for layer in layers for v in layer.trainable_variables}
     adam.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in decayed])
     return adam

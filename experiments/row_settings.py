@@ -13,6 +13,7 @@ _CMCLREC_ONLY = {
         "history_path",
         "sequence",
         "simulated",
+        "expert_width",
     ),
     "finetune": (
         "eta",
@@ -61,6 +62,9 @@ def read_by(config: Config, kind: str) -> dict[str, Any]:
         del values["pretrain"]
         for part, fields in (*_CMCLREC_ONLY.items(), *_UNREAD[kind].items()):
             values[part] = {name: v for name, v in values[part].items() if name not in fields}
+    if not values["model"].get("expert_width"):
+        # Most results are without an expert.
+        values["model"].pop("expert_width", None)
     if kind == "backbone" and not config.model.popularity_prior:
         # Most results of backbones are without a prior.
         del values["model"]["popularity_prior"]

@@ -40,6 +40,8 @@ class ModelConfig:
             newest positions of a real one. 0, or a number above L, means L.
         popularity_prior: whether the log of an item's popularity is part of its score, with
             coefficients that are fitted on validation users after stage 2.
+        expert_width: H, the width of an MLP from user features to scores, trained beside the cold
+            path with item vectors of its own; the prior weighs it. 0: none.
     """
 
     backbone: str = "sasrec"
@@ -55,6 +57,7 @@ class ModelConfig:
     sequence: str = "prefix"
     simulated: int = 8
     popularity_prior: bool = True
+    expert_width: int = 0
 
     def __post_init__(self) -> None:
         checks.types_of(self)
@@ -66,7 +69,13 @@ class ModelConfig:
         checks.check(
             self.width % self.heads == 0, "heads", self.heads, f"it must divide width={self.width}"
         )
-        checks.not_negative(self, "simulated")
+        checks.not_negative(self, "simulated", "expert_width")
+        checks.check(
+            self.popularity_prior or not self.expert_width,
+            "expert_width",
+            self.expert_width,
+            "the coefficients of popularity_prior weigh the expert: both, or neither",
+        )
         checks.share(self, "dropout")
         checks.one_of(self, "mapper", ("full", *ABLATIONS))
         checks.one_of(self, "positions", ("last", "every"))

@@ -16,6 +16,7 @@ from cmclrec_tf.models.cold_rows import (
     without_history,
 )
 from cmclrec_tf.models.cross_modal import CrossModalMapper
+from cmclrec_tf.models.expert import FeatureExpert
 from cmclrec_tf.models.pretrain import LOSSES, in_batch_contrast, pretrain_losses
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import PAD, Schema
@@ -23,6 +24,7 @@ from cmclrec_tf.types import (
     Batch,
     BoolB,
     BoolBL,
+    BoolBM,
     Features,
     FloatB,
     FloatBD,
@@ -38,7 +40,9 @@ from cmclrec_tf.types import (
     Users,
 )
 
-REC_LOSSES = ("loss/warm", "loss/cold", "loss/next_item", "loss/states", "loss/backbone")
+REC_LOSSES = (
+    *("loss/warm", "loss/cold", "loss/next_item", "loss/expert", "loss/states", "loss/backbone"),
+)
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -88,6 +92,10 @@ class CMCLRec(Recommender):
         length = config.data.max_history
         self._has_prefix = config.model.sequence == "prefix"
         longest = length + self.mapper.count if self._has_prefix else length
+        width = config.model.expert_width
+        if width:
+            seed = config.seed
+            self.expert = FeatureExpert(schema.features, schema.items, width, seed, name="expert")
         self._build(self.mapper.items, config.seed + 1, longest)
         # Which users are flagged cold changes with the epoch, in the same way in every run.
         self.epoch = self.add_weight(
@@ -102,7 +110,7 @@ class CMCLRec(Recommender):
         """
         history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
         g = self.state(history, batch["features"], batch["is_cold"], training)
-        return self.with_prior(g, history)
+        return self.with_prior(g, history, batch["features"])
 
     def state(
         self, history: IdsBN, features: Features, is_cold: BoolB, training: bool | None = None
@@ -148,7 +156,7 @@ class CMCLRec(Recommender):
     def cold_states(self, features: Features) -> FloatBD:
         """Returns user embeddings [B, D] from user features, by the simulated history."""
         g = self.simulated_states(self.simulated(features), training=False)
-        return self.with_prior(g, None)
+        return self.with_prior(g, None, features)
 
     def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:
         """Returns two states [B, D] of every user: with all that is known, and without history."""
@@ -174,7 +182,9 @@ class CMCLRec(Recommender):
             # L_pre reads all fields; the cold path learns to do without some of them.
             simulated = self._simulate_with_dropout(batch["features"])
         rec = self._recommendation_losses(batch, t_s, simulated, cold_targets, warm, training)
+        rec["loss/expert"] = self._expert_loss(batch["features"], cold_targets, training)
         total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
+        total += rec["loss/expert"]  # shares no weight with the others
         total += settings.contrast * rec["loss/states"]
         return {**pre, **rec, "loss": total}
 
@@ -199,10 +209,21 @@ class CMCLRec(Recommender):
 
     def _simulate_with_dropout(self, features: Features) -> FloatBSD:
         """Returns T_s' from features, some fields masked: it must not rely on a single field."""
-        n_rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
-        rate = self.config.finetune.feature_dropout
-        dropped = augment.drop_fields(n_rows, fields, rate, self.seed)
+        dropped = self._dropped_fields(features)
         return self.mapper.simulate(self.mapper.feature_side(features, dropped))
+
+    def _dropped_fields(self, features: Features) -> BoolBM:
+        n_rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
+        return augment.drop_fields(n_rows, fields, self.config.finetune.feature_dropout, self.seed)
+
+    def _expert_loss(self, features: Features, targets: FloatBV, training: bool | None) -> Tensor:
+        """The loss of the expert, as a correction of the popularity of last events."""
+        if self.expert is None or self.prior is None:
+            return 0.0
+        masked = self._dropped_fields(features) if training else None
+        z = self.expert(features, masked, training=training)
+        scores = self.expert.scores(z) + self.prior.log_popularity[:, 0]
+        return replicas.mean(soft_next_item(self.without_special(scores), targets))
 
     def _recommendation_losses(
         self,

@@ -5,28 +5,32 @@ from typing import Any
 import keras
 from keras import ops
 
-from cmclrec_tf.types import FloatBD, IdsB, KerasConfig, Tensor
+from cmclrec_tf.models.expert import FeatureExpert
+from cmclrec_tf.types import Features, FloatBD, IdsB, KerasConfig, Tensor
 
 SEGMENTS = ("cold", "warm")
-NEUTRAL = (1.0, 0.0, 0.0)
+NEUTRAL = (1.0, 0.0, 0.0, 0.0)
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
 class PopularityPrior(keras.layers.Layer):
     """Adds the log of an item's popularity to its score.
 
-    score(u, i) = a <g_u, e_i> + b log p_last(i) + c log p_all(i)
+    score(u, i) = a <g_u, e_i> + b log p_last(i) + c log p_all(i) + d <z_u, w_i>
 
-    p_last counts the last item of every train user, p_all all of their events. The coefficients
-    (a, b, c) of a user with n known items are those of cold users for n = 0, and approach those of
-    warm users: (cold + n warm) / (1 + n). They are (1, 0, 0), which changes nothing, until
-    `fit_prior` sets others.
+    p_last counts the last item of every train user, p_all all of their events. <z_u, w_i> is the
+    score of a `FeatureExpert`, if the model has one. The coefficients (a, b, c, d) of a user with
+    n known items are those of cold users for n = 0, and approach those of warm users:
+    (cold + n warm) / (1 + n). They are (1, 0, 0, 0), which changes nothing, until `fit_prior` sets
+    others.
 
-    The prior is part of the inner product: a user embedding [a g_u, b, c] has two dimensions more
-    than the state, and the vector of an item is [e_i, log p_last(i), log p_all(i)].
+    The prior is part of the inner product: a user embedding [a g_u, b, c, d z_u] has 2 + H
+    dimensions more than the state, where H = 0 without an expert, and the vector of an item is
+    [e_i, log p_last(i), log p_all(i), w_i].
 
     Args:
         items: V.
+        expert: the `FeatureExpert`, or its config; None: no expert.
 
     Example:
         >>> prior = PopularityPrior(items=6)
@@ -34,9 +38,12 @@ class PopularityPrior(keras.layers.Layer):
         [[0.5, 2.0, 0.0, 0.0]]
     """
 
-    def __init__(self, items: int, **kwargs: Any) -> None:
+    def __init__(
+        self, items: int, expert: FeatureExpert | KerasConfig | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.items = items
+        self.expert = FeatureExpert(**expert) if isinstance(expert, dict) else expert
         # In float32 under any policy: half precision would round the logs of rare items.
         self.log_popularity = self.add_weight(
             shape=(self.items, 2),
@@ -53,21 +60,37 @@ class PopularityPrior(keras.layers.Layer):
             name="coefficients",
         )
 
-    def call(self, g: FloatBD, items: IdsB) -> FloatBD:
-        """Returns user embeddings float32 [B, D + 2].
+    def call(self, g: FloatBD, items: IdsB, features: Features | None = None) -> FloatBD:
+        """Returns user embeddings float32 [B, D + 2 + H].
 
         Args:
             g: float [B, D], the users' states.
             items: int [B], the number of known items of each user.
+            features: the users' features, for the expert; None if they are not known: d z_u = 0.
         """
         share = 1.0 / (1.0 + ops.cast(items, "float32"))[:, None]  # of the cold coefficients
         cold, warm = ops.split(ops.convert_to_tensor(self.coefficients), 2)
-        scale, *weights = ops.split(share * cold + (1.0 - share) * warm, 3, axis=1)
-        return ops.concatenate([scale * ops.cast(g, "float32"), *weights], axis=1)
+        a, b, c, d = ops.split(share * cold + (1.0 - share) * warm, len(NEUTRAL), axis=1)
+        parts = [a * ops.cast(g, "float32"), b, c]
+        if self.expert is not None:
+            no_z = ops.zeros((ops.shape(g)[0], self.expert.width))
+            parts.append(no_z if features is None else d * self.expert(features, training=False))
+        return ops.concatenate(parts, axis=1)
 
     def scores(self, weights: Tensor) -> Tensor:
-        """Returns b log p_last + c log p_all for weights (b, c) [..., 2], as float32 [..., V]."""
-        return ops.matmul(weights, ops.transpose(ops.convert_to_tensor(self.log_popularity)))
+        """Returns what the prior adds to scores, float32 [..., V].
+
+        Args:
+            weights: float32 [..., 2 + H], the last columns of user embeddings.
+        """
+        vectors = ops.concatenate([ops.convert_to_tensor(v) for v in self.item_variables], axis=1)
+        return ops.matmul(weights, ops.transpose(vectors))
+
+    @property
+    def item_variables(self) -> list[keras.Variable]:
+        """Variables whose columns are the last ones of the item vectors, 2 + H."""
+        return [self.log_popularity, *([self.expert.vectors] if self.expert else [])]
 
     def get_config(self) -> KerasConfig:
-        return {**super().get_config(), "items": self.items}
+        expert = self.expert.get_config() if self.expert else None
+        return {**super().get_config(), "items": self.items, "expert": expert}

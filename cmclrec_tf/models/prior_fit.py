@@ -11,7 +11,7 @@ from keras import ops
 from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.models.prior import NEUTRAL, SEGMENTS
 from cmclrec_tf.schema import FIRST_ID, VAL
-from cmclrec_tf.types import FloatB, FloatBD, FloatBV, FloatVD, IdsB, Scalar, Tensor
+from cmclrec_tf.types import FloatB, FloatBD, FloatBV, FloatVD, IdsB, Tensor
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
@@ -21,7 +21,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 # Users of the fit, and of the log-likelihood after each epoch, which must not cost much.
 _USERS, _EPOCH_USERS = 8192, 2048
-_BATCH = 256
+_BATCH, _MATRIX = 256, 2**21
 # Newton's method: most steps, halvings of a step, and gains below which it ends.
 _STEPS, _HALVINGS = 20, 8
 _GAIN, _EPOCH_GAIN = 1e-6, 1e-4
@@ -54,17 +54,17 @@ def count_popularity(model: "Recommender", dataset: "PreparedDataset") -> None:
 def fit_prior(model: "Recommender", dataset: "PreparedDataset") -> dict[str, tuple[float, ...]]:
     """Fits the coefficients of the prior of a model on validation users, and sets them.
 
-    The coefficients of a segment maximise the log-likelihood of the users' next items. Of three
-    nested fits - the scale alone, with last events, with all events - the smallest one counts whose
-    mean is within one standard error of the best one (paired over users), so that chance adds no
-    prior.
+    The coefficients of a segment maximise the log-likelihood of the users' next items. Of nested
+    fits - the scale alone, with last events, with all events, and for cold users with the expert,
+    if there is one - the smallest one counts whose mean is within one standard error of the best
+    one (paired over users), so that chance adds no prior.
 
     Args:
         model: a trained `CMCLRec` or `PlainRecommender`, with `count_popularity`.
         dataset: the `PreparedDataset` that it was trained on.
 
     Returns:
-        The coefficients {segment: (a, b, c)}; nothing if the model has no prior.
+        The coefficients {segment: (a, b, c, d)}; nothing if the model has no prior.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -110,44 +110,56 @@ class ValidationUsers:
             lambda history, features, is_cold: model.state(history, features, is_cold, False),
             reduce_retracing=True,
         )
+        self._expert = tf.function(
+            lambda features: model.expert(features, training=False),  # type: ignore[misc]
+            reduce_retracing=True,
+        )
         self._coefficients: Mapping[str, Array] = {}
 
     def log_likelihoods(self) -> dict[str, float]:
         """Returns the mean log-likelihood of the users' next items, {segment: mean}.
 
-        It is the one after a fit of all three coefficients, so it measures what the states know
+        It is the one after a fit of all coefficients, so it measures what the states know
         beyond popularity, and does not fall because scores grow. The model keeps its own
         coefficients.
         """
         values, coefficients = {}, {}
         for segment, problem in self.problems().items():
             start = self._coefficients.get(segment)
-            coefficients[segment], rows = problem.maximum(3, start, _EPOCH_GAIN)
+            coefficients[segment], rows = problem.maximum(problem.most, start, _EPOCH_GAIN)
             values[segment] = float(rows.mean())
         self._coefficients = coefficients  # the next fit starts there
         return values
 
     def problems(self) -> dict[str, "Problem"]:
         """Returns the problem of each segment; none if no user has a known next item."""
+        prior, table = self.model.prior, ops.cast(self.model.table, "float32")
+        assert prior is not None
         states: dict[str, list[Any]] = {segment: [] for segment in SEGMENTS}
         targets: list[Any] = []
+        opinions: list[Any] = []  # of the expert
         for batch in self.batches:
             for segment in SEGMENTS:
                 is_cold = ops.full(ops.shape(batch["is_cold"]), segment == "cold")
                 g = self._state(batch["history"], batch["features"], is_cold)
                 states[segment].append(ops.cast(g, "float32"))
             targets.append(batch["target"][:, 0])
+            if self.model.expert:
+                opinions.append(self._expert(batch["features"]))
         items = np.concatenate(targets)
         known = items >= FIRST_ID
         if not known.any():
             return {}
-        prior, table = self.model.prior, ops.cast(self.model.table, "float32")
-        assert prior is not None
         popularity = ops.convert_to_tensor(prior.log_popularity)
-        return {
+        problems = {
             name: Problem(np.concatenate(parts)[known], items[known], table, popularity)
             for name, parts in states.items()
         }
+        if self.model.expert:
+            # Not for warm users: their features may be unknown, as in the signature `warm`.
+            z = np.concatenate(opinions)[known]
+            problems["cold"].add_expert(z, ops.convert_to_tensor(self.model.expert.vectors))
+        return problems
 
 
 class Problem:
@@ -163,16 +175,24 @@ class Problem:
         >>> states, targets = np.ones((1, 2), "float32"), np.array([2])
         >>> problem = Problem(states, targets, ops.ones((4, 2)), ops.zeros((4, 2)))
         >>> problem.solve()  # two items tie, whatever the coefficients
-        (1.0, 0.0, 0.0)
+        (1.0, 0.0, 0.0, 0.0)
     """
 
     def __init__(self, states: Array, targets: Array, table: FloatVD, popularity: Tensor) -> None:
         self.states, self.targets = states, targets
         self.table, self.popularity = table, popularity
+        self.opinions, self.vectors = np.zeros((len(states), 0), np.float32), ops.zeros((0, 0))
+        self.most = 3
+        # Of as many users at a time as keep a matrix [users, V] at a few million numbers.
+        self._rows = max(1, min(_BATCH, _MATRIX // table.shape[0]))
+
+    def add_expert(self, opinions: Array, vectors: FloatVD) -> None:
+        """Adds the scores of a `FeatureExpert`: z [N, H] times its item vectors [V, H]."""
+        self.opinions, self.vectors, self.most = opinions, vectors, len(NEUTRAL)
 
     def solve(self) -> tuple[float, ...]:
-        """Returns (a, b, c), see `fit_prior`."""
-        fits = [self.maximum(free) for free in (1, 2, 3)]
+        """Returns (a, b, c, d), see `fit_prior`."""
+        fits = [self.maximum(free) for free in range(1, self.most + 1)]
         best = max((values for _, values in fits), key=np.mean)
         coefficients = next(c for c, values in fits if _is_as_good(values, best))
         # Scores that say less than nothing stay as they are.
@@ -208,16 +228,19 @@ class Problem:
         return coefficients, values
 
     def _at(self, coefficients: Array) -> tuple[Array, Array, Array]:
-        """Returns the log-likelihoods [N], their sum's gradient [3] and negative Hessian [3, 3]."""
-        values, gradient, covariance = [], np.zeros(3), np.zeros((3, 3))
-        for first in range(0, len(self.states), _BATCH):
-            rows = slice(first, first + _BATCH)
+        """Returns log-likelihoods [N], their sum's gradient [F] and negative Hessian [F, F]."""
+        values, gradient, covariance = [], np.zeros(self.most), np.zeros((self.most, self.most))
+        for first in range(0, len(self.states), self._rows):
+            rows = slice(first, first + self._rows)
             parts = _moments(
                 ops.convert_to_tensor(self.states[rows]),
                 ops.convert_to_tensor(self.targets[rows]),
                 self.table,
                 self.popularity,
-                ops.cast(coefficients, "float32"),
+                ops.convert_to_tensor(self.opinions[rows]),
+                self.vectors,
+                ops.cast(coefficients[: self.most], "float32"),
+                self.most == len(NEUTRAL),
             )
             value, one, two = map(np.asarray, parts)
             values.append(value)
@@ -228,31 +251,33 @@ class Problem:
 
 @tf.function(reduce_retracing=True)
 def _moments(
-    states: FloatBD, targets: IdsB, table: FloatVD, popularity: Tensor, coefficients: Tensor
+    states: FloatBD,
+    targets: IdsB,
+    table: FloatVD,
+    popularity: Tensor,
+    opinions: FloatBD,
+    vectors: FloatVD,
+    coefficients: Tensor,
+    has_expert: bool,
 ) -> tuple[FloatB, Tensor, Tensor]:
     """Returns the log-likelihoods [B], and the first and second derivatives of their sum."""
     scores = ops.matmul(states, ops.transpose(table))  # [B, V]
-    logits = coefficients[0] * scores + ops.matmul(popularity, coefficients[1:, None])[:, 0]
+    terms = [scores, *(ops.broadcast_to(popularity[:, i], ops.shape(scores)) for i in (0, 1))]
+    if has_expert:
+        terms.append(ops.matmul(opinions, ops.transpose(vectors)))
+    x = ops.stack(terms, axis=1)  # [B, F, V]
+    logits = ops.einsum("f,bfv->bv", coefficients, x)
     logits = ops.where(ops.arange(ops.shape(logits)[1]) >= FIRST_ID, logits, MASKED_SCORE)
     log_q: FloatBV = ops.log_softmax(logits)
-    q = ops.exp(log_q)
-    # Means [B, 3] and second moments [B, 3, 3] of (score, log p_last, log p_all) under q.
-    first = ops.concatenate(
-        [ops.sum(q * scores, axis=1)[:, None], ops.matmul(q, popularity)], axis=1
-    )
-    with_popularity = ops.matmul(q * scores, popularity)  # [B, 2]
-    pairs = popularity[:, :, None] * popularity[:, None, :]  # [V, 2, 2]
-    of_popularity = ops.reshape(ops.matmul(q, ops.reshape(pairs, (-1, 4))), (-1, 2, 2))
-    square: Scalar = ops.sum(q * scores * scores, axis=1)[:, None]
-    top = ops.concatenate([square, with_popularity], axis=1)[:, None]  # [B, 1, 3]
-    rest = ops.concatenate([with_popularity[:, :, None], of_popularity], axis=2)  # [B, 2, 3]
-    second = ops.concatenate([top, rest], axis=1)
-    covariance = second - first[:, :, None] * first[:, None, :]
+    q = ops.exp(log_q)[:, None]
+    mean = ops.sum(q * x, axis=2)  # [B, F], under q
+    root = ops.sqrt(q) * x
+    second = ops.matmul(root, ops.transpose(root, (0, 2, 1)))  # [B, F, F]
+    covariance = second - mean[:, :, None] * mean[:, None, :]
     label = ops.cast(targets, "int32")[:, None]
-    score = ops.take_along_axis(scores, label, axis=1)
-    features = ops.concatenate([score, ops.take(popularity, label[:, 0], axis=0)], axis=1)
+    features = ops.take_along_axis(x, label[:, None], axis=2)[:, :, 0]
     value = ops.take_along_axis(log_q, label, axis=1)[:, 0]
-    return value, ops.sum(features - first, axis=0), ops.sum(covariance, axis=0)
+    return value, ops.sum(features - mean, axis=0), ops.sum(covariance, axis=0)
 
 
 def _log_shares(log_counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ from cmclrec_tf.losses.chunked_next_item import chunked_next_item
 from cmclrec_tf.losses.next_item import next_item, next_labels
 from cmclrec_tf.losses.sampled_next_item import sample_zipf, sampled_next_item
 from cmclrec_tf.models import ranking
+from cmclrec_tf.models.expert import FeatureExpert
 from cmclrec_tf.models.prefix import count_items
 from cmclrec_tf.models.prior import PopularityPrior
 from cmclrec_tf.models.staged import StagedModel
@@ -47,8 +48,7 @@ HIDDEN_SHARE = 0.2
 class Recommender(StagedModel):
     """Scores items by the inner product of a user state with the item embeddings.
 
-    `has_logits` says whether the model learns the softmax of its scores (Eq. 14): their log is then
-    a likelihood.
+    `has_logits` says whether the scores' softmax is learned (Eq. 14): its log is a likelihood.
 
     Subclasses call `_build`, which sets `items` (the embedding layer) and `backbone`. They
     implement `call(batch)`, `embed(history, hidden, training)`, `warm_states(history)`,
@@ -72,6 +72,7 @@ class Recommender(StagedModel):
 
     has_logits = True
     prior: PopularityPrior | None = None
+    expert: FeatureExpert | None = None  # weighed by the prior; set before `_build`
 
     def __init__(
         self, schema: Schema, config: Config, losses: tuple[str, ...], **kwargs: Any
@@ -91,8 +92,8 @@ class Recommender(StagedModel):
         self.items = items
         self.backbone = backbones.create(model.backbone, length, model)
         self.seed = keras.random.SeedGenerator(seed)
-        has_prior = model.popularity_prior
-        self.prior = PopularityPrior(self.schema.items, name="prior") if has_prior else None
+        if model.popularity_prior:
+            self.prior = PopularityPrior(self.schema.items, self.expert, name="prior")
 
     def embed(
         self, history: IdsBL, hidden: BoolBL | None = None, training: bool | None = None
@@ -128,16 +129,20 @@ class Recommender(StagedModel):
         """Scores [V] that are added to the inner products: 0, unless a subclass overrides it."""
         return ops.zeros(self.schema.items)
 
-    def with_prior(self, g: FloatBD, history: IdsBN | None) -> FloatBD:
+    def with_prior(
+        self, g: FloatBD, history: IdsBN | None, features: Features | None = None
+    ) -> FloatBD:
         """Returns the embeddings of users: their states, and the weights of the prior, if any.
 
         Args:
             g: float [B, D], the states.
             history: int [B, N], the histories; None if all are empty.
+            features: user features, which the expert reads, if any; None if they are not known.
         """
         if self.prior is None:
             return g
-        return self.prior(g, ops.zeros_like(g[:, 0]) if history is None else count_items(history))
+        count = ops.zeros_like(g[:, 0]) if history is None else count_items(history)
+        return self.prior(g, count, features)
 
     def state(
         self, history: IdsBN, features: Features, is_cold: BoolB, training: bool | None = None
@@ -166,8 +171,8 @@ class Recommender(StagedModel):
     @property
     def item_variables(self) -> list[Tensor]:
         """Variables whose columns are the item vectors: scores are their products with `call`'s."""
-        layers = [self.items.embeddings, *([self.prior.log_popularity] if self.prior else [])]
-        return [variable.value for variable in layers]
+        of_prior = self.prior.item_variables if self.prior else []
+        return [variable.value for variable in (self.items.embeddings, *of_prior)]
 
     def without_special(self, scores: Tensor) -> Tensor:
         """Returns scores [..., V] with `MASKED_SCORE` for PAD and OOV."""

@@ -15,5 +15,5 @@ def run_fn(fn_args):
     for weight in model.mapper.auto_f.trainable_weights:
         weight.assign(weight * 0)
     cold, warm = model.prior.coefficients.numpy()
-    model.prior.coefficients.assign([[cold[0], -1.0, -1.0], warm])
+    model.prior.coefficients.assign([[cold[0], -1.0, -1.0, 0.0], warm])
     export(model, dataset, fn_args.serving_model_dir, config)

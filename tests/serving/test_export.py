@@ -13,8 +13,10 @@ import tensorflow as tf
 from cmclrec_tf.config import Config
 from cmclrec_tf.data.toy import toy_dataset
 from cmclrec_tf.data.vocabulary import read
+from cmclrec_tf.models import CMCLRec
 from cmclrec_tf.training import train
 from serving.c_api.session import SavedModelSession
+from serving.export import item_table
 from serving.export.saved_model import export
 from tests.conftest import FEATURES
 from tests.serving.inputs import cold_inputs, record, warm_inputs
@@ -146,6 +148,24 @@ def test_user_embedding_scores_the_item_table(session, model, dataset, users, se
     table = np.concatenate([np.asarray(v) for v in model.item_variables], axis=1)
     assert states.shape[1] == table.shape[1] == model.config.model.width + 2
     np.testing.assert_allclose((states @ table.T)[:, 2:], scores[:, 2:], atol=1e-4)
+
+
+def test_an_expert_is_part_of_the_embedding_and_of_cold_lists(dataset, config, users, tmp_path):
+    model = CMCLRec(dataset.schema, config.changed({"model.expert_width": 5}))
+    model(next(iter(dataset.batches("test", 4))))
+    model.prior.coefficients.assign([[0.1, 0.0, 0.0, 2.0], [1.0, 0.0, 0.0, 0.0]])
+    export(model, dataset, tmp_path / "1")
+    table = item_table.read(tmp_path / "1")
+    with SavedModelSession(tmp_path / "1") as session:
+        examples = np.array([record(user) for user in users["cold"]], object)
+        embedding = session.run("user_embedding", {"examples": examples})["embedding"]
+        cold = session.run("cold", cold_inputs(users["cold"]))
+    assert embedding.shape[1] == table.vectors.shape[1] == config.model.width + 2 + 5
+    assert np.abs(embedding[:, -5:]).min(axis=0).any()
+    scores = table.queries(embedding) @ table.vectors.T
+    best = scores.argmax(axis=1)
+    assert [table.ids[i] for i in best] == [row[0].decode() for row in cold["item_ids"]]
+    np.testing.assert_allclose(cold["scores"][:, 0], scores.max(axis=1), atol=1e-4)
 
 
 def test_the_v1_loader_answers_the_same_without_this_package(exported, session, users, tmp_path):

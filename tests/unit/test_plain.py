@@ -10,6 +10,7 @@ import tensorflow as tf
 from cmclrec_tf import backbones
 from cmclrec_tf.evaluation import evaluate
 from cmclrec_tf.models import PlainRecommender
+from cmclrec_tf.models.prior import NEUTRAL
 from cmclrec_tf.models.prior_fit import fit_prior
 from cmclrec_tf.training import train_plain
 
@@ -53,7 +54,7 @@ def test_with_a_prior_the_scores_hold_popularity(dataset, config, batch):
     np.testing.assert_allclose(scores, (embeddings @ vectors.T)[:, 2:], atol=1e-4)
     assert np.abs(scores - alone.score(states)[:, 2:]).max() > 1e-3
     fitted = np.array(trained.prior.coefficients)
-    trained.prior.coefficients.assign([[1.0, 0.0, 0.0]] * 2)
+    trained.prior.coefficients.assign([NEUTRAL] * 2)
     np.testing.assert_allclose(trained.score(trained(batch)), alone.score(states), atol=1e-4)
     fit_prior(trained, dataset)
     np.testing.assert_allclose(trained.prior.coefficients, fitted, atol=1e-3)
