@@ -40,7 +40,7 @@ class ModelConfig:
             newest positions of a real one. 0, or a number above L, means L.
         popularity_prior: whether the log of an item's popularity is part of its score, with
             coefficients that are fitted on validation users after stage 2.
-        expert_width: H, the width of an MLP from user features to scores, trained beside the cold
+        expert_width: H, the width of an MLP from user features to scores, trained with the cold
             path with item vectors of its own; the prior weighs it. 0: none.
     """
 
