@@ -133,8 +133,6 @@ class ValidationUsers:
 
     def problems(self) -> dict[str, "Problem"]:
         """Returns the problem of each segment; none if no user has a known next item."""
-        prior, table = self.model.prior, ops.cast(self.model.table, "float32")
-        assert prior is not None
         states: dict[str, list[Any]] = {segment: [] for segment in SEGMENTS}
         targets: list[Any] = []
         opinions: list[Any] = []  # of the expert
@@ -150,6 +148,8 @@ class ValidationUsers:
         known = items >= FIRST_ID
         if not known.any():
             return {}
+        prior, table = self.model.prior, ops.cast(self.model.table, "float32")
+        assert prior is not None
         popularity = ops.convert_to_tensor(prior.log_popularity)
         problems = {
             name: Problem(np.concatenate(parts)[known], items[known], table, popularity)
