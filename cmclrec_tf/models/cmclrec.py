@@ -40,9 +40,8 @@ from cmclrec_tf.types import (
     Users,
 )
 
-REC_LOSSES = (
-    *("loss/warm", "loss/cold", "loss/next_item", "loss/expert", "loss/states", "loss/backbone"),
-)
+_LOSSES = ("warm", "cold", "next_item", "expert", "states", "backbone")
+REC_LOSSES = tuple(f"loss/{name}" for name in _LOSSES)
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")

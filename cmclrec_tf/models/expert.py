@@ -21,8 +21,8 @@ class FeatureExpert(keras.layers.Layer):
 
     z_u = gelu(W [tokens of all features] + b),  score(u, i) = <z_u, w_i>
 
-    It shares no weight with the cold path, so that the errors of the two differ: the sum of both
-    scores, which is a product of experts, is better than either. `PopularityPrior` weighs it.
+    It shares no weight with the cold path, so that the errors of the two differ, and the sum of
+    both scores, which is a product of experts, may rank better. `PopularityPrior` weighs it.
 
     Args:
         features: the `schema.Feature`s, with vocabulary sizes and numeric statistics.

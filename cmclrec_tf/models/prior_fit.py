@@ -110,10 +110,6 @@ class ValidationUsers:
             lambda history, features, is_cold: model.state(history, features, is_cold, False),
             reduce_retracing=True,
         )
-        self._expert = tf.function(
-            lambda features: model.expert(features, training=False),  # type: ignore[misc]
-            reduce_retracing=True,
-        )
         self._coefficients: Mapping[str, Array] = {}
 
     def log_likelihoods(self) -> dict[str, float]:
@@ -143,7 +139,7 @@ class ValidationUsers:
                 states[segment].append(ops.cast(g, "float32"))
             targets.append(batch["target"][:, 0])
             if self.model.expert:
-                opinions.append(self._expert(batch["features"]))
+                opinions.append(self.model.expert(batch["features"], training=False))
         items = np.concatenate(targets)
         known = items >= FIRST_ID
         if not known.any():
