@@ -51,7 +51,10 @@ def proxied(monkeypatch):
 
 @pytest.fixture
 def proxy(proxied):
-    """A proxy of everything that refuses; the list of the first lines that it received."""
+    """A proxy of everything that refuses; the list of the first lines that it received.
+
+    A connection that ends without a byte (a client that closes while it connects) adds no line.
+    """
     lines = []
 
     def answer(listener):
@@ -59,7 +62,9 @@ def proxy(proxied):
             while True:
                 connection, _ = listener.accept()
                 with connection:
-                    lines.append(connection.recv(1000).split(b"\r\n")[0].decode())
+                    if not (received := connection.recv(1000)):
+                        continue
+                    lines.append(received.split(b"\r\n")[0].decode())
                     connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -92,21 +97,19 @@ def test_clients_reach_loopback_without_the_proxy(server, proxied, host):
     assert asyncio.run(ask())[0].item_ids[0] == "b"
 
 
-def ask_elsewhere():
+def ask_elsewhere(host):
     with (
-        Client("models.invalid:8500", timeout=1.0, wait_for_ready=False) as client,
+        Client(f"{host}:8500", timeout=1.0, wait_for_ready=False) as client,
         pytest.raises(ServingError, match="UNAVAILABLE"),
     ):
         client.warm([["a"]])
 
 
 def test_other_hosts_follow_the_environment(proxy, monkeypatch):
-    ask_elsewhere()
+    ask_elsewhere("models.invalid")
+    monkeypatch.setenv("no_proxy", "direct.invalid")
+    ask_elsewhere("direct.invalid")
     assert proxy and set(proxy) == {"CONNECT models.invalid:8500 HTTP/1.1"}
-    proxy.clear()
-    monkeypatch.setenv("no_proxy", "models.invalid")
-    ask_elsewhere()
-    assert not proxy
 
 
 def test_the_load_generator_follows_the_same_rules(base_path, proxy):
