@@ -9,7 +9,8 @@ from cmclrec_tf.config import Config, FinetuneConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.fitting import EVAL_BATCH, NDCG, Folder, Stage, fit_stage, users_of
 from cmclrec_tf.models import CMCLRec, CrossModalMapper, PlainRecommender, Pretrain
-from cmclrec_tf.models.prior_fit import count_popularity, fit_prior
+from cmclrec_tf.models.expert import LOG_PROBABILITY, ExpertTrainer, FeatureExpert
+from cmclrec_tf.models.prior_fit import count_popularity, fit_prior, log_popularity
 from cmclrec_tf.schema import TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -88,13 +89,38 @@ def finetune(
     start: "WarmStart | None" = None,
 ) -> CMCLRec:
     """Stage 2: returns the fitted `CMCLRec` with its best weights; `start` as in `train`."""
+    expert = fit_expert(dataset, config, log_dir, checkpoint_dir)
     # Seeded again, so that the first weights do not depend on whether stage 1 ran in this process.
     keras.utils.set_random_seed(config.seed + 1)
-    model = CMCLRec(dataset.schema, config, mapper)
+    model = CMCLRec(dataset.schema, config, mapper, expert)
     monitor = LIKELIHOOD if config.model.popularity_prior else NDCG
     stage = Stage("finetune", "finetune", decay_feature_side, monitor)
     _fit_with_prior(model, dataset, config, stage, log_dir, checkpoint_dir, start)
     return model
+
+
+def fit_expert(
+    dataset: "PreparedDataset",
+    config: Config,
+    log_dir: Folder | None = None,
+    checkpoint_dir: Folder | None = None,
+) -> FeatureExpert | None:
+    """Returns the expert of `model.expert_width` with its best weights; None if there is none.
+
+    It learns by the settings of `finetune`, with an order of batches and an early stop of its own,
+    so that its errors are not those of the cold path.
+    """
+    if not config.model.has_expert:
+        return None
+    # The users of stage 2, chosen by its seed.
+    users = users_of(dataset, config.finetune, config.seed)
+    config = config.changed({"seed": config.seed + 2, "finetune.user_share": 1.0})
+    keras.utils.set_random_seed(config.seed)
+    model = ExpertTrainer(dataset.schema, config)
+    model.log_popularity.assign(log_popularity(users)[:, 0])
+    stage = Stage("expert", "finetune", decay_all, f"val_{LOG_PROBABILITY}")
+    fit_stage(model, users, config, stage, log_dir, checkpoint_dir)
+    return model.expert
 
 
 def train_plain(
@@ -186,10 +212,16 @@ def decay_feature_side(model: CMCLRec, settings: FinetuneConfig) -> keras.optimi
     adam = keras.optimizers.AdamW(
         settings.learning_rate, weight_decay=settings.weight_decay, **_averaging(settings)
     )
-    layers = [*model.mapper.feature_layers, *([model.expert] if model.expert else [])]
-    decayed = {id(v) for layer in layers for v in layer.trainable_variables}
+    decayed = {id(v) for layer in model.mapper.feature_layers for v in layer.trainable_variables}
     adam.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in decayed])
     return adam
+
+
+def decay_all(model: keras.Model, settings: FinetuneConfig) -> keras.optimizers.Optimizer:
+    """Returns AdamW that decays all weights."""
+    return keras.optimizers.AdamW(
+        settings.learning_rate, weight_decay=settings.weight_decay, **_averaging(settings)
+    )
 
 
 def _averaging(settings: FinetuneConfig) -> dict[str, Any]:

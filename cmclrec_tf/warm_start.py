@@ -145,14 +145,11 @@ def _settings(feature: Feature) -> str:
 
 def _vocabulary_names(model: "CMCLRec") -> dict[int, str]:
     """Returns {id of a variable with a row for each token: name of the vocabulary}."""
-    names, all_tokens = {id(model.items.embeddings): ITEMS}, [model.mapper.tokens]
-    if model.expert:
-        names[id(model.expert.vectors)] = ITEMS
-        all_tokens.append(model.expert.tokens)
-    for tokens in all_tokens:
-        for feature, layer in zip(tokens.features, tokens.value_layers, strict=True):
-            if not feature.is_numeric:
-                names[id(layer.embeddings)] = feature.name
+    names = {id(model.items.embeddings): ITEMS}
+    tokens = model.mapper.tokens
+    for feature, layer in zip(tokens.features, tokens.value_layers, strict=True):
+        if not feature.is_numeric:
+            names[id(layer.embeddings)] = feature.name
     return names
 
 

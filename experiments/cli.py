@@ -27,7 +27,7 @@ def experiment() -> None:
     \b
     Rows that --models accepts:
       random, popularity, popularity-last, popularity-recent, features-mlp,
-      features-mlp-last, features-knn, features-knn-last: floors.
+      features-mlp-last, features-mlp-decayed, features-knn, features-knn-last: floors.
       two-tower, two-tower-last: two towers by TensorFlow Recommenders.
       clcrec, deep-music, dropout-net, ...: baselines of other papers.
       The name of a backbone: the backbone alone, without the mapper.

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cmclrec_tf.config import Config, checks
-from cmclrec_tf.schema import VAL
 from experiments.two_tower.tower_config import TwoTowerConfig
 
 if TYPE_CHECKING:
@@ -18,8 +17,10 @@ Changes: TypeAlias = Mapping[str, Any]
 """{field of the settings of a model: value that replaces the default}."""
 
 _MLP, _KNN, _TOWERS = "features-mlp", "features-knn", "two-tower"
-# Floors: simple recommenders that every model must beat. `-last` learns or counts last items only.
-TABLE_FLOORS = ("random", "popularity", "popularity-last", _MLP, f"{_MLP}-last")
+# Floors: simple recommenders that every model must beat. `-last` learns or counts last items only,
+# `-decayed` all of them, the newer the more.
+_MLPS = (_MLP, f"{_MLP}-last", f"{_MLP}-decayed")
+TABLE_FLOORS = ("random", "popularity", "popularity-last", *_MLPS)
 # The nearest neighbours are rows of `table1` only.
 FLOORS = (*TABLE_FLOORS, _KNN, f"{_KNN}-last")
 # The newest events of all users: a floor where the time divides train from test.
@@ -70,11 +71,11 @@ def train(
 
 def validate(model: "FeatureMLP | TwoTower", dataset: "PreparedDataset") -> float:
     """Returns the validation NDCG of a trained model: the metric of stopping and tuning."""
-    from cmclrec_tf.baselines.feature_mlp import FeatureMLP, read_split
+    from cmclrec_tf.baselines.feature_mlp import FeatureMLP, read_validation
 
     if not isinstance(model, FeatureMLP):
         return model.validation["ndcg"]
-    data = read_split(dataset, VAL, model.settings.events)
+    data = read_validation(dataset, model.settings.events)
     return float(model.evaluate(*data, return_dict=True, verbose=0)["ndcg"])
 
 
@@ -96,4 +97,4 @@ def _shared(name: str, config: Config) -> dict[str, Any]:
 
 def _events(name: str) -> str:
     _, _, events = name.rpartition("-")
-    return events if events in ("last", "recent") else "all"
+    return events if events in ("last", "recent", "decayed") else "all"

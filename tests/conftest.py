@@ -29,9 +29,18 @@ FEATURES = (
     Feature("zip", prefix=1),
 )
 
+SLOW = pytest.mark.slow
+
 TINY = {
     "data": {"max_history": 8},
-    "model": {"width": 16, "latent": 8, "blocks": 1, "heads": 2, "dropout": 0.0},
+    "model": {
+        "width": 16,
+        "latent": 8,
+        "blocks": 1,
+        "heads": 2,
+        "dropout": 0.0,
+        "expert_width": 0,
+    },
     "pretrain": {"epochs": 4, "epoch_steps": 1, "batch_size": 32, "learning_rate": 0.005},
     "finetune": {
         "epochs": 12,
@@ -87,6 +96,11 @@ def pytest_xdist_make_scheduler(config, log):
             return SHARE_A_RUN[0] if file in SHARE_A_RUN else file
 
     return Scheduling(config, log)
+
+
+def one_quick(values, quick):
+    """Returns parameters of a test that takes long: all but one are `slow`."""
+    return [value if value == quick else pytest.param(value, marks=SLOW) for value in values]
 
 
 @contextlib.contextmanager

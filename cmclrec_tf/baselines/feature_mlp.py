@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cmclrec_tf import augment
 from cmclrec_tf.baselines.base import check_precision
+from cmclrec_tf.baselines.item_sets import NDCG, decayed_next_items, soft_next_items
 from cmclrec_tf.callbacks import Progress
 from cmclrec_tf.config import checks
 from cmclrec_tf.layers.dense import Dense
@@ -18,10 +19,12 @@ from cmclrec_tf.layers.feature_encoder import FeatureTokens
 from cmclrec_tf.layers.masking import MASKED_SCORE
 from cmclrec_tf.models import ranking
 from cmclrec_tf.schema import FIRST_ID, PAD, TRAIN, VAL, Schema
-from cmclrec_tf.types import Features, FloatB, FloatBV, IdsBK, IdsBN, KerasConfig, Tensor, Users
+from cmclrec_tf.types import Features, FloatBV, IdsBK, KerasConfig, Users
 
 if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
+
+EVENTS = ("all", "last", "decayed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,8 @@ class FeatureMLPConfig:
     """Shape and training of a `FeatureMLP`.
 
     Attributes:
-        events: `all` trains on all distinct items of a user's record, `last` on the last one.
+        events: `all` trains on all distinct items of a user's record, `last` on the last one,
+            `decayed` on all events, where each next older one has 0.8 times the weight.
         width: D, the width of a feature's token.
         hidden: width of the hidden layer.
         field_dropout: probability that a feature is masked in training.
@@ -64,7 +68,7 @@ class FeatureMLPConfig:
 
     def __post_init__(self) -> None:
         checks.types_of(self)
-        checks.one_of(self, "events", ("all", "last"))
+        checks.one_of(self, "events", EVENTS)
         checks.positive(self, "width", "hidden", "learning_rate", "batch_size", "epochs")
         checks.positive(self, "patience", "k")
         checks.not_negative(self, "weight_decay", "seed")
@@ -132,7 +136,8 @@ def train_feature_mlp(
 ) -> FeatureMLP:
     """Trains a `FeatureMLP` and keeps the weights with the best validation NDCG.
 
-    The NDCG is that of the model's own targets, see `FeatureMLPConfig.events`.
+    The NDCG is that of the model's own targets, see `FeatureMLPConfig.events`; with `decayed` it
+    is that of the last items.
 
     Args:
         dataset: `PreparedDataset` with train and validation users; both are read into memory.
@@ -154,13 +159,16 @@ def train_feature_mlp(
     model = FeatureMLP(dataset.schema, settings)
     model({name: values[:1] for name, values in features.items()})
     # The model starts as the popularity list. It only has to learn how users deviate from it.
-    counts = np.bincount(items.ravel(), minlength=dataset.schema.items)
+    is_decayed = settings.events == "decayed"
+    first = items[:, -1] if is_decayed else items.ravel()
+    counts = np.bincount(first, minlength=dataset.schema.items)
     model.outer.bias.assign(np.log(counts + 0.5) - np.log(len(items)))
     adam = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
     adam.exclude_from_weight_decay([model.outer.bias])
     adam.build(model.trainable_variables)
     # On a CPU, XLA would sort all items for the metric's top K.
-    model.compile(adam, loss=soft_next_items, metrics=[NDCG(settings.k)], jit_compile=False)
+    loss = decayed_next_items if is_decayed else soft_next_items
+    model.compile(adam, loss=loss, metrics=[NDCG(settings.k)], jit_compile=False)
     best = keras.callbacks.EarlyStopping(
         "val_ndcg", mode="max", patience=settings.patience, restore_best_weights=True
     )
@@ -169,7 +177,7 @@ def train_feature_mlp(
         items,
         settings.batch_size,
         epochs=settings.epochs,
-        validation_data=read_split(dataset, VAL, settings.events),
+        validation_data=read_validation(dataset, settings.events),
         verbose=0,
         callbacks=[Progress(f"features-mlp ({settings.events})", "loss", "val_ndcg"), best],
     )
@@ -184,10 +192,11 @@ def read_split(
     Args:
         dataset: `PreparedDataset`.
         split: `train`, `val` or `test`.
-        events: `all` or `last`, see `FeatureMLPConfig`.
+        events: one of EVENTS, see `FeatureMLPConfig`.
 
     Returns:
         User features by name [n, W], and each user's distinct items int32 [n, m], padded with PAD.
+        With `decayed`, the items of all events in their order, the newest one in the last column.
 
     Example:
         >>> from cmclrec_tf.data.toy import toy_dataset
@@ -201,8 +210,25 @@ def read_split(
         for history, target in zip(batch["history"], batch["target"], strict=True):
             target = target[target != PAD]
             row = target[-1:] if events == "last" else np.concatenate([history, target])
-            items.append(np.unique(row[row != PAD]))
-    return {name: _stack([f[name] for f in features]) for name in features[0]}, _pad(items)
+            row = row[row != PAD]
+            # Padding follows the items: those of events are turned, and turned back below.
+            items.append(row[::-1] if events == "decayed" else np.unique(row))
+    padded = _pad(items)[:, ::-1] if events == "decayed" else _pad(items)
+    return {name: _stack([f[name] for f in features]) for name in features[0]}, padded
+
+
+def read_validation(
+    dataset: "PreparedDataset", events: str
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int32]]:
+    """Returns the validation users with the items that stop the training, as `read_split` does.
+
+    Example:
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> features, items = read_validation(toy_dataset(), "decayed")
+        >>> items.shape  # the last item of each user
+        (32, 1)
+    """
+    return read_split(dataset, VAL, "last" if events == "decayed" else events)
 
 
 def _stack(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -216,65 +242,3 @@ def _pad(rows: Sequence[NDArray[Any]]) -> NDArray[np.int32]:
     for padded, row in zip(table, rows, strict=True):
         padded[: len(row)] = row
     return table
-
-
-@keras.saving.register_keras_serializable("cmclrec_tf")
-def soft_next_items(items: IdsBN, scores: FloatBV) -> FloatB:
-    """Softmax cross-entropy with equal shares for all of a user's items.
-
-    log sum exp(scores) - mean score of the user's items
-
-    Args:
-        items: int [B, m], distinct, padded with PAD.
-        scores: float [B, V].
-
-    Returns:
-        float [B].
-
-    Example:
-        >>> items, scores = ops.array([[2, 3]]), ops.array([[-1e9, -1e9, 0.0, 0.0]])
-        >>> round(float(soft_next_items(items, scores)[0]), 4)  # log 2
-        0.6931
-    """
-    known = ops.cast(items >= FIRST_ID, "float32")
-    item_scores = ops.take_along_axis(scores, ops.cast(items, "int32"), axis=1)
-    total = ops.sum(ops.where(known > 0, item_scores, 0.0), axis=1)
-    return ops.logsumexp(scores, axis=1) - total / ops.maximum(ops.sum(known, axis=1), 1)
-
-
-@keras.saving.register_keras_serializable("cmclrec_tf")
-class NDCG(keras.metrics.Mean):
-    """Mean NDCG@k of scores [B, V] for distinct items int [B, m], padded with PAD.
-
-    Args:
-        k: the cut of the list and of the ideal list.
-        name: of the metric.
-
-    Example:
-        >>> metric = NDCG(k=2)
-        >>> metric.update_state(ops.array([[3]]), ops.array([[-1e9, -1e9, 0.0, 1.0]]))
-        >>> float(metric.result())
-        1.0
-    """
-
-    def __init__(self, k: int = 20, name: str = "ndcg", **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
-        self.k = k
-
-    def update_state(
-        self, items: IdsBN, scores: FloatBV, sample_weight: Tensor | None = None
-    ) -> None:
-        k = min(self.k, scores.shape[1])
-        _, lists = ops.top_k(scores, k)  # [B, K]
-        items = ops.cast(items, "int32")
-        hit = ops.any(lists[:, :, None] == items[:, None, :], axis=2)
-        hit = ops.logical_and(hit, lists != PAD)
-        discounts = 1 / np.log2(np.arange(2, k + 2)).astype("float32")
-        ideal = np.concatenate([[0], np.cumsum(discounts)]).astype("float32")
-        n = ops.sum(ops.cast(items != PAD, "int32"), axis=1)
-        best = ops.take(ideal, ops.minimum(n, k))
-        gained = ops.sum(ops.cast(hit, "float32") * discounts, axis=1)
-        super().update_state(gained / ops.maximum(best, 1e-9))
-
-    def get_config(self) -> KerasConfig:
-        return {"name": self.name, "dtype": self.dtype, "k": self.k}

@@ -40,8 +40,9 @@ class ModelConfig:
             newest positions of a real one. 0, or a number above L, means L.
         popularity_prior: whether the log of an item's popularity is part of its score, with
             coefficients that are fitted on validation users after stage 2.
-        expert_width: H, the width of an MLP from user features to scores, trained with the cold
-            path with item vectors of its own; the prior weighs it. 0: none.
+        expert_width: H, the width of an MLP from user features to scores, trained apart with item
+            vectors of its own; the coefficients of the prior weigh it. With 0, or without
+            popularity_prior, there is none.
     """
 
     backbone: str = "sasrec"
@@ -57,7 +58,7 @@ class ModelConfig:
     sequence: str = "prefix"
     simulated: int = 8
     popularity_prior: bool = True
-    expert_width: int = 0
+    expert_width: int = 64
 
     def __post_init__(self) -> None:
         checks.types_of(self)
@@ -70,17 +71,16 @@ class ModelConfig:
             self.width % self.heads == 0, "heads", self.heads, f"it must divide width={self.width}"
         )
         checks.not_negative(self, "simulated", "expert_width")
-        checks.check(
-            self.popularity_prior or not self.expert_width,
-            "expert_width",
-            self.expert_width,
-            "the coefficients of popularity_prior weigh the expert: both, or neither",
-        )
         checks.share(self, "dropout")
         checks.one_of(self, "mapper", ("full", *ABLATIONS))
         checks.one_of(self, "positions", ("last", "every"))
         checks.one_of(self, "history_path", ("mapped", "residual"))
         checks.one_of(self, "sequence", ("prefix", "either"))
+
+    @property
+    def has_expert(self) -> bool:
+        """Whether cold users have the second opinion of `expert_width`."""
+        return self.popularity_prior and self.expert_width > 0
 
     def simulated_positions(self, length: int) -> int:
         """Returns S, where real histories have `length` positions."""

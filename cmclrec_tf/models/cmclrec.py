@@ -24,7 +24,6 @@ from cmclrec_tf.types import (
     Batch,
     BoolB,
     BoolBL,
-    BoolBM,
     Features,
     FloatB,
     FloatBD,
@@ -40,7 +39,7 @@ from cmclrec_tf.types import (
     Users,
 )
 
-_LOSSES = ("warm", "cold", "next_item", "expert", "states", "backbone")
+_LOSSES = ("warm", "cold", "next_item", "states", "backbone")
 REC_LOSSES = tuple(f"loss/{name}" for name in _LOSSES)
 
 
@@ -64,6 +63,7 @@ class CMCLRec(Recommender):
         schema: `Schema` with vocabulary sizes.
         config: `Config`.
         mapper: the mapper from stage 1; None makes a new one.
+        expert: the trained expert of `model.expert_width`; None makes a new one.
 
     Example:
         >>> import cmclrec_tf as cm
@@ -84,6 +84,7 @@ class CMCLRec(Recommender):
         schema: Schema,
         config: Config,
         mapper: CrossModalMapper | None = None,
+        expert: FeatureExpert | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
@@ -91,10 +92,9 @@ class CMCLRec(Recommender):
         length = config.data.max_history
         self._has_prefix = config.model.sequence == "prefix"
         longest = length + self.mapper.count if self._has_prefix else length
-        width = config.model.expert_width
-        if width:
-            seed = config.seed
-            self.expert = FeatureExpert(schema.features, schema.items, width, seed, name="expert")
+        if config.model.has_expert:
+            self.expert = expert or FeatureExpert.create(schema, config)
+            self.expert.trainable = False  # `ExpertTrainer` trains it
         self._build(self.mapper.items, config.seed + 1, longest)
         # Which users are flagged cold changes with the epoch, in the same way in every run.
         self.epoch = self.add_weight(
@@ -181,9 +181,7 @@ class CMCLRec(Recommender):
             # L_pre reads all fields; the cold path learns to do without some of them.
             simulated = self._simulate_with_dropout(batch["features"])
         rec = self._recommendation_losses(batch, t_s, simulated, cold_targets, warm, training)
-        rec["loss/expert"] = self._expert_loss(batch["features"], cold_targets, training)
         total = settings.eta * pre["loss/pretrain"] + rec["loss/next_item"] + rec["loss/backbone"]
-        total += rec["loss/expert"]  # shares no weight with the others
         total += settings.contrast * rec["loss/states"]
         return {**pre, **rec, "loss": total}
 
@@ -208,21 +206,10 @@ class CMCLRec(Recommender):
 
     def _simulate_with_dropout(self, features: Features) -> FloatBSD:
         """Returns T_s' from features, some fields masked: it must not rely on a single field."""
-        dropped = self._dropped_fields(features)
-        return self.mapper.simulate(self.mapper.feature_side(features, dropped))
-
-    def _dropped_fields(self, features: Features) -> BoolBM:
         n_rows, fields = ops.shape(next(iter(features.values())))[0], len(self.schema.features)
-        return augment.drop_fields(n_rows, fields, self.config.finetune.feature_dropout, self.seed)
-
-    def _expert_loss(self, features: Features, targets: FloatBV, training: bool | None) -> Tensor:
-        """The loss of the expert, as a correction of the popularity of last events."""
-        if self.expert is None or self.prior is None:
-            return 0.0
-        masked = self._dropped_fields(features) if training else None
-        z = self.expert(features, masked, training=training)
-        scores = self.expert.scores(z) + self.prior.log_popularity[:, 0]
-        return replicas.mean(soft_next_item(self.without_special(scores), targets))
+        share = self.config.finetune.feature_dropout
+        dropped = augment.drop_fields(n_rows, fields, share, self.seed)
+        return self.mapper.simulate(self.mapper.feature_side(features, dropped))
 
     def _recommendation_losses(
         self,

@@ -6,13 +6,31 @@ from typing import Any
 import keras
 from keras import ops
 
+from cmclrec_tf import augment, replicas
+from cmclrec_tf.config import Config
 from cmclrec_tf.layers.dense import Dense
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
-from cmclrec_tf.schema import Feature
-from cmclrec_tf.types import BoolBM, Features, FloatBD, KerasConfig, Tensor
+from cmclrec_tf.layers.masking import MASKED_SCORE
+from cmclrec_tf.losses.next_item import next_item, soft_next_item
+from cmclrec_tf.models.cold_rows import decayed_targets
+from cmclrec_tf.models.staged import StagedModel
+from cmclrec_tf.schema import FIRST_ID, Feature, Schema
+from cmclrec_tf.types import (
+    Batch,
+    BoolBM,
+    Features,
+    FloatBD,
+    FloatBV,
+    KerasConfig,
+    Losses,
+    Tensor,
+    Users,
+)
 
 # Width of a feature's token, and the dropout rate of the hidden layer.
 _TOKEN_WIDTH, _DROPOUT = 32, 0.3
+# Validation metric of `ExpertTrainer`.
+LOG_PROBABILITY = "log_probability"
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")
@@ -54,6 +72,12 @@ class FeatureExpert(keras.layers.Layer):
             shape=(items, width), initializer="glorot_uniform", autocast=False, name="vectors"
         )
 
+    @classmethod
+    def create(cls, schema: Schema, config: Config) -> "FeatureExpert":
+        """Returns the new expert of a config with an `expert_width`."""
+        width = config.model.expert_width
+        return cls(schema.features, schema.items, width, config.seed, name="expert")
+
     def call(
         self, features: Features, masked: BoolBM | None = None, training: bool | None = None
     ) -> FloatBD:
@@ -76,3 +100,58 @@ class FeatureExpert(keras.layers.Layer):
         features = [vars(feature) for feature in self.tokens.features]
         sizes = {"items": self.items, "width": self.width, "seed": self.seed}
         return {**super().get_config(), "features": features, **sizes}
+
+
+@keras.saving.register_keras_serializable("cmclrec_tf")
+class ExpertTrainer(StagedModel):
+    """Trains a `FeatureExpert` by itself, as a correction of the popularity of last events.
+
+    loss = -sum_i y_i log softmax(<z_u, w_i> + log p_last(i)), with the targets y of the cold path,
+    see `decayed_targets`. Validation reports `log_probability`, the mean log-probability of the
+    next item.
+
+    Args:
+        schema: `Schema` with vocabulary sizes.
+        config: `Config` with `model.expert_width` above 0.
+
+    Example:
+        >>> import cmclrec_tf as cm
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> config = cm.Config.preset("tiny").changed({"model.expert_width": 4})
+        >>> trainer = ExpertTrainer(data.schema, config)
+        >>> trainer.compile(keras.optimizers.Adam(1e-3))
+        >>> log = trainer.fit(data.batches("train", 128), epochs=1, verbose=0)
+        >>> model = cm.CMCLRec(data.schema, config, expert=trainer.expert)
+    """
+
+    def __init__(self, schema: Schema, config: Config, **kwargs: Any) -> None:
+        super().__init__(("loss", LOG_PROBABILITY), **kwargs)
+        self.schema, self.config = schema, config
+        self.expert = FeatureExpert.create(schema, config)
+        self.log_popularity = self.add_weight(
+            shape=(schema.items,), initializer="zeros", trainable=False, name="log_popularity"
+        )
+        self.seed = keras.random.SeedGenerator(config.seed)
+
+    def call(
+        self, batch: Users, masked: BoolBM | None = None, training: bool | None = None
+    ) -> FloatBV:
+        """Returns scores float32 [B, V] by the user features, with MASKED_SCORE for PAD and OOV."""
+        z = self.expert(batch["features"], masked, training=training)
+        scores = self.expert.scores(z) + self.log_popularity
+        return ops.where(ops.arange(self.schema.items) >= FIRST_ID, scores, MASKED_SCORE)
+
+    def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
+        """Returns the `loss` of a batch; with `training`, some fields are hidden."""
+        settings, masked = self.config.finetune, None
+        if training and settings.feature_dropout:
+            n_rows, fields = ops.shape(batch["history"])[0], len(self.schema.features)
+            masked = augment.drop_fields(n_rows, fields, settings.feature_dropout, self.seed)
+        targets = decayed_targets(batch, settings.cold_decay, self.schema.items)
+        scores = self(batch, masked, training=training)
+        return {"loss": replicas.mean(soft_next_item(scores, targets))}
+
+    def validation_of(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the log-probability of each user's next item; 0 if it is not known."""
+        return {LOG_PROBABILITY: -next_item(self(batch, training=False), batch["target"][:, 0])}

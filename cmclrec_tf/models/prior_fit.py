@@ -43,12 +43,26 @@ def count_popularity(model: "Recommender", dataset: "PreparedDataset") -> None:
         >>> bool(np.any(model.prior.log_popularity))
         True
     """
+    if model.prior is not None:
+        model.prior.log_popularity.assign(log_popularity(dataset))
+
+
+def log_popularity(dataset: "PreparedDataset") -> npt.NDArray[np.float32]:
+    """Returns log p_last and log p_all of every item, float32 [V, 2]; 0 for PAD and OOV.
+
+    Args:
+        dataset: the `PreparedDataset` whose train split is counted.
+
+    Example:
+        >>> from cmclrec_tf.data.toy import toy_dataset
+        >>> data = toy_dataset()
+        >>> log_popularity(data).shape == (data.schema.items, 2)
+        True
+    """
     from cmclrec_tf.baselines.popularity import Popularity  # the baselines import the models
 
-    if model.prior is not None:
-        counted = [Popularity(dataset, events) for events in ("last", "all")]
-        shares = np.stack([_log_shares(one.log_counts) for one in counted], axis=1)
-        model.prior.log_popularity.assign(shares)
+    counted = [Popularity(dataset, events) for events in ("last", "all")]
+    return np.stack([_log_shares(one.log_counts) for one in counted], axis=1)
 
 
 def fit_prior(model: "Recommender", dataset: "PreparedDataset") -> dict[str, tuple[float, ...]]:

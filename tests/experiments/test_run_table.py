@@ -15,6 +15,8 @@ from experiments.table_rows import DEFAULT_ROWS
 from tests.conftest import eagerly
 from tests.experiments.toy import prepare_runs, table_output
 
+pytestmark = pytest.mark.slow  # trains every row of a table, twice
+
 # The two towers start a process of their own, see test_two_tower.py.
 MODELS = tuple(name for name in DEFAULT_ROWS if name not in PEERS)
 RUNS = 2
@@ -35,7 +37,7 @@ def _table(folder, *more, table="quality"):
 @pytest.fixture(scope="module")
 def output(setting):
     # The many short epochs of the MLP are faster as a graph, the few steps of other rows are not.
-    _table(setting, "--models", "features-mlp,features-mlp-last")
+    _table(setting, "--models", "features-mlp,features-mlp-last,features-mlp-decayed")
     with eagerly():
         return _table(setting)
 
@@ -150,7 +152,6 @@ def test_the_stored_result_of_a_model(output, setting):
     assert stored["segments"]["cold"]["log_likelihood"] == pytest.approx(mean)
 
 
-@pytest.mark.slow
 def test_a_killed_training_resumes(setting, tmp_path, monkeypatch):
     arguments = ("--models", "sasrec", "--runs", "1")
 
@@ -174,7 +175,6 @@ def test_a_killed_training_resumes(setting, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("checkpoints"))
 
 
-@pytest.mark.slow
 def test_tuned_rows_have_their_own_table(setting, tmp_path):
     arguments = ("--models", "random,sasrec", "--runs", "1", "--trials", "2")
     with eagerly():
@@ -199,7 +199,6 @@ _GRU = "gru4rec,default:model.backbone=gru4rec"
         ("backbones", f"sasrec,default,{_GRU}", 2, tuple(_GRU.split(",")[::-1]), None),
     ],
 )
-@pytest.mark.slow
 def test_other_tables(output, setting, tmp_path, table, models, existing, pair, published):
     shutil.copytree(setting / "out", tmp_path / "out")
     arguments = ["--out", str(tmp_path / "out"), *(["--models", models] if models else [])]

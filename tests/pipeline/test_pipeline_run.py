@@ -122,6 +122,7 @@ def test_training_saw_neither_test_users_nor_their_items(first_run, served, sett
     assert json.loads(properties["eval_args"].string_value)["splits"] == ["val"]
 
 
+@pytest.mark.slow
 def test_a_broken_cold_path_is_not_pushed(first_run, broken_run):
     for component in DATA_HALF:
         assert broken_run.outputs.was_cached(component), component
@@ -179,6 +180,7 @@ def test_an_export_without_its_weights_is_not_blessed(first_run, tmp_path):
     assert not Pusher().CheckBlessing({"infra_blessing": [blessing]})
 
 
+@pytest.mark.slow
 def test_a_missed_bound_is_printed_with_the_value(broken_run, setting):
     from pipeline.commands.cli import run
 
@@ -194,6 +196,7 @@ def test_a_missed_bound_is_printed_with_the_value(broken_run, setting):
         assert any(line.startswith(title) for line in result.output.splitlines())
 
 
+@pytest.mark.slow
 def test_the_same_run_again_is_cached_and_serves_its_model(broken_run, setting):
     """Other versions were refused, lost and pushed in between, which must not matter."""
     from pipeline.commands.cli import quickstart

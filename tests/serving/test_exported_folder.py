@@ -167,6 +167,7 @@ ODD_ITEMS = [
 ]
 
 
+@pytest.mark.slow
 def test_ids_of_tables_are_those_of_the_served_graph_for_odd_tokens(records, config, tmp_path):
     users = [
         {**user, "history": ODD_ITEMS, "target": [ODD_ITEMS[0]], "zip": item, "tags": [item, 1.0]}

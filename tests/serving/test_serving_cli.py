@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from cmclrec_tf.cli import CommandGroups
 from serving.client import Client
 from serving.commands import serve
+from tests.conftest import one_quick
 
 # The root group with this package's commands, even if the package is not installed.
 ROOT = """
@@ -45,7 +46,7 @@ def serving(*arguments):
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", one_quick([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_serve(base_path, example, number):
     """It prints its address, answers, logs no content of a request and stops on a signal."""
     import grpc

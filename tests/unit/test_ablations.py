@@ -9,6 +9,7 @@ import pytest
 from cmclrec_tf.config import ABLATIONS
 from cmclrec_tf.models import CMCLRec, Pretrain, ablations
 from cmclrec_tf.training import train
+from tests.conftest import one_quick
 
 CONTRAST = {"loss/features", "loss/sequences"}
 TRANSLATION = {"loss/translation"}
@@ -75,7 +76,7 @@ def test_without_both_modules_a_history_is_its_item_embeddings(dataset, config, 
         np.testing.assert_allclose(mapper.history_side(batch["history"]), expected)
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", one_quick(ABLATIONS, "None"))
 @pytest.mark.usefixtures("eager")
 def test_each_ablation_trains_and_is_saved(name, dataset, config, batch, tmp_path):
     short = dataclasses.replace(

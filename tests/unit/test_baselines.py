@@ -4,13 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from cmclrec_tf.baselines.feature_mlp import (
-    NDCG,
-    FeatureMLPConfig,
-    read_split,
-    soft_next_items,
-    train_feature_mlp,
-)
+from cmclrec_tf.baselines.feature_mlp import FeatureMLPConfig, read_split, train_feature_mlp
+from cmclrec_tf.baselines.item_sets import NDCG, decayed_next_items, soft_next_items
 from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.baselines.random import Random
 from cmclrec_tf.data.vocabulary import read
@@ -29,7 +24,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", params=["all", "last"])
+@pytest.fixture(scope="module", params=["all", "last", "decayed"])
 def mlp(request, dataset):
     return train_feature_mlp(dataset, FeatureMLPConfig(events=request.param, **SMALL))
 
@@ -48,6 +43,26 @@ def test_the_loss_is_the_cross_entropy_of_soft_targets():
         row[ids[ids > 0]] = 1 / (ids > 0).sum()
     expected = -(soft * log_p).sum(axis=1)
     np.testing.assert_allclose(soft_next_items(items, scores), expected, rtol=1e-5)
+
+
+def test_decayed_targets_weigh_the_newest_event_most():
+    scores = RNG.normal(size=(2, 6)).astype("float32")
+    items = np.array([[0, 3, 5, 3], [0, 0, 0, 4]])  # the newest event is the last one
+    log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    soft = np.zeros((2, 6))
+    soft[0, 3], soft[0, 5] = np.array([1 + 0.8**2, 0.8]) / (1 + 0.8 + 0.8**2)
+    soft[1, 4] = 1.0
+    expected = -(soft * log_p).sum(axis=1)
+    np.testing.assert_allclose(decayed_next_items(items, scores), expected, rtol=1e-5)
+
+
+def test_decayed_items_are_those_of_the_events_in_order(dataset, records):
+    _, items = read_split(dataset, "train", "decayed")
+    names = np.array(["", "", *read(dataset.vocabularies["items"])])
+    users = {user["user_id"]: user for user in records["train"]}
+    for row, user_id in zip(items, dataset.user_ids("train"), strict=True):
+        events = users[user_id]["history"] + users[user_id]["target"]
+        assert names[row[row > 0]].tolist() == events and row[-1] > 0
 
 
 def test_its_ndcg_is_that_of_the_evaluation():
@@ -78,7 +93,8 @@ def test_a_split_in_memory(dataset, records, events):
 
 def test_it_learns_from_features(mlp, dataset):
     cold = evaluate(mlp, dataset, ks=(5,)).rows["cold"]
-    floor = evaluate(Popularity(dataset, mlp.settings.events), dataset, ks=(5,)).rows["cold"]
+    counted = "all" if mlp.settings.events == "decayed" else mlp.settings.events
+    floor = evaluate(Popularity(dataset, counted), dataset, ks=(5,)).rows["cold"]
     # The team decides which ten of the twenty items a user takes.
     assert cold["recall@5"] > 1.3 * floor["recall@5"]
     assert cold["jaccard@5"] < 0.8

@@ -14,7 +14,7 @@ from tensorboard.plugins import projector
 from cmclrec_tf.callbacks import Progress, Projector, without_progress
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.models import CMCLRec, Pretrain
-from tests.conftest import FEATURES
+from tests.conftest import FEATURES, one_quick
 
 pytestmark = pytest.mark.usefixtures("eager")
 STAGES = (Pretrain, CMCLRec)
@@ -42,7 +42,7 @@ def build(stage, dataset, config, rate=0.01):
     return model
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", one_quick(STAGES, CMCLRec))
 def test_backup_and_restore_resumes_at_the_epoch(stage, dataset, config, tmp_path):
     batches = dataset.batches("train", 48, shuffle=False)
     backup = lambda: keras.callbacks.BackupAndRestore(tmp_path / "backup")

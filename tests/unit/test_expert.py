@@ -5,18 +5,24 @@ import numpy as np
 import pytest
 
 import cmclrec_tf as cm
-from cmclrec_tf.errors import InputError
-from cmclrec_tf.models.prior_fit import Problem
+from cmclrec_tf.models.prior_fit import Problem, count_popularity, log_popularity
+from cmclrec_tf.training import fit_expert
 from tests.conftest import TINY
 
 RNG = np.random.default_rng(5)
 COEFFICIENTS = [[0.5, 0.75, 0.25, 1.5], [2.0, -0.5, 0.125, 0.0]]
 
 
+CONFIG = cm.Config.from_dict(TINY).changed({"model.expert_width": 6})
+
+
 @pytest.fixture(scope="module")
-def trained(dataset):
-    config = cm.Config.from_dict(TINY).changed({"model.expert_width": 6, "pretrain.epochs": 0})
-    return cm.train(dataset, config)
+def model(dataset):
+    """A CMCLRec whose expert is trained, and nothing else."""
+    built = cm.CMCLRec(dataset.schema, CONFIG, expert=fit_expert(dataset, CONFIG))
+    count_popularity(built, dataset)
+    built(next(iter(dataset.batches("train", 4))))
+    return built
 
 
 @pytest.fixture
@@ -24,35 +30,35 @@ def batch(dataset):
     return next(iter(dataset.batches("test", 32)))
 
 
-def test_it_learns_the_items_of_each_team(trained, dataset, batch):
+def test_it_learns_the_items_of_each_team(model, dataset, batch):
     """By itself: popularity of last events is the same for all users."""
-    expert = trained.expert
+    expert = model.expert
     scores = np.asarray(expert.scores(expert(batch["features"])))[:, 2:]
-    scores = scores + np.asarray(trained.prior.log_popularity)[2:, 0]
+    scores = scores + np.asarray(model.prior.log_popularity)[2:, 0]
     chosen = np.asarray(batch["target"])[:, 0] - 2
     known = chosen >= 0
     rank = (scores > np.take_along_axis(scores, chosen[:, None].clip(0), 1)).sum(1)
-    popular = np.asarray(trained.prior.log_popularity)[2:, 0]
+    popular = np.asarray(model.prior.log_popularity)[2:, 0]
     baseline = (popular[None] > popular[chosen.clip(0)][:, None]).sum(1)
     assert rank[known].mean() < 0.8 * baseline[known].mean()
 
 
-def test_scores_hold_its_opinion_as_one_inner_product(trained, batch):
-    kept = np.array(trained.prior.coefficients)
-    trained.prior.coefficients.assign(COEFFICIENTS)
-    width = trained.config.model.width
-    vectors = np.concatenate([np.asarray(v) for v in trained.item_variables], axis=1)
+def test_scores_hold_its_opinion_as_one_inner_product(model, batch):
+    kept = np.array(model.prior.coefficients)
+    model.prior.coefficients.assign(COEFFICIENTS)
+    width = model.config.model.width
+    vectors = np.concatenate([np.asarray(v) for v in model.item_variables], axis=1)
     assert vectors.shape[1] == width + 2 + 6
-    cold = np.asarray(trained.cold_states(batch["features"]))
-    z = np.asarray(trained.expert(batch["features"]))
+    cold = np.asarray(model.cold_states(batch["features"]))
+    z = np.asarray(model.expert(batch["features"]))
     np.testing.assert_allclose(cold[:, width:], np.c_[np.tile([0.75, 0.25], (32, 1)), 1.5 * z])
-    np.testing.assert_allclose(trained.score(cold)[:, 2:], (cold @ vectors.T)[:, 2:], atol=1e-4)
+    np.testing.assert_allclose(model.score(cold)[:, 2:], (cold @ vectors.T)[:, 2:], atol=1e-4)
     # A user with n items has the weight d / (1 + n), one of unknown features none.
     count = (np.asarray(batch["history"]) != 0).sum(1)[:, None]
-    both = np.asarray(trained.states(batch["history"], batch["features"]))
+    both = np.asarray(model.states(batch["history"], batch["features"]))
     np.testing.assert_allclose(both[:, width + 2 :], 1.5 * z / (1 + count), atol=1e-5)
-    assert not np.asarray(trained.warm_states(batch["history"]))[:, width + 2 :].any()
-    trained.prior.coefficients.assign(kept)
+    assert not np.asarray(model.warm_states(batch["history"]))[:, width + 2 :].any()
+    model.prior.coefficients.assign(kept)
 
 
 def test_it_is_weighed_where_it_knows_more():
@@ -73,14 +79,43 @@ def test_it_is_weighed_where_it_knows_more():
         assert without[3] == 0.0
 
 
-def test_a_new_model_loads_it_from_a_file(trained, batch, tmp_path):
-    trained.save(tmp_path / "model.keras")
+def test_a_new_model_loads_it_from_a_file(model, batch, tmp_path):
+    model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded(batch), trained(batch), rtol=1e-5)
+    np.testing.assert_allclose(loaded(batch), model(batch), rtol=1e-5)
 
 
-def test_it_needs_the_prior_that_weighs_it():
-    with pytest.raises(InputError, match="expert_width"):
-        cm.Config.preset("default").changed(
-            {"model.expert_width": 8, "model.popularity_prior": False}
-        )
+def test_without_the_prior_that_weighs_it_there_is_none(dataset):
+    config = CONFIG.changed({"model.popularity_prior": False})
+    assert fit_expert(dataset, config) is None
+    assert cm.CMCLRec(dataset.schema, config).expert is None
+
+
+def test_stage_2_leaves_it_alone(model, dataset, batch):
+    """So does a warm start, which carries the trainable variables over."""
+    before = [np.array(v) for v in model.expert.weights]
+    model.compile(keras.optimizers.SGD(1.0), run_eagerly=True)
+    model.train_on_batch({**batch, "is_cold": np.zeros(32, bool)})
+    for one, two in zip(model.expert.weights, before, strict=True):
+        np.testing.assert_array_equal(one, two)
+    trained = {id(v) for v in model.trainable_variables}
+    assert not trained & {id(v) for v in model.expert.weights}
+
+
+def test_train_stops_it_by_the_next_items_of_validation_users(dataset, monkeypatch):
+    logged = []
+
+    def scripted(self, logs, key=None):
+        logged.append(logs["val_log_probability"])
+        return -abs(len(logged) - 2.0)  # the second epoch is the best one
+
+    monkeypatch.setattr(keras.callbacks.EarlyStopping, "get_monitor_value", scripted)
+    config = CONFIG.changed({"finetune.patience": 2, "finetune.epochs": 9})
+    expert = fit_expert(dataset, config)
+    assert len(logged) == 4
+    scores, popular = [], log_popularity(dataset)[:, 0]
+    for users in dataset.batches("val", 32):
+        logits = np.asarray(expert.scores(expert(users["features"]))) + popular
+        logits = logits[:, 2:] - np.log(np.exp(logits[:, 2:]).sum(1, keepdims=True))
+        scores.append(np.take_along_axis(logits, users["target"].numpy()[:, :1] - 2, 1))
+    assert np.concatenate(scores).mean() == pytest.approx(logged[1], abs=1e-4)

@@ -29,8 +29,7 @@ def settings():
     return Config.from_dict(SETTINGS)
 
 
-# One of each kind: by dropout, by experts, by meta-learning.
-QUICK = ("dropout-net", "heater", "melu")
+QUICK = ("dropout-net", "heater")
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in baselines.names() if n not in QUICK]
 
 

@@ -127,6 +127,7 @@ def test_the_likelihood_is_that_of_all_three_coefficients(fitted, dataset):
     assert likelihoods["warm"] > likelihoods["cold"]
 
 
+@pytest.mark.slow
 def test_a_fit_stops_by_the_likelihood_and_keeps_the_weights_of_its_best_epoch(
     dataset, config, monkeypatch
 ):

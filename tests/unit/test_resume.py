@@ -105,12 +105,14 @@ def test_killed_in_both_stages_it_ends_with_the_same_weights(dataset, uninterrup
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_newest_two_are_kept_with_checksums(uninterrupted):
     names = sorted(path.name for path in (uninterrupted[1] / "pretrain").iterdir())
     files = ["done.npz", "epoch-00003.npz", "epoch-00004.npz"]
     assert names == sorted([*files, *(f"{name}.sha256" for name in files), LOCK])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncate, flip, pathlib.Path.unlink])
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(dataset, copied, damage):
     """Damaged data, or a missing checksum."""
@@ -121,6 +123,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(dataset, copie
     assert facts["epoch"] == 4 and len(record) == 1
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_last_epoch_and_the_end(dataset, uninterrupted, copied):
     """Nothing is left to train; early stopping's best weights come from the checkpoint."""
     again = train(dataset, Config.from_dict(RESUMED), checkpoint_dir=copied).get_weights()
@@ -128,6 +131,7 @@ def test_a_kill_between_the_last_epoch_and_the_end(dataset, uninterrupted, copie
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_without_a_sound_checkpoint_the_stage_starts_again(dataset, uninterrupted, copied):
     config = Config.from_dict(RESUMED)
     damaged = sorted((copied / "finetune").glob("epoch-*.npz"))
@@ -139,6 +143,7 @@ def test_without_a_sound_checkpoint_the_stage_starts_again(dataset, uninterrupte
     assert facts["complete"]  # stage 1 is not touched by it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "field", "value", "text"),
     [
@@ -156,6 +161,7 @@ def test_another_config_is_refused_by_field(dataset, copied, part, field, value,
         ).newest()
 
 
+@pytest.mark.slow
 def test_another_dataset_is_refused(records, dataset, copied, tmp_path):
     """The numbers of items and users are equal, the items are not."""
     renamed = [
@@ -227,6 +233,7 @@ def test_a_complete_stage_on_read_only_storage_is_loaded(dataset, tmp_path, monk
     assert not (tmp_path / LOCK).exists()
 
 
+@pytest.mark.slow
 def test_settings_of_serving_may_change(dataset, uninterrupted):
     config = Config.from_dict({**RESUMED, "serve": {"list_length": 7}})
     assert Checkpoints(uninterrupted[1] / "finetune", config, dataset).newest()[0]["complete"]

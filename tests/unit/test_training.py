@@ -15,7 +15,7 @@ from cmclrec_tf.errors import InputError, TrainingError
 from cmclrec_tf.evaluation import evaluate
 from cmclrec_tf.models import CMCLRec
 from cmclrec_tf.training import train
-from tests.conftest import FEATURES, TINY, cluster_users
+from tests.conftest import FEATURES, TINY, cluster_users, one_quick
 
 
 def changed(config, **parts):
@@ -74,7 +74,7 @@ def test_the_papers_settings_fit_in_a_graph_that_compiles(dataset, records):
     assert evaluate(model, dataset, ks=(5,)).rows["overall"]["users"] == 32
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("policy", one_quick(["float32", "mixed_float16"], "float32"))
 @pytest.mark.usefixtures("eager")
 def test_the_model_keeps_the_averages(dataset, config, policy):
     keras.mixed_precision.set_global_policy(policy)

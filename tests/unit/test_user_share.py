@@ -80,8 +80,11 @@ def test_shares_out_of_bounds(share):
             settings(user_share=share)
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-def test_each_stage_fits_on_its_own_share(dataset, config, monkeypatch, stage):
+@pytest.mark.parametrize(
+    ("function", "stage"),
+    [("pretrain", "pretrain"), ("fit_expert", "finetune"), ("finetune", "finetune")],
+)
+def test_each_fit_reads_the_share_of_its_stage(dataset, config, monkeypatch, function, stage):
     fits = []
 
     def fit(model, x, steps_per_epoch, **_):
@@ -89,8 +92,9 @@ def test_each_stage_fits_on_its_own_share(dataset, config, monkeypatch, stage):
         return keras.callbacks.History()
 
     monkeypatch.setattr(keras.Model, "fit", fit)
-    changed = config.changed({f"{stage}.user_share": 0.5, f"{stage}.batch_size": 16})
-    getattr(training, stage)(dataset, changed)
+    width = 4 if function == "fit_expert" else 0
+    share = {f"{stage}.user_share": 0.5, f"{stage}.batch_size": 16, "model.expert_width": width}
+    getattr(training, function)(dataset, config.changed(share))
     smaller = part(dataset, 0.5, config.seed)
     ((steps, users),) = fits
     assert steps == smaller.steps("train", 16)
