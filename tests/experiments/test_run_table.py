@@ -194,7 +194,7 @@ _GRU = "gru4rec,default:model.backbone=gru4rec"
     ("table", "models", "existing", "pair", "published"),
     [
         # The first table has left sasrec, default and all floors except the two neighbour ones.
-        ("table1", None, 7, None, "| Heater     | .0392"),
+        ("table1", None, 8, None, "| Heater     | .0392"),
         ("table2", None, 1, ("default", "NoCL"), "| NoCL    | .0476"),
         ("backbones", f"sasrec,default,{_GRU}", 2, tuple(_GRU.split(",")[::-1]), None),
     ],
