@@ -129,8 +129,13 @@ class ExpertTrainer(StagedModel):
         super().__init__(("loss", LOG_PROBABILITY), **kwargs)
         self.schema, self.config = schema, config
         self.expert = FeatureExpert.create(schema, config)
+        # In float32 under any policy, as the scores are.
         self.log_popularity = self.add_weight(
-            shape=(schema.items,), initializer="zeros", trainable=False, name="log_popularity"
+            shape=(schema.items,),
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            name="log_popularity",
         )
         self.seed = keras.random.SeedGenerator(config.seed)
 

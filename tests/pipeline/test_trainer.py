@@ -23,6 +23,8 @@ from serving.contract import SIGNATURES
 pytestmark = pytest.mark.pipeline
 
 FEATURES = (Feature("group"), Feature("age", NUMERIC))
+# Of a training from scratch, in their order.
+STAGES = ("pretrain", "expert", "finetune")
 CONFIG = Config(
     data=DataConfig(max_history=6),
     model=ModelConfig(width=8, latent=8, blocks=1, heads=1),
@@ -100,7 +102,7 @@ def test_it_resumes_after_a_crash_and_writes_a_model_and_logs(fn_args, tmp_path,
     fn_args.custom_config["checkpoints"] = str(root)
     with pytest.raises(InterruptedError):
         run_fn(fn_args)
-    assert epochs == [(stage, epoch) for stage in ("pretrain", "finetune") for epoch in (0, 1)]
+    assert epochs == [(stage, epoch) for stage in STAGES for epoch in (0, 1)]
     assert len(list(root.iterdir())) == 1
 
     epochs.clear()
@@ -132,17 +134,17 @@ def test_it_starts_from_the_base_model_if_it_fits(fn_args, tmp_path, capsys):
         folders = (tmp_path / name / "logs").iterdir()
         return sorted(stage.name for stage in folders if list(stage.rglob(log)))
 
-    assert stages("model", base_model=None) == ["finetune", "pretrain"]
+    assert stages("model", base_model=None) == sorted(STAGES)
     assert capsys.readouterr().err.count("weights") == 0
-    assert stages("warm") == ["finetune"]
+    assert stages("warm") == ["expert", "finetune"]
     assert f"Stage 2 begins with the weights of {base}\n" in capsys.readouterr().err
     fn_args.custom_config["config"]["model"]["width"] = 4
-    assert stages("narrow") == ["finetune", "pretrain"]
+    assert stages("narrow") == sorted(STAGES)
     message = (
         f"Trained from scratch, not from {base}: model.width=4: the weights to start from were "
     )
     assert f"{message}trained with 8." in capsys.readouterr().err
-    assert stages("lost", str(tmp_path / "nowhere" / "Format-Serving")) == ["finetune", "pretrain"]
+    assert stages("lost", str(tmp_path / "nowhere" / "Format-Serving")) == sorted(STAGES)
     assert "a model to start from has weights.npz in its folder" in capsys.readouterr().err
 
 

@@ -119,3 +119,15 @@ def test_train_stops_it_by_the_next_items_of_validation_users(dataset, monkeypat
         logits = logits[:, 2:] - np.log(np.exp(logits[:, 2:]).sum(1, keepdims=True))
         scores.append(np.take_along_axis(logits, users["target"].numpy()[:, :1] - 2, 1))
     assert np.concatenate(scores).mean() == pytest.approx(logged[1], abs=1e-4)
+
+
+@pytest.mark.usefixtures("eager")
+def test_mixed_precision_trains_it_with_scores_in_float32(dataset, batch):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        expert = fit_expert(dataset, CONFIG.changed({"finetune.epochs": 2}))
+        z = expert(batch["features"], training=False)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert z.dtype == "float32" and np.all(np.isfinite(expert.scores(z)))
+    assert all(v.dtype == "float32" for v in expert.weights)
