@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.callbacks import LIKELIHOOD
 from cmclrec_tf.config import Config, FinetuneConfig
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.fitting import EVAL_BATCH, NDCG, Folder, Stage, fit_stage, users_of
 from cmclrec_tf.models import CMCLRec, CrossModalMapper, PlainRecommender, Pretrain
 from cmclrec_tf.models.expert import LOG_PROBABILITY, ExpertTrainer, FeatureExpert
-from cmclrec_tf.models.prior_fit import count_popularity, fit_prior, log_popularity
+from cmclrec_tf.models.prior_fit import count_popularity, fit_prior
 from cmclrec_tf.schema import TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def fit_expert(
     config = config.changed({"seed": config.seed + 2, "finetune.user_share": 1.0})
     keras.utils.set_random_seed(config.seed)
     model = ExpertTrainer(dataset.schema, config)
-    model.log_popularity.assign(log_popularity(users)[:, 0])
+    model.log_popularity.assign(Popularity(users, "last").log_shares)
     stage = Stage("expert", "finetune", decay_all, f"val_{LOG_PROBABILITY}")
     fit_stage(model, users, config, stage, log_dir, checkpoint_dir)
     return model.expert
@@ -209,9 +210,7 @@ def averaged_adam(model: keras.Model, settings: FinetuneConfig) -> keras.optimiz
 
 def decay_feature_side(model: CMCLRec, settings: FinetuneConfig) -> keras.optimizers.Optimizer:
     """Returns AdamW that decays only the mapper's feature side, which overfits first."""
-    adam = keras.optimizers.AdamW(
-        settings.learning_rate, weight_decay=settings.weight_decay, **_averaging(settings)
-    )
+    adam = decay_all(model, settings)
     decayed = {id(v) for layer in model.mapper.feature_layers for v in layer.trainable_variables}
     adam.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in decayed])
     return adam

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from cmclrec_tf.losses.next_item import soft_next_item
-from cmclrec_tf.models.cold_rows import spread
+from cmclrec_tf.models.cold_rows import decayed_shares
 from cmclrec_tf.schema import FIRST_ID, PAD
 from cmclrec_tf.types import FloatB, FloatBV, IdsBN, KerasConfig, Tensor
 
@@ -55,9 +55,7 @@ def decayed_next_items(items: IdsBN, scores: FloatBV) -> FloatB:
         >>> round(float(decayed_next_items(items, scores)[0]), 4)  # log 2
         0.6931
     """
-    items = ops.cast(items, "int32")
-    weights = _DECAY ** ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
-    shares = spread(items, ops.broadcast_to(weights, ops.shape(items)), scores.shape[1])
+    shares = decayed_shares(ops.cast(items, "int32"), _DECAY, scores.shape[1])
     return soft_next_item(scores, shares)
 
 

@@ -70,6 +70,13 @@ class Popularity:
         """The log of the number of events of each id, with half an event more, float32 [V]."""
         return np.log(self.scores + 0.5)
 
+    @property
+    def log_shares(self) -> NDArray[np.float32]:
+        """The log of each item's share of `log_counts`' events, float32 [V]; 0 for PAD and OOV."""
+        logs, log_counts = np.zeros_like(self.log_counts), self.log_counts[FIRST_ID:]
+        logs[FIRST_ID:] = log_counts - np.log(np.exp(log_counts).sum())
+        return logs
+
     def logits(self, batch: Users) -> FloatBV:
         """Returns the log of the number of events of each item, for every row [B, V]."""
         ids = np.arange(len(self.scores))

@@ -126,6 +126,21 @@ def decayed_targets(batch: Batch, decay: float, size: int) -> FloatBV:
         [[0.0, 0.0, 0.0, 1.0]]
     """
     items = ops.concatenate([batch["history"], batch["target"][:, :1]], axis=1)  # [B, N+1]
+    return decayed_shares(items, decay, size)
+
+
+def decayed_shares(items: IdsBN, decay: float, size: int) -> FloatBV:
+    """Returns each row's distribution over items: one that is k events older weighs decay^k.
+
+    Args:
+        items: int [B, N], oldest first; ids below FIRST_ID have no share.
+        decay: in [0, 1].
+        size: V.
+
+    Example:
+        >>> decayed_shares(ops.array([[2, 3]]), decay=0.25, size=4).numpy().tolist()
+        [[0.0, 0.0, 0.20000000298023224, 0.800000011920929]]
+    """
     age = ops.cast(ops.arange(ops.shape(items)[1])[::-1], "float32")
     return spread(items, ops.broadcast_to(decay**age, ops.shape(items)), size)
 

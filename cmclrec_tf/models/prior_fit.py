@@ -43,26 +43,11 @@ def count_popularity(model: "Recommender", dataset: "PreparedDataset") -> None:
         >>> bool(np.any(model.prior.log_popularity))
         True
     """
-    if model.prior is not None:
-        model.prior.log_popularity.assign(log_popularity(dataset))
-
-
-def log_popularity(dataset: "PreparedDataset") -> npt.NDArray[np.float32]:
-    """Returns log p_last and log p_all of every item, float32 [V, 2]; 0 for PAD and OOV.
-
-    Args:
-        dataset: the `PreparedDataset` whose train split is counted.
-
-    Example:
-        >>> from cmclrec_tf.data.toy import toy_dataset
-        >>> data = toy_dataset()
-        >>> log_popularity(data).shape == (data.schema.items, 2)
-        True
-    """
     from cmclrec_tf.baselines.popularity import Popularity  # the baselines import the models
 
-    counted = [Popularity(dataset, events) for events in ("last", "all")]
-    return np.stack([_log_shares(one.log_counts) for one in counted], axis=1)
+    if model.prior is not None:
+        shares = [Popularity(dataset, events).log_shares for events in ("last", "all")]
+        model.prior.log_popularity.assign(np.stack(shares, axis=1))
 
 
 def fit_prior(model: "Recommender", dataset: "PreparedDataset") -> dict[str, tuple[float, ...]]:
@@ -288,13 +273,6 @@ def _moments(
     features = ops.take_along_axis(x, label[:, None], axis=2)[:, :, 0]
     value = ops.take_along_axis(log_q, label, axis=1)[:, 0]
     return value, ops.sum(features - mean, axis=0), ops.sum(covariance, axis=0)
-
-
-def _log_shares(log_counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Returns the log of each item's share [V], from the logs of its counts; 0 for PAD and OOV."""
-    logs = np.zeros_like(log_counts)
-    logs[FIRST_ID:] = log_counts[FIRST_ID:] - np.log(np.exp(log_counts[FIRST_ID:]).sum())
-    return logs
 
 
 def _is_as_good(values: Array, best: Array) -> bool:

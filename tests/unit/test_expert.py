@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 
 import cmclrec_tf as cm
-from cmclrec_tf.models.prior_fit import Problem, count_popularity, log_popularity
+from cmclrec_tf.baselines.popularity import Popularity
+from cmclrec_tf.models.prior_fit import Problem, count_popularity
 from cmclrec_tf.training import fit_expert
 from tests.conftest import TINY
 
 RNG = np.random.default_rng(5)
 COEFFICIENTS = [[0.5, 0.75, 0.25, 1.5], [2.0, -0.5, 0.125, 0.0]]
-
-
 CONFIG = cm.Config.from_dict(TINY).changed({"model.expert_width": 6})
 
 
@@ -113,7 +112,7 @@ def test_train_stops_it_by_the_next_items_of_validation_users(dataset, monkeypat
     config = CONFIG.changed({"finetune.patience": 2, "finetune.epochs": 9})
     expert = fit_expert(dataset, config)
     assert len(logged) == 4
-    scores, popular = [], log_popularity(dataset)[:, 0]
+    scores, popular = [], Popularity(dataset, "last").log_shares
     for users in dataset.batches("val", 32):
         logits = np.asarray(expert.scores(expert(users["features"]))) + popular
         logits = logits[:, 2:] - np.log(np.exp(logits[:, 2:]).sum(1, keepdims=True))
