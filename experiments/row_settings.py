@@ -62,8 +62,8 @@ def read_by(config: Config, kind: str) -> dict[str, Any]:
         del values["pretrain"]
         for part, fields in (*_CMCLREC_ONLY.items(), *_UNREAD[kind].items()):
             values[part] = {name: v for name, v in values[part].items() if name not in fields}
-    if not values["model"].get("expert_width"):
-        # Most results are without an expert.
+    if not config.model.has_expert:
+        # Most results are without an expert; a width that nothing reads changes no result.
         values["model"].pop("expert_width", None)
     if kind == "backbone" and not config.model.popularity_prior:
         # Most results of backbones are without a prior.
