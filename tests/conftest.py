@@ -29,8 +29,6 @@ FEATURES = (
     Feature("zip", prefix=1),
 )
 
-SLOW = pytest.mark.slow
-
 TINY = {
     "data": {"max_history": 8},
     "model": {
@@ -100,7 +98,8 @@ def pytest_xdist_make_scheduler(config, log):
 
 def one_quick(values, quick):
     """Returns parameters of a test that takes long: all but one are `slow`."""
-    return [value if value == quick else pytest.param(value, marks=SLOW) for value in values]
+    slow = pytest.mark.slow
+    return [value if value == quick else pytest.param(value, marks=slow) for value in values]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import pytest
 from cmclrec_tf.config import Config
 from experiments import tuning
 from experiments.table_rows import parse_rows
-from tests.conftest import TINY
+from tests.conftest import TINY, one_quick
 
 TRIALS = 3
 
@@ -87,8 +87,7 @@ def test_a_row_that_trains_nothing_is_unchanged(scored, dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["features-mlp-last", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sasrec", "heater"))],
+    "name", one_quick(["features-mlp-last", "sasrec", "heater"], "features-mlp-last")
 )
 def test_the_score_is_that_of_early_stopping(dataset, tmp_path, eager, name):
     """With real trainings, a trial reports the validation NDCG of the best epoch."""
