@@ -22,6 +22,7 @@ USER_ID = "user_id"
 HISTORY = "history"
 HISTORY_TIME = "history_time"
 TARGET = "target"
+TARGET_TIME = "target_time"
 SEGMENT = "segment"
 
 # Inputs of the served signatures that are not user features.
@@ -35,7 +36,8 @@ ITEMS = "items"
 # for TensorFlow, `Age` and `age` are one input of a signature, and for some disks one file.
 RESERVED = {
     **dict.fromkeys(
-        (USER_ID, HISTORY, HISTORY_TIME, TARGET, SEGMENT), "it is a field of the user record"
+        (USER_ID, HISTORY, HISTORY_TIME, TARGET, TARGET_TIME, SEGMENT),
+        "it is a field of the user record",
     ),
     **dict.fromkeys((EXCLUDE, EXAMPLES), "it is an input of the served signatures"),
     ITEMS: "it is the name of the item vocabulary",

@@ -179,7 +179,7 @@ def validate(model: keras.Model, dataset: "PreparedDataset", config: Config) -> 
         dataset: the `PreparedDataset` that it was trained on.
         config: its `Config`.
     """
-    batches = dataset.with_history(config.data.max_history).batches(VAL, EVAL_BATCH)
+    batches = dataset.read_by(config).batches(VAL, EVAL_BATCH)
     metrics = model.evaluate(batches, return_dict=True, verbose=0)
     return {name: float(value) for name, value in metrics.items()}
 
@@ -194,7 +194,7 @@ def checked(dataset: "PreparedDataset", config: Config | None) -> tuple[Config, 
             f"Take 'mixed_{policy.name}', which computes in it and keeps the weights in float32.",
         )
     config = config or Config.preset("default")
-    dataset = dataset.with_history(config.data.max_history)
+    dataset = dataset.read_by(config)
     for split in (TRAIN, VAL):
         if not dataset.users.get(split):
             raise InputError(

@@ -37,6 +37,7 @@ IdsBL: TypeAlias = Tensor
 """int32 [B, L]: item ids of histories, oldest first, padded with PAD on the left."""
 IdsBN: TypeAlias = Tensor
 """int32 [B, N]: item ids in any number of positions, PAD where there is none."""
+IdsBNN: TypeAlias = Tensor
 IdsN: TypeAlias = Tensor
 KeysB: TypeAlias = Tensor
 """int64 [B]: hashes that are equal for equal users, or for equal profiles."""
@@ -75,6 +76,12 @@ FloatV: TypeAlias = Tensor
 FloatVD: TypeAlias = Tensor
 """float [V, D]: the item embeddings."""
 
+TimesB: TypeAlias = Tensor
+"""int64 [B]: a time for each row, in the unit of the log."""
+TimesBL: TypeAlias = Tensor
+"""int64 [B, L]: the times of the items of histories, 0 at padding."""
+TimesBN: TypeAlias = Tensor
+
 Features: TypeAlias = dict[str, Tensor]
 """User features by name: int32 ids [B, N], PAD = missing, or float32 [B, N], NaN = missing."""
 
@@ -82,7 +89,19 @@ Losses: TypeAlias = dict[str, Scalar]
 """Losses by name; the one that is minimised is under `loss`."""
 
 
-class Users(TypedDict):
+class Times(TypedDict, total=False):
+    """When events took place, in the unit of the log; only with `model.times`.
+
+    Attributes:
+        history_time: int64 [B, L], the times of the history.
+        now: int64 [B], the time of the request.
+    """
+
+    history_time: TimesBL
+    now: TimesB
+
+
+class Users(Times):
     """What a model needs of users to recommend to them.
 
     Attributes:

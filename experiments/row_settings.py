@@ -32,7 +32,15 @@ _CMCLREC_ONLY = {
 _UNREAD: dict[str, dict[str, tuple[str, ...]]] = {
     "backbone": {"finetune": ("feature_dropout",)},
     "baseline": {
-        "model": ("backbone", "blocks", "heads", "dropout", "positions", "popularity_prior"),
+        "model": (
+            "backbone",
+            "blocks",
+            "heads",
+            "dropout",
+            "positions",
+            "popularity_prior",
+            "times",
+        ),
         "finetune": ("softmax",),
     },
 }
@@ -65,6 +73,9 @@ def read_by(config: Config, kind: str) -> dict[str, Any]:
     if not config.model.has_expert:
         # Most results are without an expert; a width that nothing reads changes no result.
         values["model"].pop("expert_width", None)
+    if not config.model.times:
+        # Most results are without times.
+        values["model"].pop("times", None)
     if kind == "backbone" and not config.model.popularity_prior:
         # Most results of backbones are without a prior.
         del values["model"]["popularity_prior"]

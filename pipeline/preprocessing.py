@@ -18,6 +18,7 @@ from cmclrec_tf.schema import (
     OOV,
     SEGMENT,
     TARGET,
+    TARGET_TIME,
     USER_ID,
     Feature,
     Schema,
@@ -77,6 +78,7 @@ def preprocessing_fn(
         HISTORY: _ids(inputs[HISTORY], items),
         HISTORY_TIME: inputs[HISTORY_TIME],
         TARGET: _ids(inputs[TARGET], items),
+        TARGET_TIME: inputs[TARGET_TIME],
     }
     cleaned = {
         f.name: inputs[f.name].with_values(clean(f, inputs[f.name].values))

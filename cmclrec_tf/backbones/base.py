@@ -46,6 +46,9 @@ class Backbone(keras.layers.Layer):
     position later: G at t is the state at the position of item t+1, G at L-1 that of the mask
     vector.
 
+    `reads_times` says whether `call` and `state` take `times=`, int64 [B, L + 1]: the times of the
+    history, and then that of the request. With `model.times` they get them, where they are known.
+
     Args:
         length: L, the longest history.
         config: the `ModelConfig`, or the dict that `get_config` makes of it.
@@ -60,6 +63,7 @@ class Backbone(keras.layers.Layer):
     """
 
     causal: ClassVar[bool] = True
+    reads_times: ClassVar[bool] = False
     mask_vector: Tensor | None = None
 
     def __init__(self, length: int, config: ModelConfig | KerasConfig, **kwargs: Any) -> None:
@@ -167,14 +171,23 @@ def create(name: str, length: int, config: ModelConfig) -> Backbone:
         config: the `ModelConfig`.
 
     Raises:
-        InputError: there is no backbone of that name.
+        InputError: there is no backbone of that name, or it reads no times and the config has
+            `model.times`.
 
     Example:
         >>> from cmclrec_tf.config import ModelConfig
         >>> create("gru4rec", 5, ModelConfig(width=8)).name
         'backbone'
     """
-    return _registered(name)(length, config, name="backbone")
+    backbone = _registered(name)
+    if config.times and not backbone.reads_times:
+        reading = sorted(name for name, cls in _REGISTRY.items() if cls.reads_times)
+        raise InputError(
+            f"model.times=True with the backbone {name!r}",
+            f"of the backbones, {reading} read times",
+            "Choose one of them, or set model.times=false.",
+        )
+    return backbone(length, config, name="backbone")
 
 
 def _registered(name: str) -> type[Backbone]:

@@ -40,6 +40,8 @@ class ModelConfig:
             newest positions of a real one. 0, or a number above L, means L.
         popularity_prior: whether the log of an item's popularity is part of its score, with
             coefficients that are fitted on validation users after stage 2.
+        times: whether the backbone reads when the events took place, and the time of the request;
+            of the backbones, `hstu` can, alone, without the mapper.
         expert_width: H, the width of an MLP from user features to scores, trained apart with item
             vectors of its own; the coefficients of the prior weigh it. With 0, or without
             popularity_prior, there is none.
@@ -58,6 +60,7 @@ class ModelConfig:
     sequence: str = "prefix"
     simulated: int = 8
     popularity_prior: bool = True
+    times: bool = False
     expert_width: int = 64
 
     def __post_init__(self) -> None:

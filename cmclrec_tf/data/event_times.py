@@ -1,5 +1,6 @@
 """Reads the events of a split with their times."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -7,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import HISTORY, HISTORY_TIME, TARGET
+from cmclrec_tf.schema import HISTORY, HISTORY_TIME, TARGET, TARGET_TIME
 from cmclrec_tf.types import Tensor
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ _BATCH = 1024
 def timed_events(dataset: "PreparedDataset", split: str) -> tuple[Ints, Ints]:
     """Returns the items of all events of a split, and their times.
 
-    A record has no time of its target, which is the last event. It counts at the time of the newest
-    event of the history.
+    A target without a time counts at the time of the newest event of its history.
 
     Args:
         dataset: the prepared dataset; its `max_history` newest events of every history count.
@@ -34,26 +34,42 @@ def timed_events(dataset: "PreparedDataset", split: str) -> tuple[Ints, Ints]:
     Raises:
         InputError: the split has no files, or its records have no times.
     """
-    ragged = tf.io.RaggedFeature(tf.int64)
-    spec = dict.fromkeys((HISTORY, HISTORY_TIME, TARGET), ragged)
     items, times = [], []
+    for record in _records(dataset, split):
+        history, history_time = (
+            record[name][:, -dataset.max_history :] for name in (HISTORY, HISTORY_TIME)
+        )
+        newest = tf.concat([history_time[:, -1:], record[TARGET_TIME][:, -1:]], axis=1)[:, -1:]
+        target = record[TARGET][:, -1:]
+        has_time = newest.row_lengths() > 0
+        items += [history.values, tf.ragged.boolean_mask(target, has_time).values]
+        times += [history_time.values, newest.values]
+    return _joined(items), _joined(times)
+
+
+def check(dataset: "PreparedDataset", split: str) -> None:
+    """Checks that the records of a split have the times of their histories.
+
+    Raises:
+        InputError: they have not.
+    """
+    for _ in _records(dataset, split):
+        pass
+
+
+def _records(dataset: "PreparedDataset", split: str) -> Iterator[dict[str, tf.RaggedTensor]]:
+    """Yields the events of a batch of records as ragged tensors by field."""
+    ragged = tf.io.RaggedFeature(tf.int64)
+    spec = dict.fromkeys((HISTORY, HISTORY_TIME, TARGET, TARGET_TIME), ragged)
     for batch in dataset.records(split).batch(_BATCH):
         parsed = tf.io.parse_example(batch, spec)
-        history, history_time = (
-            parsed[name][:, -dataset.max_history :] for name in (HISTORY, HISTORY_TIME)
-        )
-        if (history.row_lengths() != history_time.row_lengths()).numpy().any():
+        if (parsed[HISTORY].row_lengths() != parsed[HISTORY_TIME].row_lengths()).numpy().any():
             raise InputError(
                 f"dataset {dataset.name}",
                 "the records must have the times of their histories",
                 "Prepare it from raw files with `cmclrec prepare`.",
             )
-        newest = history_time[:, -1:]
-        target = parsed[TARGET][:, -1:]
-        has_time = newest.row_lengths() > 0
-        items += [history.values, tf.ragged.boolean_mask(target, has_time).values]
-        times += [history_time.values, newest.values]
-    return _joined(items), _joined(times)
+        yield parsed
 
 
 def _joined(parts: list[Tensor]) -> Ints:

@@ -6,16 +6,18 @@ from cmclrec_tf.data import numeric
 from cmclrec_tf.schema import (
     COLD,
     HISTORY,
+    HISTORY_TIME,
     MULTI,
     OOV,
     PAD,
     SEGMENT,
     TARGET,
+    TARGET_TIME,
     USER_ID,
     Feature,
     Schema,
 )
-from cmclrec_tf.types import Batch, Features, IdsBL, KeysB, Tensor
+from cmclrec_tf.types import Batch, Features, IdsBL, KeysB, Tensor, TimesB, TimesBL
 
 
 def parse(serialized: Tensor, schema: Schema, max_history: int) -> Batch:
@@ -56,6 +58,28 @@ def user_keys(serialized: Tensor) -> KeysB:
     return _user_key(tf.io.parse_example(serialized, spec)[USER_ID])
 
 
+def parse_times(serialized: Tensor, max_history: int) -> tuple[TimesBL, TimesB]:
+    """Parses when the events of serialized user records, string [B], took place.
+
+    Args:
+        serialized: `tf.Example`s with ids in place of strings, and a time for each item.
+        max_history: L.
+
+    Returns:
+        The times of the history that `parse` returns, int64 [B, L], and the time of the request,
+        int64 [B], in the unit of the log: that of the last target. A record without it has the time
+        of the newest item, or 0 without a history.
+    """
+    ragged = tf.io.RaggedFeature(tf.int64)
+    spec = dict.fromkeys((HISTORY, HISTORY_TIME, TARGET_TIME), ragged)
+    parsed = tf.io.parse_example(serialized, spec)
+    history, times = parsed[HISTORY], parsed[HISTORY_TIME]
+    known_times = left_padded(tf.ragged.boolean_mask(times, history > OOV), max_history)
+    nothing = tf.zeros_like(times[:, :0].to_tensor(shape=[None, 1]))
+    ever = tf.concat([nothing, times[:, -1:], parsed[TARGET_TIME][:, -1:]], axis=1)
+    return known_times, tf.squeeze(ever[:, -1:].to_tensor(shape=[None, 1]), axis=1)
+
+
 def _user_key(ids: Tensor) -> KeysB:
     return tf.strings.to_hash_bucket_fast(ids, 2**62)
 
@@ -71,12 +95,22 @@ def left_pad(history: tf.RaggedTensor, length: int) -> IdsBL:
         int32 [B, L], padded with PAD on the left.
     """
     history = tf.cast(history, tf.int32)
-    history = tf.ragged.boolean_mask(history, history > OOV)[:, -length:]
-    n = tf.cast(history.row_lengths(), tf.int32)[:, None]
-    dense = history.to_tensor(PAD, shape=[None, length])  # padded on the right
+    return left_padded(tf.ragged.boolean_mask(history, history > OOV), length)
+
+
+def left_padded(values: tf.RaggedTensor, length: int) -> Tensor:
+    """Returns the newest `length` values of each row [B, length], padded with 0 on the left.
+
+    Args:
+        values: ragged [B, None].
+        length: L.
+    """
+    values = values[:, -length:]
+    n = tf.cast(values.row_lengths(), tf.int32)[:, None]
+    dense = values.to_tensor(0, shape=[None, length])  # padded on the right
     source = tf.range(length)[None, :] - (length - n)
     moved = tf.gather(dense, tf.maximum(source, 0), batch_dims=1)
-    return tf.where(source >= 0, moved, PAD)
+    return tf.where(source >= 0, moved, tf.zeros_like(moved))
 
 
 def dense_feature(feature: Feature, values: tf.RaggedTensor) -> Tensor:

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from cmclrec_tf.data import parsing, shards, stream, vocabulary
+from cmclrec_tf.config import Config
+from cmclrec_tf.data import event_times, parsing, shards, stream, vocabulary
 from cmclrec_tf.data.description import DESCRIPTION, check_history, check_length
 from cmclrec_tf.data.statistics import with_statistics
 from cmclrec_tf.errors import InputError
@@ -35,6 +36,7 @@ class PreparedDataset:
         vocabularies: paths of the vocabulary files, by the names in `Schema.vocabularies`.
         users: number of records that are read, by split.
         keep: which train users are read, see `with_train_users`; None reads all.
+        times: whether batches have `history_time` and `now`, see `with_times`.
 
     Example:
         >>> import tempfile
@@ -56,6 +58,7 @@ class PreparedDataset:
     vocabularies: Mapping[str, str]
     users: Mapping[str, int]
     keep: Keep | None = None
+    times: bool = False
 
     @classmethod
     def build(
@@ -129,6 +132,28 @@ class PreparedDataset:
         """
         check_length(length, self.max_history, self.name)
         return dataclasses.replace(self, max_history=length)
+
+    def read_by(self, config: Config) -> "PreparedDataset":
+        """Returns the same dataset with the histories, and the times, that a model reads.
+
+        Args:
+            config: its `Config`.
+
+        Raises:
+            InputError: as in `with_history` and `with_times`.
+        """
+        dataset = self.with_history(config.data.max_history)
+        return dataset.with_times() if config.model.times else dataset
+
+    def with_times(self) -> "PreparedDataset":
+        """Returns the same dataset with the times of the events in its batches.
+
+        Raises:
+            InputError: the records of a split have no times.
+        """
+        for split in self.files:
+            event_times.check(self, split)
+        return dataclasses.replace(self, times=True)
 
     def with_train_users(self, keep: Keep) -> "PreparedDataset":
         """Returns the same dataset with a part of the train users.
@@ -241,7 +266,10 @@ class PreparedDataset:
         return tf.boolean_mask(serialized, self.keep(parsing.user_keys(serialized)))
 
     def _parse(self, serialized: Tensor) -> Batch:
-        return parsing.parse(serialized, self.schema, self.max_history)
+        batch = parsing.parse(serialized, self.schema, self.max_history)
+        if self.times:
+            batch["history_time"], batch["now"] = parsing.parse_times(serialized, self.max_history)
+        return batch
 
 
 def _shard_by_record() -> tf.data.Options:

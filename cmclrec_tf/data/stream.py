@@ -63,7 +63,9 @@ def in_memory(
         batch: Batch = tf.nest.map_structure(lambda x: _dense(tf.gather(x, rows)), columns)
         longest = tf.cast(tf.reduce_max(tf.gather(lengths, rows)), tf.int32)
         size = tf.minimum(-(-tf.maximum(longest, 1) // STEP) * STEP, tf.shape(batch["history"])[1])
-        batch["history"] = batch["history"][:, -size:]
+        for name in ("history", "history_time"):
+            if name in batch:
+                batch[name] = batch[name][:, -size:]
         return batch
 
     return _endless(epoch_of, first_epoch).map(gather, tf.data.AUTOTUNE, deterministic=True)

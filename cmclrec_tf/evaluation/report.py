@@ -92,7 +92,7 @@ def evaluate(
     """
     config = getattr(recommender, "config", None)
     if config is not None:
-        dataset = dataset.with_history(config.data.max_history)
+        dataset = dataset.read_by(config)
     k = min(max(ks), dataset.schema.items - FIRST_ID)
     has_logits = getattr(recommender, "has_logits", False)
     batch_lists, cold_flags, repeat_flags, likelihoods = [], [], [], []

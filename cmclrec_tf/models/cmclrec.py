@@ -7,6 +7,7 @@ from keras import ops
 
 from cmclrec_tf import augment, replicas
 from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.losses.next_item import soft_next_item
 from cmclrec_tf.models import ablations, prefix
 from cmclrec_tf.models.cold_rows import (
@@ -90,6 +91,12 @@ class CMCLRec(Recommender):
         super().__init__(schema, config, ("loss", *LOSSES, *REC_LOSSES), **kwargs)
         self.mapper = mapper or ablations.create(schema, config.model, config.data.max_history)
         length = config.data.max_history
+        if config.model.times:
+            raise InputError(
+                "model.times=True for a model with a mapper",
+                "a simulated history has no times",
+                "Train the backbone alone, or set model.times=false.",
+            )
         self._has_prefix = config.model.sequence == "prefix"
         longest = length + self.mapper.count if self._has_prefix else length
         if config.model.has_expert:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from cmclrec_tf.config import Config
+from cmclrec_tf.errors import InputError
 from cmclrec_tf.models.cross_modal import embed_history, item_embedding
 from cmclrec_tf.models.recommender import Recommender
 from cmclrec_tf.schema import PAD, Schema
@@ -19,6 +20,8 @@ from cmclrec_tf.types import (
     IdsBL,
     IdsBN,
     Losses,
+    Times,
+    TimesBN,
     Users,
 )
 
@@ -30,7 +33,7 @@ class PlainRecommender(Recommender):
     """A backbone R(.) on item embeddings, trained by Eq. (14) alone.
 
     It ignores user features. A cold user is a user with an empty history, so all cold users get
-    the same list.
+    the same list. With `model.times` it reads when events took place, if a batch says so.
 
     `fit` takes batches of `PreparedDataset.batches`. `call` returns the user states [B, D], with
     two dimensions more for a popularity prior. `recommend` returns the item ids [B, K].
@@ -51,6 +54,12 @@ class PlainRecommender(Recommender):
     """
 
     def __init__(self, schema: Schema, config: Config, **kwargs: Any) -> None:
+        if config.model.times and config.model.popularity_prior:
+            raise InputError(
+                "model.times=True with a popularity prior",
+                "the prior is fitted to states without times",
+                "Set model.popularity_prior=false, or model.times=false.",
+            )
         super().__init__(schema, config, LOSSES, **kwargs)
         items = item_embedding(schema, config.model.width)
         self._build(items, config.seed, config.data.max_history)
@@ -58,7 +67,7 @@ class PlainRecommender(Recommender):
     def call(self, batch: Users, training: bool | None = None) -> FloatBD:
         """Returns the users' embeddings: their states g_{L-1}, and the weights of the prior."""
         history = ops.where(batch["is_cold"][:, None], PAD, batch["history"])
-        return self.with_prior(self._state(history, training), history)
+        return self.with_prior(self._state(history, training, batch), history)
 
     def state(
         self, history: IdsBN, features: Features, is_cold: BoolB, training: bool | None = None
@@ -82,14 +91,27 @@ class PlainRecommender(Recommender):
         rows = ops.shape(next(iter(features.values())))[0]
         return self.warm_states(ops.zeros((rows, self.config.data.max_history), "int32"))
 
-    def _state(self, history: IdsBN, training: bool | None) -> FloatBD:
-        return self.backbone.state(self.embed(history), history != PAD, training=training)
+    def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:
+        history = batch["history"]
+        warm = self.with_prior(self._state(history, False, batch), history)
+        return warm, self.cold_states(batch["features"])
+
+    def _state(self, history: IdsBN, training: bool | None, times: Times | None = None) -> FloatBD:
+        x, mask = self.embed(history), history != PAD
+        return self.backbone.state(x, mask, training=training, **_times(times))
 
     def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
         """Eq. (14) over the warm rows, plus the backbone's own loss in training."""
         history, warm = batch["history"], ops.cast(ops.logical_not(batch["is_cold"]), "float32")
         x, mask = self.embed(history), history != PAD
-        g = self.learned_states(x, mask, training)
+        g = self.learned_states(x, mask, training, **_times(batch))
         loss = self.history_loss(g, history, batch["target"], warm, training)
         auxiliary = self.backbone.auxiliary_loss(x, mask) if training else 0.0
         return {"loss/warm": loss, "loss/backbone": auxiliary, "loss": loss + auxiliary}
+
+
+def _times(batch: Times | None) -> dict[str, TimesBN]:
+    """Returns what a backbone reads of the times of a batch; nothing if it has none."""
+    if not batch or "now" not in batch:
+        return {}
+    return {"times": ops.concatenate([batch["history_time"], batch["now"][:, None]], axis=1)}

@@ -36,6 +36,7 @@ from cmclrec_tf.types import (
     IdsBN,
     Scalar,
     Tensor,
+    TimesBN,
     Users,
 )
 
@@ -189,17 +190,16 @@ class Recommender(StagedModel):
         """
         return ranking.recommend(self.logits(batch), batch, k, self.config.evaluate.hides_history)
 
-    def learned_states(self, x: FloatBLD, mask: BoolBL, training: bool | None = None) -> FloatBND:
+    def learned_states(
+        self, x: FloatBLD, mask: BoolBL, training: bool | None = None, **times: TimesBN
+    ) -> FloatBND:
         """Returns the states that `history_loss` trains: G [B, L, D], or the newest one [B, 1, D].
 
-        Args:
-            x: float [B, L, D], embedded histories.
-            mask: bool [B, L].
-            training: as in Keras.
+        Args: those of the backbone.
         """
         if self._learns_every:
-            return self.backbone(x, mask, training=training)
-        return self.backbone.state(x, mask, training=training)[:, None]
+            return self.backbone(x, mask, training=training, **times)
+        return self.backbone.state(x, mask, training=training, **times)[:, None]
 
     @property
     def _learns_every(self) -> bool:

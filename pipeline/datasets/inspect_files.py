@@ -2,7 +2,7 @@
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import HISTORY, HISTORY_TIME, SEGMENT, TARGET, USER_ID
+from cmclrec_tf.schema import HISTORY, HISTORY_TIME, SEGMENT, TARGET, TARGET_TIME, USER_ID
 from pipeline.datasets.formats import inspect
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.storage.files import list_files, open_bytes, state
@@ -68,6 +68,7 @@ def schema_text(spec: DatasetSpec, folder: AnyPath) -> str:
         HISTORY,
         HISTORY_TIME,
         TARGET,
+        TARGET_TIME,
         *(c.name for c in spec.users.columns),
     }
     actual = {feature.name for feature in schema.feature}

@@ -7,7 +7,17 @@ from apache_beam.typehints.decorators import no_annotations
 
 from cmclrec_tf.config import BY_TIME, BY_USERS, DataConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import COLD, HISTORY, HISTORY_TIME, SEGMENT, SPLITS, TARGET, TEST, USER_ID
+from cmclrec_tf.schema import (
+    COLD,
+    HISTORY,
+    HISTORY_TIME,
+    SEGMENT,
+    SPLITS,
+    TARGET,
+    TARGET_TIME,
+    TEST,
+    USER_ID,
+)
 from pipeline.transforms.elements import TimedItem, UserRecord
 
 _FIX = "Check pipeline/transforms: none of its inputs may lead to this."
@@ -76,16 +86,22 @@ def check_sides(
             with the target; or a target of test is no later item.
     """
     past, future = (before, later) if split == TEST else (before[:-1], before[-1:])
-    length = len(record[HISTORY])
-    expected = past[len(past) - length :] if length else []
-    history = list(zip(record[HISTORY_TIME], record[HISTORY], strict=False))
-    is_past = history == list(expected) and len(record[HISTORY_TIME]) == length
-    if not is_past or not set(record[TARGET]) <= {item for _, item in future}:
+    history = _events(record, HISTORY_TIME, HISTORY)
+    target = _events(record, TARGET_TIME, TARGET)
+    is_past = history is not None and history == list(past[len(past) - len(history) :])
+    if not is_past or target is None or not set(target) <= set(future):
         raise InputError(
             f"a record of split {split!r} with events of the other side of T",
             "train, val and every history end before T, and targets of test begin there",
             _FIX,
         )
+
+
+def _events(record, times, items):
+    """Returns `[(time, item)]` of two fields; None if one has more values than the other."""
+    if len(record[times]) != len(record[items]):
+        return None
+    return list(zip(record[times], record[items], strict=True))
 
 
 def _check_cold(record, split):

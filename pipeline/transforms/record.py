@@ -10,6 +10,7 @@ from cmclrec_tf.schema import (
     SEGMENT,
     SPLITS,
     TARGET,
+    TARGET_TIME,
     TEST,
     USER_ID,
     WARM,
@@ -18,7 +19,7 @@ from pipeline.transforms.elements import FeatureValues, TimedItem, UserRecord
 from pipeline.transforms.split import assign_before, assign_split
 
 # Part of the cache key: increase it with every change of the content of records.
-RECORD_VERSION = 5
+RECORD_VERSION = 6
 
 # The only split of the records that lists are made for.
 ALL_USERS = "everybody"
@@ -105,9 +106,7 @@ def build_record(
     split, segment = assign_split(user_id, data)
     if segment != COLD:
         return split, _warm_record(user_id, events, features, data)
-    target = [events[-1][1]]
-    if data.target == "all":
-        target = list(dict.fromkeys(item for _, item in reversed(events)))[::-1]
+    target = _once_each(reversed(events)) if data.target == "all" else events[-1:]
     return split, _record(user_id, COLD, [], target, features)
 
 
@@ -125,12 +124,10 @@ def current_record(
 
 
 def _records_by_time(user_id, events, features, data, later):
-    first = [item for _, item in later[:1]]
+    first = later[:1]
     if not events:
-        # The item that every user is evaluated on is the last target.
-        target = list(dict.fromkeys(item for _, item in later))[::-1]
-        cold = _record(user_id, COLD, [], target if data.target == "all" else first, features)
-        return [(TEST, cold)]
+        target = _once_each(later) if data.target == "all" else first
+        return [(TEST, _record(user_id, COLD, [], target, features))]
     split = assign_before(user_id, data)
     records = [(split, _warm_record(user_id, events, features, data))]
     if later:
@@ -140,8 +137,19 @@ def _records_by_time(user_id, events, features, data, later):
 
 
 def _warm_record(user_id, events, features, data):
-    *before, (_, last) = events
+    *before, last = events
     return _record(user_id, WARM, before[-data.max_history :], [last], features)
+
+
+def _once_each(events):
+    """Returns the first event of each item, in reverse order.
+
+    The item that every user is evaluated on is that of the first event, and so the last target.
+    """
+    first: dict[bytes, int] = {}
+    for time, item in events:
+        first.setdefault(item, time)
+    return [(time, item) for item, time in reversed(first.items())]
 
 
 def _record(user_id, segment, history, target, features):
@@ -150,6 +158,7 @@ def _record(user_id, segment, history, target, features):
         SEGMENT: [segment.encode()],
         HISTORY: [item for _, item in history],
         HISTORY_TIME: [time for time, _ in history],
-        TARGET: target,
+        TARGET: [item for _, item in target],
+        TARGET_TIME: [time for time, _ in target],
         **features,
     }

@@ -186,7 +186,7 @@ def test_the_settings_of_a_backbone_alone_are_those_that_its_training_reads(data
         read = {part: _recorded(patch, part) for part in ("model", "finetune")}
         row.train(dataset)
     for part, names in read.items():
-        assert names <= kept[part].keys() | {"user_share", "popularity_prior"}, part
+        assert names <= kept[part].keys() | {"user_share", "popularity_prior", "times"}, part
     # Others only cost a training that is not needed.
     assert {name for part in read for name in kept[part].keys() - read[part]} == {"warm_start"}
 
@@ -203,3 +203,9 @@ def _recorded(patch, part):
 
     patch.setattr(cls, "__getattribute__", read, raising=False)
     return names
+
+
+def test_a_row_with_times_has_results_of_its_own():
+    plain, timed = parse_rows(["hstu", "hstu:model.times=true"], "my-data")
+    of_plain, of_timed = (row.settings()["config"]["model"] for row in (plain, timed))
+    assert "times" not in of_plain and of_timed["times"] is True

@@ -12,12 +12,13 @@ from tests.pipeline.toy_datasets import write_clusters
 
 pytestmark = pytest.mark.pipeline
 
-FIELDS = ("user_id", "segment", "history", "history_time", "target", "age", "job", "tags")
+TIMES = ("history_time", "target_time")
+FIELDS = ("user_id", "segment", "history", "target", *TIMES, "age", "job", "tags")
 
 
 def _schema(*more, fields=FIELDS, **changes):
     """Returns the text of a schema for the records of `_split`; `changes` go into the features."""
-    numbers = {"history_time": "INT", "age": "FLOAT"}
+    numbers = {**dict.fromkeys(TIMES, "INT"), "age": "FLOAT"}
     features = "".join(
         f'feature {{ name: "{name}" type: {numbers.get(name, "BYTES")} {changes.get(name, "")} }}\n'
         for name in fields

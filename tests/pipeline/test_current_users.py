@@ -20,6 +20,7 @@ def _user(name, history, times, age, job, tags):
         "history": history,
         "history_time": times,
         "target": [],
+        "target_time": [],
         "age": age,
         "job": job,
         "tags": tags,

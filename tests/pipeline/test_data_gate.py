@@ -19,6 +19,7 @@ def _split(segment="warm", n=N):
         "history": [["i1", "i2"] if warm else [] for _ in users],
         "history_time": [[3, 4] if warm else [] for _ in users],
         "target": [["i3"] for _ in users],
+        "target_time": [[5] for _ in users],
         "age": [[20.0 + user] for user in users],
         "job": [[("cook", "nurse")[user % 2]] for user in users],
         "tags": [["a", "b"][: user % 3] for user in users],

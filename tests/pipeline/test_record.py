@@ -30,7 +30,19 @@ def test_leave_one_out_has_no_cold_users_and_keeps_times_and_features():
     for record in _records().values():
         assert record["segment"] == [b"warm"]
         assert record["age"] == [3.0]
-        assert [f"i{time // 10}".encode() for time in record["history_time"]] == record["history"]
+        for items in ("history", "target"):
+            assert [f"i{time // 10}".encode() for time in record[f"{items}_time"]] == record[items]
+
+
+def test_a_cold_record_has_the_times_of_its_targets_alone():
+    data = DataConfig(salt="cold", test_share=0.9, target="all")
+    events = [(10, b"a"), (20, b"b"), (30, b"a")]
+    records = [build_records(b"u%d" % n, events, FEATURES, data)[0][1] for n in range(20)]
+    cold = [record for record in records if record["segment"] == [b"cold"]]
+    assert cold
+    for record in cold:
+        assert record["history"] == record["history_time"] == []
+        assert (record["target"], record["target_time"]) == ([b"b", b"a"], [20, 30])
 
 
 def test_the_fewest_events_still_give_a_history_in_train():

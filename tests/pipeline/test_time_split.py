@@ -52,26 +52,26 @@ BY_PERIOD = {"test_period": {"column": "phase", "one_of": ["test"]}}
 
 
 def _record(user, segment, history, target, job):
-    items, times = [item for item, _ in history], [time for _, time in history]
     return {
         "user_id": [user],
         "segment": [segment],
-        "history": items,
-        "history_time": times,
-        "target": target,
+        "history": [item for item, _ in history],
+        "history_time": [time for _, time in history],
+        "target": [item for item, _ in target],
+        "target_time": [time for _, time in target],
         "job": [job],
     }
 
 
 TRAIN = [
-    _record(b"ann", b"warm", [(b"i1", 10), (b"i2", 20)], [b"i3"], b"cook"),
-    _record(b"bob", b"warm", [(b"i1", 40)], [b"i2"], b"cook"),
+    _record(b"ann", b"warm", [(b"i1", 10), (b"i2", 20)], [(b"i3", 30)], b"cook"),
+    _record(b"bob", b"warm", [(b"i1", 40)], [(b"i2", 50)], b"cook"),
 ]
-VAL = [_record(b"fay", b"warm", [(b"i1", 1), (b"i2", 2)], [b"i3"], b"clerk")]
-CAT = _record(b"cat", b"cold", [], [b"i1"], b"nurse")
+VAL = [_record(b"fay", b"warm", [(b"i1", 1), (b"i2", 2)], [(b"i3", 3)], b"clerk")]
+CAT = _record(b"cat", b"cold", [], [(b"i1", 105)], b"nurse")
 TEST = [
-    _record(b"ann", b"warm", [(b"i2", 20), (b"i3", 30)], [b"i4"], b"cook"),
-    _record(b"fay", b"warm", [(b"i2", 2), (b"i3", 3)], [b"i1"], b"clerk"),
+    _record(b"ann", b"warm", [(b"i2", 20), (b"i3", 30)], [(b"i4", 100)], b"cook"),
+    _record(b"fay", b"warm", [(b"i2", 2), (b"i3", 3)], [(b"i1", 101)], b"clerk"),
     CAT,
 ]
 
@@ -136,7 +136,7 @@ def test_every_form_of_t_gives_the_same_records(tmp_path, form):
 
 def test_target_all_ends_with_the_first_item(tmp_path):
     data = dataclasses.replace(DATA, target="all")
-    cat = {**CAT, "target": [b"i9", b"i1"]}
+    cat = {**CAT, "target": [b"i9", b"i1"], "target_time": [110, 105]}
     _run(_write(tmp_path), tmp_path, data, {"test": [*TEST[:2], cat]})
 
 
@@ -201,11 +201,12 @@ def test_a_planted_leak_stops_the_run(tmp_path, monkeypatch, planted):
 
 def test_times_of_the_other_side_are_a_leak_too():
     before, later = [(1, b"a"), (2, b"b"), (3, b"c")], [(9, b"d")]
-    ann = _record(b"ann", b"warm", [(b"a", 1), (b"b", 2)], [b"c"], b"cook")
+    ann = _record(b"ann", b"warm", [(b"a", 1), (b"b", 2)], [(b"c", 3)], b"cook")
     check_sides("train", ann, before, later)
-    for times in ([1, 9], [1, 2, 9]):
+    planted = [{"history_time": [1, 9]}, {"history_time": [1, 2, 9]}]
+    for fields in (*planted, {"target_time": [9]}, {"target_time": []}):
         with pytest.raises(InputError, match="other side"):
-            check_sides("train", {**ann, "history_time": times}, before, later)
+            check_sides("train", {**ann, **fields}, before, later)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -149,13 +149,14 @@ def test_transform_maps_dates_crosses_and_rare_values(tmp_path):
     names = ("user_id", "segment", "history", "target", "birth", "job", "zip")
     fields = {name: tf.io.VarLenFeature(tf.string) for name in names}
     fields["age"] = tf.io.VarLenFeature(tf.float32)
-    fields["history_time"] = tf.io.VarLenFeature(tf.int64)
+    times = ("history_time", "target_time")
+    fields |= {name: tf.io.VarLenFeature(tf.int64) for name in times}
     schema = schema_utils.schema_from_feature_spec(fields)
     users = [("1990-05-17", "cook", "91", 7.0), (None, "cook", "92", None), ("", "nurse", None, -5)]
     rows = [
         {
             **{name: ["x"] for name in names[:4]},
-            "history_time": [1],
+            **{name: [1] for name in times},
             **{
                 name: [value] if value else []
                 for name, value in zip(("birth", "job", "zip", "age"), user, strict=True)
