@@ -98,20 +98,19 @@ class PlainRecommender(Recommender):
 
     def _state(self, history: IdsBN, training: bool | None, times: Times | None = None) -> FloatBD:
         x, mask = self.embed(history), history != PAD
-        return self.backbone.state(x, mask, training=training, **_times(times))
+        return self.backbone.state(x, mask, training=training, **self._times(times))
 
     def losses_of(self, batch: Batch, training: bool | None = None) -> Losses:
         """Eq. (14) over the warm rows, plus the backbone's own loss in training."""
         history, warm = batch["history"], ops.cast(ops.logical_not(batch["is_cold"]), "float32")
         x, mask = self.embed(history), history != PAD
-        g = self.learned_states(x, mask, training, **_times(batch))
+        g = self.learned_states(x, mask, training, **self._times(batch))
         loss = self.history_loss(g, history, batch["target"], warm, training)
         auxiliary = self.backbone.auxiliary_loss(x, mask) if training else 0.0
         return {"loss/warm": loss, "loss/backbone": auxiliary, "loss": loss + auxiliary}
 
-
-def _times(batch: Times | None) -> dict[str, TimesBN]:
-    """Returns what a backbone reads of the times of a batch; nothing if it has none."""
-    if not batch or "now" not in batch:
-        return {}
-    return {"times": ops.concatenate([batch["history_time"], batch["now"][:, None]], axis=1)}
+    def _times(self, batch: Times | None) -> dict[str, TimesBN]:
+        """Returns what the backbone reads of the times of a batch, where they are known."""
+        if not self.config.model.times or not batch or "now" not in batch:
+            return {}
+        return {"times": ops.concatenate([batch["history_time"], batch["now"][:, None]], axis=1)}

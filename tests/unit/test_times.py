@@ -154,6 +154,15 @@ def test_a_model_with_times_learns_what_only_they_say(waiting):
     assert right[0] > 0.95 and right[1] < 0.8
 
 
+def test_times_that_a_model_does_not_read_change_nothing(waiting):
+    model = PlainRecommender(waiting.schema, CONFIG.changed({"model.times": False}))
+    for data in (waiting, waiting.with_times()):
+        batch = next(iter(data.batches("test", 8)))
+        states = model(batch), *model.warm_and_cold_states(batch)
+        assert all(np.isfinite(g).all() for g in states)
+    np.testing.assert_array_equal(states[0], states[1])
+
+
 @pytest.mark.slow
 def test_a_file_keeps_the_biases_of_time(waiting, tmp_path):
     model = PlainRecommender(waiting.schema, CONFIG)
