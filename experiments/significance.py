@@ -3,6 +3,8 @@
 Both tests are two-sided and look at the difference d = a - b of each user.
 """
 
+from typing import Any
+
 import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
@@ -53,30 +55,26 @@ def sign_flip(a: ArrayLike, b: ArrayLike, rounds: int = ROUNDS, seed: int = 0) -
         InputError: the users differ in number, or there are fewer than two.
     """
     a, b = _paired(a, b)
-    # A zero has no sign, so p does not depend on it. Without zeros, which most differences are, the
-    # test is 5 to 10 times faster.
+    # `scipy.stats.permutation_test` gives the same, but takes 50 times as long for 10,000 users, and
+    # a table makes dozens of tests. A zero has no sign, so p does not depend on it.
     d = (a - b)[a != b]
-    if len(d) < 2:
-        return 1.0  # both signs of one difference give the same |sum|
-    # scipy counts all sign vectors, 2^n, in floating point, which may overflow to infinity. Given
-    # one sample it flips signs; |sum| makes the test two-sided, so only large values count.
-    with np.errstate(over="ignore"):
-        test = scipy.stats.permutation_test(
-            (d,),
-            _rounded_abs_sum,
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=rounds,
-            batch=max(1, _BLOCK // len(d)),
-            alternative="greater",
-            random_state=np.random.default_rng(seed),
-        )
-    return float(test.pvalue)
+    n = len(d)
+    observed = _abs_sums(d, np.zeros((1, n)))
+    if 2**n <= rounds:
+        flips = np.arange(2**n)[:, None] >> np.arange(n) & 1
+        return float(np.mean(_abs_sums(d, flips) >= observed))
+    rng, as_large, batch = np.random.default_rng(seed), 1, max(1, _BLOCK // n)
+    for first in range(0, rounds, batch):
+        size = (min(batch, rounds - first), -(-n // 8))
+        flips = np.unpackbits(rng.integers(256, size=size, dtype=np.uint8), axis=1, count=n)
+        as_large += int(np.sum(_abs_sums(d, flips) >= observed))
+    return as_large / (rounds + 1)
 
 
-def _rounded_abs_sum(d: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+def _abs_sums(d: NDArray[np.float64], flips: NDArray[Any]) -> NDArray[np.float64]:
+    """Returns the |sum of d| [N] with the signs of d changed where flips [N, n] are 1."""
     # The same numbers summed in another order differ in the last digits.
-    return np.abs(d.sum(axis=axis)).round(9)
+    return np.abs(d.sum() - 2 * (flips @ d)).round(9)
 
 
 def _paired(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
