@@ -55,8 +55,8 @@ def sign_flip(a: ArrayLike, b: ArrayLike, rounds: int = ROUNDS, seed: int = 0) -
         InputError: the users differ in number, or there are fewer than two.
     """
     a, b = _paired(a, b)
-    # `scipy.stats.permutation_test` gives the same, but takes 50 times as long for 10,000 users, and
-    # a table makes dozens of tests. A zero has no sign, so p does not depend on it.
+    # `scipy.stats.permutation_test` gives the same, but takes 50 times as long for 10,000 users,
+    # and a table makes dozens of tests. A zero has no sign, so p does not depend on it.
     d = (a - b)[a != b]
     n = len(d)
     observed = _abs_sums(d, np.zeros((1, n)))
