@@ -78,23 +78,25 @@ def test_encoded_bodies(small, encoding, encode, monkeypatch):
     assert status == 413 and "At most 262144 bytes" in answer["error"]
 
 
-@pytest.mark.parametrize(
-    ("encoding", "body"),
-    [
-        ("gzip", BODY),
-        ("gzip", b""),
-        ("gzip", gzip.compress(BODY)[:-5]),
-        ("gzip", gzip.compress(BODY) + b"x"),
-        ("gzip", gzip.compress(BODY) + gzip.compress(b"") * 1024),
-        ("deflate", zlib.compress(BODY) * 2),
-        ("gzip", gzip.compress(BODY)[:-8] + b"\0" * 8),
-        ("gzip", zlib.compress(BODY)),
-        ("deflate", BODY),
-        ("deflate", b"\x78"),
-        ("deflate", zlib.compress(BODY)[:-1]),
-    ],
-)
-def test_bodies_of_another_encoding(small, encoding, body):
+# Named, since a gzip header holds the time, and all workers must agree on the names of tests.
+BROKEN = {
+    "plain as gzip": ("gzip", BODY),
+    "nothing as gzip": ("gzip", b""),
+    "gzip cut short": ("gzip", gzip.compress(BODY)[:-5]),
+    "gzip and more": ("gzip", gzip.compress(BODY) + b"x"),
+    "too many streams": ("gzip", gzip.compress(BODY) + gzip.compress(b"") * 1024),
+    "two streams of deflate": ("deflate", zlib.compress(BODY) * 2),
+    "wrong checksum": ("gzip", gzip.compress(BODY)[:-8] + b"\0" * 8),
+    "deflate as gzip": ("gzip", zlib.compress(BODY)),
+    "plain as deflate": ("deflate", BODY),
+    "one byte of deflate": ("deflate", b"\x78"),
+    "deflate cut short": ("deflate", zlib.compress(BODY)[:-1]),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_bodies_of_another_encoding(small, case):
+    encoding, body = BROKEN[case]
     status, answer = ask(small, body, Content_Encoding=encoding)
     assert status == 400 and "is not one complete" in answer["error"]
 
