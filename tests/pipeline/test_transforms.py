@@ -31,6 +31,7 @@ ANN = {
     "history": [b"i2", b"i4"],
     "history_time": [20, 20],
     "target": [b"i3"],
+    "target_time": [30],
     "age": [23.5],
     "job": [b"nurse"],
     "tags": [b"b"],
@@ -41,6 +42,7 @@ FAY = {
     "history": [b"i2"],
     "history_time": [5],
     "target": [b"i1"],
+    "target_time": [6],
     "age": [],
     "job": [b"clerk"],
     "tags": [],
@@ -51,6 +53,7 @@ CAT = {
     "history": [b"i4"],
     "history_time": [7],
     "target": [b"i1"],
+    "target_time": [8],
     "age": [],
     "job": [],
     "tags": [],
@@ -61,6 +64,7 @@ BOB = {
     "history": [],
     "history_time": [],
     "target": [b"i5"],
+    "target_time": [12],
     "age": [41.0],
     "job": [b"cook, head"],
     "tags": [b"a", b"b"],
@@ -116,7 +120,7 @@ def test_target_all_holds_every_removed_item_with_the_last_one_last(tmp_path):
     data = dataclasses.replace(DATA, target="all")
     with _pipeline() as pipeline:
         splits = pipeline | UserRecords(load_spec(spec_path), tmp_path, data)
-        bob = {**BOB, "target": [b"b9", b"i5", b"i1"]}
+        bob = {**BOB, "target": [b"b9", b"i5", b"i1"], "target_time": [12, 12, 99]}
         assert_that(splits["test"], equal_to([CAT, bob]), label="test")
         assert_that(splits["train"], equal_to([ANN]), label="train")
 
@@ -270,6 +274,7 @@ def test_examples_keep_empty_fields():
     spec = {
         **{name: tf.io.RaggedFeature(tf.string) for name in BOB},
         "history_time": tf.io.RaggedFeature(tf.int64),
+        "target_time": tf.io.RaggedFeature(tf.int64),
         "age": tf.io.RaggedFeature(tf.float32),
     }
     for record in (ANN, BOB, CAT, FAY):
