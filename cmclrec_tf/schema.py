@@ -24,6 +24,9 @@ HISTORY_TIME = "history_time"
 TARGET = "target"
 TARGET_TIME = "target_time"
 SEGMENT = "segment"
+RECORD_FIELDS = (USER_ID, HISTORY, HISTORY_TIME, TARGET, TARGET_TIME, SEGMENT)
+# The fields with times, and the items that the times belong to.
+TIMES = {HISTORY_TIME: HISTORY, TARGET_TIME: TARGET}
 
 # Inputs of the served signatures that are not user features.
 EXCLUDE = "exclude"
@@ -35,10 +38,7 @@ ITEMS = "items"
 # Names that no user feature can have, each with the reason. Upper and lower case count as the same:
 # for TensorFlow, `Age` and `age` are one input of a signature, and for some disks one file.
 RESERVED = {
-    **dict.fromkeys(
-        (USER_ID, HISTORY, HISTORY_TIME, TARGET, TARGET_TIME, SEGMENT),
-        "it is a field of the user record",
-    ),
+    **dict.fromkeys(RECORD_FIELDS, "it is a field of the user record"),
     **dict.fromkeys((EXCLUDE, EXAMPLES), "it is an input of the served signatures"),
     ITEMS: "it is the name of the item vocabulary",
     "self": "TensorFlow cannot call a signature with an input of that name",

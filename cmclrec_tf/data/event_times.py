@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cmclrec_tf.data import parsing
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import HISTORY, HISTORY_TIME, TARGET, TARGET_TIME
 from cmclrec_tf.types import Tensor
@@ -39,7 +40,7 @@ def timed_events(dataset: "PreparedDataset", split: str) -> tuple[Ints, Ints]:
         history, history_time = (
             record[name][:, -dataset.max_history :] for name in (HISTORY, HISTORY_TIME)
         )
-        newest = tf.concat([history_time[:, -1:], record[TARGET_TIME][:, -1:]], axis=1)[:, -1:]
+        newest = parsing.request_times(history_time, record[TARGET_TIME])
         target = record[TARGET][:, -1:]
         has_time = newest.row_lengths() > 0
         items += [history.values, tf.ragged.boolean_mask(target, has_time).values]

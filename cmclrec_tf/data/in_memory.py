@@ -13,7 +13,7 @@ import tensorflow as tf
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.data.description import check_replaceable, write_description
 from cmclrec_tf.data.prepared import VOCABULARIES, PreparedDataset
-from cmclrec_tf.data.table_records import TIMES, CheckedRecord, checked_record
+from cmclrec_tf.data.table_records import CheckedRecord, checked_record
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.processes.whole import replace_folder
 from cmclrec_tf.schema import (
@@ -24,6 +24,7 @@ from cmclrec_tf.schema import (
     SEGMENT,
     SPLITS,
     TARGET,
+    TIMES,
     TRAIN,
     USER_ID,
     Feature,

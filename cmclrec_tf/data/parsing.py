@@ -75,9 +75,20 @@ def parse_times(serialized: Tensor, max_history: int) -> tuple[TimesBL, TimesB]:
     parsed = tf.io.parse_example(serialized, spec)
     history, times = parsed[HISTORY], parsed[HISTORY_TIME]
     known_times = left_padded(tf.ragged.boolean_mask(times, history > OOV), max_history)
-    nothing = tf.zeros_like(times[:, :0].to_tensor(shape=[None, 1]))
-    ever = tf.concat([nothing, times[:, -1:], parsed[TARGET_TIME][:, -1:]], axis=1)
-    return known_times, tf.squeeze(ever[:, -1:].to_tensor(shape=[None, 1]), axis=1)
+    now = request_times(times, parsed[TARGET_TIME]).to_tensor(0, shape=[None, 1])
+    return known_times, tf.squeeze(now, axis=1)
+
+
+def request_times(history_time: tf.RaggedTensor, target_time: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Returns the time of each user's last target, or of the newest item where that is unknown.
+
+    Args:
+        history_time, target_time: ragged int64 [B, None], oldest first.
+
+    Returns:
+        Ragged int64 [B, None]: one time in each row, or none if both are empty.
+    """
+    return tf.concat([history_time[:, -1:], target_time[:, -1:]], axis=1)[:, -1:]
 
 
 def _user_key(ids: Tensor) -> KeysB:

@@ -13,11 +13,10 @@ from cmclrec_tf.schema import (
     COLD,
     DATE,
     HISTORY,
-    HISTORY_TIME,
     MULTI,
     SEGMENT,
     TARGET,
-    TARGET_TIME,
+    TIMES,
     USER_ID,
     WARM,
     Feature,
@@ -30,8 +29,6 @@ CheckedRecord: TypeAlias = dict[str, Any]
 _LARGEST = float(np.finfo(np.float32).max)
 # Differences of two such times are still 64-bit numbers.
 _LATEST = 2**62
-# The fields with times, and the items that the times belong to.
-TIMES = {HISTORY_TIME: HISTORY, TARGET_TIME: TARGET}
 
 
 def checked_record(record: object, schema: Schema, where: str) -> CheckedRecord:

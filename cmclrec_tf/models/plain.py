@@ -82,9 +82,9 @@ class PlainRecommender(Recommender):
         """Returns the input of the backbone [B, L, D]: the item embeddings."""
         return embed_history(self.items, history, hidden, self.backbone.mask_vector)
 
-    def warm_states(self, history: IdsBL) -> FloatBD:
-        """Returns the users' embeddings from histories [B, L]."""
-        return self.with_prior(self._state(history, training=False), history)
+    def warm_states(self, history: IdsBL, times: Times | None = None) -> FloatBD:
+        """Returns the users' embeddings from histories [B, L], and their times if known."""
+        return self.with_prior(self._state(history, False, times), history)
 
     def cold_states(self, features: Features) -> FloatBD:
         """Returns the state of an empty history for every row [B, D]."""
@@ -92,9 +92,7 @@ class PlainRecommender(Recommender):
         return self.warm_states(ops.zeros((rows, self.config.data.max_history), "int32"))
 
     def warm_and_cold_states(self, batch: Users) -> tuple[FloatBD, FloatBD]:
-        history = batch["history"]
-        warm = self.with_prior(self._state(history, False, batch), history)
-        return warm, self.cold_states(batch["features"])
+        return self.warm_states(batch["history"], batch), self.cold_states(batch["features"])
 
     def _state(self, history: IdsBN, training: bool | None, times: Times | None = None) -> FloatBD:
         x, mask = self.embed(history), history != PAD

@@ -2,7 +2,7 @@
 
 from cmclrec_tf.config import DataConfig
 from cmclrec_tf.errors import InputError
-from cmclrec_tf.schema import HISTORY, HISTORY_TIME, SEGMENT, TARGET, TARGET_TIME, USER_ID
+from cmclrec_tf.schema import RECORD_FIELDS
 from pipeline.datasets.formats import inspect
 from pipeline.datasets.spec import DatasetSpec
 from pipeline.storage.files import list_files, open_bytes, state
@@ -62,15 +62,7 @@ def schema_text(spec: DatasetSpec, folder: AnyPath) -> str:
         raise InputError(
             path, f"it must be a schema of TensorFlow Metadata ({error})", "Correct the file."
         ) from error
-    expected = {
-        USER_ID,
-        SEGMENT,
-        HISTORY,
-        HISTORY_TIME,
-        TARGET,
-        TARGET_TIME,
-        *(c.name for c in spec.users.columns),
-    }
+    expected = {*RECORD_FIELDS, *(c.name for c in spec.users.columns)}
     actual = {feature.name for feature in schema.feature}
     if expected != actual:
         missing, extra = sorted(expected - actual), sorted(actual - expected)

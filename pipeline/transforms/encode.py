@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from apache_beam.typehints.decorators import no_annotations
 
-from cmclrec_tf.schema import HISTORY_TIME, TARGET_TIME, Feature
+from cmclrec_tf.schema import TIMES, Feature
 from pipeline.transforms.elements import UserRecord
 
 
@@ -24,7 +24,7 @@ def to_example(record: UserRecord, features: Sequence[Feature]) -> bytes:
     example = tf.train.Example()
     for name, values in record.items():
         field = example.features.feature[name]
-        if name in (HISTORY_TIME, TARGET_TIME):
+        if name in TIMES:
             field.int64_list.SetInParent()
             field.int64_list.value.extend(values)
         elif name in numeric:
