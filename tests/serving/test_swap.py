@@ -257,11 +257,11 @@ def test_swaps_under_load(push, tmp_path):
         threads = [threading.Thread(target=ask, args=[server]) for _ in range(6)]
         for thread in threads:
             thread.start()
-        for version in range(2, 7):
-            push(base, version, other=version % 2 == 0)
-            eventually(lambda version=version: server.version == version)
+        for version in range(1, 7):
+            if version > 1:
+                push(base, version, other=version % 2 == 0)
+            eventually(lambda version=version: version in answered or wrong)
         done.set()
         for thread in threads:
             thread.join()
     assert not wrong
-    assert {1, 6} <= set(answered)
