@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from cmclrec_tf.checkpoints import Checkpoint, Checkpoints, model_state
 from cmclrec_tf.data import vocabulary
+from cmclrec_tf.layers.feature_encoder import table_rows
 from cmclrec_tf.models.prior_fit import ValidationUsers
 from cmclrec_tf.schema import FIRST_ID, ITEMS
 
@@ -233,11 +234,7 @@ class Projector(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.folder, self.every, self.most = pathlib.Path(folder), every, most
-        # Layers are named after what they embed.
-        self.paths = {
-            f"{name if name == ITEMS else f'{name}_values'}/embeddings": (name, path)
-            for name, path in vocabularies.items()
-        }
+        self.vocabularies = dict(vocabularies)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self.every and (epoch + 1) % self.every == 0:
@@ -248,15 +245,18 @@ class Projector(keras.callbacks.Callback):
 
     def write(self) -> None:
         """Writes the tables by `write_projector`, under the names of the vocabularies."""
-        tables = {}
+        rows = table_rows(self.model.schema.features)
+        starts = {name: rows[name].start for name in self.vocabularies if name in rows}
+        # Layers are named after what they embed.
+        known = {"items/embeddings": {ITEMS: 0}, "tokens/table/embeddings": starts}
+        tables: dict[str, tuple[npt.NDArray[Any], Sequence[str]]] = {}
         for weight in self.model.weights:
-            table = self.paths.get("/".join(weight.path.split("/")[-2:]))
-            if not table:
-                continue
-            name, path = table
-            tokens = vocabulary.read(path)[: self.most]
-            rows = ops.convert_to_numpy(weight)[FIRST_ID : FIRST_ID + len(tokens)]
-            tables[name] = rows, tokens
+            ending = (end for end in known if weight.path.endswith(end))
+            for name, start in known.pop(next(ending, ""), {}).items():
+                tokens = vocabulary.read(self.vocabularies[name])[: self.most]
+                first = start + FIRST_ID
+                vectors = ops.convert_to_numpy(weight[first : first + len(tokens)])
+                tables[name] = vectors, tokens
         write_projector(self.folder, tables)
 
 

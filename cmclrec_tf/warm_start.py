@@ -110,14 +110,17 @@ class WarmStart:
             InputError: as in `check`, or the code of the model has changed.
         """
         self.check(model.schema, model.config)
-        variables, names = model.trainable_variables, _vocabulary_names(model)
+        variables, tables = model.trainable_variables, _tables(model)
         if len(variables) != len(self.arrays):
             raise _code_has_changed()
+        tokens = {name: vocabulary.read(path) for name, path in vocabularies.items()}
         for variable, array in zip(variables, self.arrays, strict=True):
-            name = names.get(id(variable))
-            if name:
-                tokens = vocabulary.read(vocabularies[name])
-                array = _rows_by_token(np.array(variable), tokens, array, self.tokens[name])
+            if id(variable) in tables:
+                names = tables[id(variable)]
+                now, then = _row_names(names, tokens), _row_names(names, self.tokens)
+                if array.shape != (len(then), *variable.shape[1:]):
+                    raise _code_has_changed()
+                array = _shared_rows(np.array(variable), now, array, then)
             if array.shape != tuple(variable.shape):
                 raise _code_has_changed()
             variable.assign(array)
@@ -143,32 +146,39 @@ def _settings(feature: Feature) -> str:
     return ", ".join([base, *(f"{name} {value}" for name, value in values.items())])
 
 
-def _vocabulary_names(model: "CMCLRec") -> dict[int, str]:
-    """Returns {id of a variable with a row for each token: name of the vocabulary}."""
-    names = {id(model.items.embeddings): ITEMS}
-    tokens = model.mapper.tokens
-    for feature, layer in zip(tokens.features, tokens.value_layers, strict=True):
-        if not feature.is_numeric:
-            names[id(layer.embeddings)] = feature.name
-    return names
+def _tables(model: "CMCLRec") -> dict[int, dict[str, int]]:
+    """Returns {id of a table: {name: bins}} of what has rows in it, in the order of the rows.
 
-
-def _rows_by_token(
-    fresh: npt.NDArray[Any],
-    tokens: Sequence[str],
-    array: npt.NDArray[Any],
-    old_tokens: Sequence[str],
-) -> npt.NDArray[Any]:
-    """Copies into `fresh` [V, ...] the rows of `array` [W, ...] of tokens that both have.
-
-    The rows of PAD and OOV are copied, too.
+    The number of bins is 0 for what has a row for each token of a vocabulary.
     """
-    line = {token: i for i, token in enumerate(old_tokens)}
-    shared = [(i, line[token]) for i, token in enumerate(tokens) if token in line]
-    fresh[:FIRST_ID] = array[:FIRST_ID]
-    if shared:
-        new, old = np.array(shared).T + FIRST_ID
-        fresh[new] = array[old]
+    tables, tokens = {id(model.items.embeddings): {ITEMS: 0}}, model.mapper.tokens
+    if tokens.table is not None:
+        bins = {f.name: f.bins for f in tokens.features if f.name in tokens.rows}
+        tables[id(tokens.table.embeddings)] = bins
+    return tables
+
+
+def _row_names(
+    bins: Mapping[str, int], tokens: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str | int]]:
+    """Returns what each row of a table stands for: a token, a bin, or an id below FIRST_ID."""
+    rows: list[tuple[str, str | int]] = []
+    for name, count in bins.items():
+        known = range(FIRST_ID, FIRST_ID + count) if count else tokens[name]
+        rows += [(name, value) for value in (*range(FIRST_ID), *known)]
+    return rows
+
+
+def _shared_rows(
+    fresh: npt.NDArray[Any],
+    names: Sequence[tuple[str, str | int]],
+    array: npt.NDArray[Any],
+    old_names: Sequence[tuple[str, str | int]],
+) -> npt.NDArray[Any]:
+    """Copies into `fresh` [V, D] the rows of `array` [W, D] with a name that both tables have."""
+    line = {name: i for i, name in enumerate(old_names)}
+    new, old = np.array([(i, line[name]) for i, name in enumerate(names) if name in line]).T
+    fresh[new] = array[old]
     return fresh
 
 

@@ -17,7 +17,7 @@ from cmclrec_tf.schema import (
     Feature,
     Schema,
 )
-from cmclrec_tf.types import Batch, Features, IdsBL, KeysB, Tensor, TimesB, TimesBL
+from cmclrec_tf.types import Batch, Features, IdsBL, IdsBN, KeysB, Tensor, TimesB, TimesBL
 
 
 def parse(serialized: Tensor, schema: Schema, max_history: int) -> Batch:
@@ -107,6 +107,27 @@ def left_pad(history: tf.RaggedTensor, length: int) -> IdsBL:
     """
     history = tf.cast(history, tf.int32)
     return left_padded(tf.ragged.boolean_mask(history, history > OOV), length)
+
+
+def newest_known(ids: IdsBN, length: int) -> IdsBL:
+    """Returns what `left_pad` returns, of dense ids: faster for the few rows of a request.
+
+    Args:
+        ids: int32 [B, N]; PAD and OOV are dropped.
+        length: L.
+
+    Returns:
+        int32 [B, L], padded with PAD on the left.
+
+    Example:
+        >>> newest_known(tf.constant([[4, 0, 5, 1, 6], [7, 0, 0, 0, 0]]), 2).numpy().tolist()
+        [[5, 6], [0, 7]]
+    """
+    ids = tf.pad(ids, [[0, 0], [length, 0]], constant_values=PAD)  # now every row has L positions
+    place = tf.range(tf.shape(ids)[1])
+    places, at = tf.math.top_k(tf.where(ids > OOV, place, -1), length)  # the newest one first
+    newest = tf.where(places < 0, PAD, tf.gather(ids, at, batch_dims=1))
+    return tf.reverse(newest, [1])
 
 
 def left_padded(values: tf.RaggedTensor, length: int) -> Tensor:

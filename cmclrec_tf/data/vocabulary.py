@@ -91,9 +91,22 @@ class Lookup(tf.Module):
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Returns int32 ids of strings of any shape; "" is PAD and an unknown token OOV."""
-        lines = self.table.lookup(tokens)
-        ids = tf.where(lines < 0, OOV, tf.cast(lines, tf.int32) + FIRST_ID)
-        return tf.where(tokens == "", PAD, ids)
+        return _ids(self.table.lookup(tokens), tokens)
+
+
+def ids_side_by_side(lookups: Sequence[Lookup], tokens: Sequence[Tensor]) -> Tensor:
+    """Returns int32 ids [B, N] of several columns [B, 1] of strings, each with its own vocabulary.
+
+    It gives what each look-up gives, with fewer operations of a graph.
+    """
+    lines = [lookup.table.lookup(column) for lookup, column in zip(lookups, tokens, strict=True)]
+    return _ids(tf.concat(lines, axis=1), tf.concat(tokens, axis=1))
+
+
+def _ids(lines: Tensor, tokens: Tensor) -> Tensor:
+    """Returns int32 ids of tokens, from their lines in a vocabulary file; -1 is in no line."""
+    ids = tf.maximum(tf.cast(lines, tf.int32) + FIRST_ID, OOV)
+    return tf.where(tokens == "", PAD, ids)
 
 
 class ReverseLookup(tf.Module):

@@ -45,4 +45,7 @@ def map_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if len(x.shape) == 2:
         return function(x)
     y = function(ops.reshape(x, (-1, x.shape[-1])))
-    return ops.reshape(y, (*ops.shape(x)[:-1], y.shape[-1]))
+    # With the other sizes known, the shape is a constant and costs no operations.
+    inner = x.shape[1:-1]
+    rows = ops.shape(x)[:-1] if None in inner else (-1, *inner)
+    return ops.reshape(y, (*rows, y.shape[-1]))

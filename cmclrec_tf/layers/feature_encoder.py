@@ -1,15 +1,25 @@
 """Turns user features into tokens, and encodes them by Psi_f of Eq. (2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from cmclrec_tf.data import numeric
 from cmclrec_tf.layers.dense import Dense
-from cmclrec_tf.schema import FIRST_ID, MULTI, Feature
-from cmclrec_tf.types import BoolB, BoolBM, Features, FloatBD, FloatBMD, KerasConfig, Tensor
+from cmclrec_tf.schema import FIRST_ID, MULTI, PAD, Feature
+from cmclrec_tf.types import (
+    BoolBM,
+    BoolBN,
+    Features,
+    FloatBMD,
+    FloatBND,
+    IdsBN,
+    KerasConfig,
+    Tensor,
+)
 
 # In standard deviations: a number farther from the mean, such as a typing error, is clipped.
 MAX_DEVIATION = 10.0
@@ -19,10 +29,11 @@ MAX_DEVIATION = 10.0
 class FeatureTokens(keras.layers.Layer):
     """Embeds each user feature as one token: [B, M, D].
 
-    - A category is looked up in an embedding; of several categories the mean is taken.
+    - A category is looked up in a table that all features share, each with rows of its own; of
+      several categories the mean is taken.
     - A number, or a vector of numbers, is transformed as its feature says (`data.numeric`),
       standardised by the mean and scale of the train split, and goes through a small MLP. With
-      `bins`, the range that holds the number is looked up in an embedding.
+      `bins`, the range that holds the number is looked up in the table.
     - A masked field becomes a learned vector of that field. So do missing values, numbers that
       are not finite and categories that the train split does not contain: only that vector is
       trained to mean "not known".
@@ -30,6 +41,10 @@ class FeatureTokens(keras.layers.Layer):
     Args:
         features: the `schema.Feature`s, with vocabulary sizes and numeric statistics.
         width: D.
+
+    Attributes:
+        table: the embedding layer of all categories; None if every feature is a number.
+        rows: the rows of `table` that belong to each feature, {name: slice}.
 
     Example:
         >>> import numpy as np
@@ -44,20 +59,28 @@ class FeatureTokens(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.features = tuple(Feature(**f) if isinstance(f, dict) else f for f in features)
         self.width = width
-        self.value_layers = [self._value_layer(feature) for feature in self.features]
-
-    def _value_layer(self, feature: Feature) -> keras.layers.Layer:
-        size = feature.bins + FIRST_ID if feature.bins else feature.size
-        if size or not feature.is_numeric:
-            return keras.layers.Embedding(size, self.width, name=f"{feature.name}_values")
-        return keras.Sequential(
-            [Dense(self.width, activation="gelu"), Dense(self.width)],
-            name=f"{feature.name}_values",
-        )
+        self.rows = table_rows(self.features)
+        size = max((rows.stop for rows in self.rows.values()), default=0)
+        self.table: Any = None
+        if size:
+            self.table = keras.layers.Embedding(size, width, name="table")
+        self.number_layers = {
+            feature.name: keras.Sequential(
+                [Dense(width, activation="gelu"), Dense(width)], name=f"{feature.name}_values"
+            )
+            for feature in self.features
+            if feature.name not in self.rows
+        }
+        # One look-up for all features with one id; the others come behind them, one by one.
+        self._joint = [f for f in self.features if f.name in self.rows and f.kind != MULTI]
+        self._single = [f for f in self.features if f not in self._joint]
 
     def build(self, _: object) -> None:
-        for feature, layer in zip(self.features, self.value_layers, strict=True):
-            layer.build((None, feature.numbers))
+        if self.table is not None:
+            self.table.build(None)
+        for feature in self.features:
+            if feature.name in self.number_layers:
+                self.number_layers[feature.name].build((None, feature.numbers))
         self.mask_vectors = self.add_weight(
             shape=(len(self.features), self.width),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
@@ -68,42 +91,72 @@ class FeatureTokens(keras.layers.Layer):
         """Returns the tokens [B, M, D].
 
         Args:
-            values: {name: int ids [B, N] or floats [B, N]}.
+            values: {name: int ids [B, N] or floats [B, N]}; N = 1 for a category.
             masked: bool [B, M], fields to hide.
         """
-        tokens, known = zip(
-            *(
-                self._token(feature, layer, values[feature.name])
-                for feature, layer in zip(self.features, self.value_layers, strict=True)
-            ),
-            strict=True,
-        )
-        tokens, known = ops.stack(tokens, axis=1), ops.stack(known, axis=1)  # [B, M, D], [B, M]
+        parts = [self._token(feature, values[feature.name]) for feature in self._single]
+        if self._joint:
+            parts.insert(0, self._joint_tokens(values))
+        tokens = ops.concatenate([tokens for tokens, _ in parts], axis=1)  # [B, M, D]
+        known = ops.concatenate([known for _, known in parts], axis=1)  # [B, M]
+        order = [[*self._joint, *self._single].index(feature) for feature in self.features]
+        if order != sorted(order):
+            tokens, known = ops.take(tokens, order, axis=1), ops.take(known, order, axis=1)
         visible = known if masked is None else ops.logical_and(known, ops.logical_not(masked))
         vectors = ops.cast(self.mask_vectors, tokens.dtype)[None]
         return ops.where(visible[:, :, None], tokens, vectors)
 
-    def _token(
-        self, feature: Feature, layer: keras.layers.Layer, value: Tensor
-    ) -> tuple[FloatBD, BoolB]:
-        """Returns the token of one field, and for which rows its value is known."""
-        if feature.is_numeric:
-            known = ops.all(ops.isfinite(value), axis=1)  # value [B, N]
-            value = ops.where(known[:, None], value, 0.0)
-            if feature.bins:
-                return layer(numeric.bin_ids(feature, value[:, 0])), known
-            value = (numeric.transformed(feature, value) - feature.mean) / feature.scale
-            return layer(ops.clip(value, -MAX_DEVIATION, MAX_DEVIATION)), known
-        known = value >= FIRST_ID  # [B, N]
+    def _joint_tokens(self, values: Features) -> tuple[FloatBND, BoolBN]:
+        """Returns the tokens [B, N, D] of all fields with one id, and which values are known."""
+        ids = [self._ids(feature, values[feature.name]) for feature in self._joint]
+        ids = ops.concatenate(ids, axis=1)
+        first = np.array([self.rows[feature.name].start for feature in self._joint], "int32")
+        return self.table(ids + first), ids >= FIRST_ID
+
+    def _ids(self, feature: Feature, value: Tensor) -> IdsBN:
+        """Returns the ids [B, 1] of a field, from ids or, with `bins`, from numbers."""
+        if not feature.bins:
+            return ops.cast(value, "int32")
+        known = ops.isfinite(value)
+        return ops.where(known, numeric.bin_ids(feature, ops.where(known, value, 0.0)), PAD)
+
+    def _token(self, feature: Feature, value: Tensor) -> tuple[FloatBND, BoolBN]:
+        """Returns the token [B, 1, D] of one field, and for which rows [B, 1] it is known."""
         if feature.kind == MULTI:
+            known = value >= FIRST_ID  # [B, N]
             weight = ops.cast(known, self.compute_dtype)[:, :, None]
-            total = ops.sum(layer(value) * weight, axis=1)
-            return total / ops.maximum(ops.sum(weight, axis=1), 1), ops.any(known, axis=1)
-        return layer(value[:, 0]), known[:, 0]
+            first = self.rows[feature.name].start
+            total = ops.sum(self.table(value + first) * weight, axis=1, keepdims=True)
+            mean = total / ops.maximum(ops.sum(weight, axis=1, keepdims=True), 1)
+            return mean, ops.any(known, axis=1, keepdims=True)
+        known = ops.all(ops.isfinite(value), axis=1, keepdims=True)  # value [B, N]
+        value = ops.where(known, value, 0.0)
+        value = (numeric.transformed(feature, value) - feature.mean) / feature.scale
+        token = self.number_layers[feature.name](ops.clip(value, -MAX_DEVIATION, MAX_DEVIATION))
+        return token[:, None], known
 
     def get_config(self) -> KerasConfig:
         features = [vars(feature) for feature in self.features]
         return {**super().get_config(), "features": features, "width": self.width}
+
+
+def table_rows(features: Iterable[Feature]) -> dict[str, slice]:
+    """Returns the rows of each feature in a table of the vectors of all, {name: slice}.
+
+    Args:
+        features: the features; those that are numbers, without `bins`, have no rows.
+
+    Example:
+        >>> table_rows([Feature("age", size=4), Feature("team", size=3)])
+        {'age': slice(0, 4, None), 'team': slice(4, 7, None)}
+    """
+    rows, start = {}, 0
+    for feature in features:
+        size = feature.bins + FIRST_ID if feature.bins else feature.size
+        if size or not feature.is_numeric:
+            rows[feature.name] = slice(start, start + size)
+            start += size
+    return rows
 
 
 @keras.saving.register_keras_serializable("cmclrec_tf")

@@ -60,20 +60,25 @@ class PopularityPrior(keras.layers.Layer):
             name="coefficients",
         )
 
-    def call(self, g: FloatBD, items: IdsB, features: Features | None = None) -> FloatBD:
+    def call(self, g: FloatBD, items: IdsB | None, features: Features | None = None) -> FloatBD:
         """Returns user embeddings float32 [B, D + 2 + H].
 
         Args:
             g: float [B, D], the users' states.
-            items: int [B], the number of known items of each user.
+            items: int [B], the number of known items of each user; None if all have none.
             features: the users' features, for the expert; None if they are not known: d z_u = 0.
         """
-        share = 1.0 / (1.0 + ops.cast(items, "float32"))[:, None]  # of the cold coefficients
         cold, warm = ops.split(ops.convert_to_tensor(self.coefficients), 2)
-        a, b, c, d = ops.split(share * cold + (1.0 - share) * warm, len(NEUTRAL), axis=1)
+        rows, numbers = ops.shape(g)[0], len(NEUTRAL)
+        if items is None:
+            mixed = ops.broadcast_to(cold, (rows, numbers))
+        else:
+            share = 1.0 / (1.0 + ops.cast(items, "float32"))[:, None]  # of the cold coefficients
+            mixed = share * cold + (1.0 - share) * warm
+        a, b, c, d = ops.split(mixed, numbers, axis=1)
         parts = [a * ops.cast(g, "float32"), b, c]
         if self.expert is not None:
-            no_z = ops.zeros((ops.shape(g)[0], self.expert.width))
+            no_z = ops.zeros((rows, self.expert.width))
             parts.append(no_z if features is None else d * self.expert(features, training=False))
         return ops.concatenate(parts, axis=1)
 
@@ -83,8 +88,14 @@ class PopularityPrior(keras.layers.Layer):
         Args:
             weights: float32 [..., 2 + H], the last columns of user embeddings.
         """
-        vectors = ops.concatenate([ops.convert_to_tensor(v) for v in self.item_variables], axis=1)
-        return ops.matmul(weights, ops.transpose(vectors))
+        # Product by product: one for all would copy the vectors of all items first.
+        total, start = 0.0, 0
+        for variable in self.item_variables:
+            vectors = ops.convert_to_tensor(variable)
+            end = start + vectors.shape[1]
+            total += ops.matmul(weights[..., start:end], ops.transpose(vectors))
+            start = end
+        return total
 
     @property
     def item_variables(self) -> list[keras.Variable]:

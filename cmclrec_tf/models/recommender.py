@@ -142,8 +142,7 @@ class Recommender(StagedModel):
         """
         if self.prior is None:
             return g
-        count = ops.zeros_like(g[:, 0]) if history is None else count_items(history)
-        return self.prior(g, count, features)
+        return self.prior(g, None if history is None else count_items(history), features)
 
     def state(
         self, history: IdsBN, features: Features, is_cold: BoolB, training: bool | None = None

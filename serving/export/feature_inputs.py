@@ -1,6 +1,6 @@
 """Turns user features as they are sent into what the model reads: ids, numbers and days."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +23,7 @@ class FeatureInputs(tf.Module):
     def __init__(self, schema: Schema, vocabularies: Mapping[str, str]) -> None:
         super().__init__()
         self.schema = schema
+        self.texts = [f.name for f in schema.inputs if f.is_text and f.kind != MULTI]
         self.value_ids = {
             f.name: vocabulary.Lookup(vocabularies[f.name])
             for f in schema.features
@@ -42,15 +43,14 @@ class FeatureInputs(tf.Module):
 
     def of_request(self, inputs: Mapping[str, Tensor]) -> Features:
         """Returns the model's features from the inputs of `specs`, [B] or [B, N]."""
-        values = {}
-        for feature in self.schema.inputs:
-            value = inputs[feature.name]
-            values[feature.name] = value if len(value.shape) == 2 else value[:, None]
-        return self._features(values)
+        values = {feature.name: inputs[feature.name] for feature in self.schema.inputs}
+        texts = tf.stack([values.pop(name) for name in self.texts], axis=1) if self.texts else None
+        values = {n: v if len(v.shape) == 2 else v[:, None] for n, v in values.items()}
+        return self._features(texts, values)
 
     def of_records(self, parsed: Mapping[str, Any]) -> Features:
         """Returns the model's features from the ragged fields of `example_spec`."""
-        values = {}
+        texts, values = [], {}
         for feature in self.schema.inputs:
             value = parsed[feature.name]
             if not feature.is_text:
@@ -59,27 +59,51 @@ class FeatureInputs(tf.Module):
                 # Records in which no user has a value still get one column.
                 values[feature.name] = tf.pad(value.to_tensor(""), [[0, 0], [0, 1]])
             else:
-                values[feature.name] = value.to_tensor("", shape=[None, 1])
-        return self._features(values)
+                texts.append(value.to_tensor("", shape=[None, 1]))
+        return self._features(tf.concat(texts, axis=1) if texts else None, values)
 
-    def _features(self, values: dict[str, Tensor]) -> Features:
-        """Returns the model's features from dense values [B, N]."""
-        values = {
-            f.name: vocabulary.clean(f, values[f.name]) if f.is_text else values[f.name]
-            for f in self.schema.inputs
-        }
+    def _features(self, texts: Tensor | None, values: dict[str, Tensor]) -> Features:
+        """Returns the model's features.
+
+        Args:
+            texts: string [B, N], the features of `self.texts` side by side: operations on all of
+                them at once cost less. None if there are none.
+            values: the other features by name, [B, N].
+        """
+        if texts is not None:
+            values = values | _columns(self.texts, tf.strings.strip(texts))
+        for feature in self.schema.inputs:
+            if feature.kind == MULTI or feature.prefix:
+                values[feature.name] = vocabulary.clean(feature, values[feature.name])
         for feature in self.schema.features:
             if feature.of:
                 values[feature.name] = vocabulary.cross([values[name] for name in feature.of])
+        ids = self._single_ids(values)
         features = {}
         for feature in self.schema.features:
             value = values[feature.name]
-            if feature.kind == DATE:
+            if feature.name in ids:
+                value = ids[feature.name]
+            elif feature.kind == DATE:
                 value = dates.days(value)
-            elif not feature.is_numeric:
+            elif feature.kind == MULTI:
                 value = self.value_ids[feature.name](value)
             features[feature.name] = value
         return features
+
+    def _single_ids(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the ids [B, 1] of the features with one value, by name."""
+        names = [f.name for f in self.schema.features if not f.is_numeric and f.kind != MULTI]
+        if not names:
+            return {}
+        lookups = [self.value_ids[name] for name in names]
+        ids = vocabulary.ids_side_by_side(lookups, [values[name] for name in names])
+        return _columns(names, ids)
+
+
+def _columns(names: Sequence[str], values: Tensor) -> dict[str, Tensor]:
+    """Returns the columns [B, 1] of values [B, N] by their names."""
+    return dict(zip(names, tf.split(values, len(names), axis=1), strict=True))
 
 
 def _spec(feature: Feature) -> tf.TensorSpec:

@@ -12,7 +12,7 @@ from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup
 from cmclrec_tf.models import ranking
 from cmclrec_tf.models.cmclrec import CMCLRec
 from cmclrec_tf.schema import EXAMPLES, EXCLUDE, FIRST_ID, HISTORY, ITEMS, PAD
-from cmclrec_tf.types import FloatBD, IdsBL, IdsBN, Tensor, Users
+from cmclrec_tf.types import FloatBD, IdsBN, Tensor, Users
 from serving.contract import (
     COLD,
     EMBEDDING,
@@ -91,7 +91,7 @@ class Signatures(tf.Module):
             number of items of the history that the model knows.
         """
         ids = self.item_ids(history)
-        newest = self._padded(tf.RaggedTensor.from_tensor(ids))
+        newest = parsing.newest_known(ids, self.length)
         has_items = ops.any(newest != PAD, axis=1)[:, None]
         # The weights of the popularity prior correct a state. Alone they say nothing.
         states = ops.where(has_items, self.model.warm_states(newest), 0.0)
@@ -153,16 +153,13 @@ class Signatures(tf.Module):
         """
         spec = {**self.features.example_spec(), HISTORY: tf.io.RaggedFeature(tf.string)}
         parsed = tf.io.parse_example(examples, spec)
-        ids = tf.ragged.map_flat_values(self.item_ids, parsed[HISTORY])
+        ids = tf.ragged.map_flat_values(self.item_ids, parsed[HISTORY]).to_tensor(PAD)
         features = self.features.of_records(parsed)
-        history = self._padded(ids)
+        history = parsing.newest_known(ids, self.length)
         # Eq. (12): a history without a known item counts as no history.
         is_cold = tf.reduce_all(history == PAD, axis=1)
         users: Users = {"history": history, "features": features, "is_cold": is_cold}
-        return users, ids.to_tensor(PAD)
-
-    def _padded(self, ids: tf.RaggedTensor) -> IdsBL:
-        return parsing.left_pad(ids, self.length)
+        return users, ids
 
     def _hidden(self, history: IdsBN) -> IdsBN:
         """Returns the items of histories [B, N] that are left out of the lists: all, or none."""

@@ -7,6 +7,7 @@ import tensorflow as tf
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.layers.feature_encoder import FeatureTokens
+from cmclrec_tf.schema import Feature
 from serving.client.inputs import cold_inputs
 from serving.export import warmup
 from serving.export.feature_inputs import FeatureInputs
@@ -103,3 +104,22 @@ def test_warmup_requests_hold_every_input(data, exported):
 def test_a_request_has_no_input_for_a_cross(data, exported):
     assert set(exported[0].inputs.specs()) == {f.name for f in FEATURES} - {"place"}
     assert exported[0].inputs.specs()["birth"].dtype == tf.string
+
+
+def test_a_category_more_costs_three_operations(tmp_path):
+    """One of its own look-up, and at most two of the joint ones."""
+
+    def operations(count):
+        features = [Feature(f"f{number}") for number in range(count)]
+        row = {"history": ["a"], "target": ["b"], "segment": "warm"}
+        row |= {feature.name: "x" for feature in features}
+        rows = [{**row, "user_id": f"u{number}"} for number in range(2)]
+        data = prepare_tables({"train": rows}, features, tmp_path / str(count))
+        inputs = FeatureInputs(data.schema, data.vocabularies)
+        tokens = FeatureTokens(data.schema.features, 4)
+        tokens.build(None)
+        answer = tf.function(lambda request: tokens(inputs.of_request(request)))
+        return len(answer.get_concrete_function(inputs.specs()).graph.get_operations())
+
+    # Its placeholder is no operation of the graph that runs.
+    assert operations(12) - operations(2) <= 10 * (1 + 3)

@@ -116,20 +116,17 @@ def test_tensorboard_and_the_projector_share_a_folder(stage, dataset, config, tm
     config = text_format.Parse(text, projector.ProjectorConfig())
     entries = {entry.tensor_name: entry for entry in config.embeddings}
     assert set(entries) == {"items", *(f.name for f in FEATURES if not f.is_numeric)}
-    tables = {"items": model.mapper.items}
-    tables |= {
-        feature.name: layer
-        for feature, layer in zip(
-            model.mapper.tokens.features, model.mapper.tokens.value_layers, strict=True
-        )
-        if not feature.is_numeric
-    }
-    for name, layer in tables.items():
+    tokens = model.mapper.tokens
+    vectors = {"items": model.mapper.items.embeddings.numpy()}
+    for feature in FEATURES:
+        if not feature.is_numeric:
+            vectors[feature.name] = tokens.table.embeddings.numpy()[tokens.rows[feature.name]]
+    for name, expected in vectors.items():
         rows = np.loadtxt(tmp_path / entries[name].tensor_path, delimiter="\t", ndmin=2)
         names = (tmp_path / entries[name].metadata_path).read_text().splitlines()
         assert names == list(vocabulary.read(dataset.vocabularies[name]))
         # Id 2 is the first token of the vocabulary.
-        np.testing.assert_allclose(rows, layer.embeddings.numpy()[2:], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(rows, expected[2:], rtol=1e-4, atol=1e-6)
 
 
 def test_projector_shows_the_most_frequent(dataset, config, tmp_path):

@@ -105,13 +105,14 @@ VALUES = {
 def test_tokens_look_up_average_and_standardise():
     layer = FeatureTokens(FEATURES, 8)
     output = layer(VALUES)
-    number, category, many = layer.value_layers
+    number, table = layer.number_layers["n"], layer.table.embeddings.numpy()
+    category, many = table[layer.rows["c"]], table[layer.rows["m"]]
     standard = np.array([[1.0]])  # (12 - 10) / 2
     expected = dense(number.layers[1], gelu(dense(number.layers[0], standard)))[0]
     np.testing.assert_allclose(output[0, 0], expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(output[0, 1], category.embeddings.numpy()[3], rtol=1e-6)
-    np.testing.assert_allclose(output[0, 2], many.embeddings.numpy()[[2, 4]].mean(0), rtol=1e-5)
-    np.testing.assert_allclose(output[2, 2], many.embeddings.numpy()[3], rtol=1e-5)
+    np.testing.assert_allclose(output[0, 1], category[3], rtol=1e-6)
+    np.testing.assert_allclose(output[0, 2], many[[2, 4]].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(output[2, 2], many[3], rtol=1e-5)
 
 
 def test_missing_unknown_and_masked_fields_are_the_fields_learned_vector():

@@ -59,11 +59,9 @@ def _built(dataset, config):
 def _tables(model):
     """Returns {vocabulary: rows} of the tables that have a row for each token."""
     tokens = model.mapper.tokens
-    tables = {
-        feature.name: np.asarray(layer.embeddings)
-        for feature, layer in zip(tokens.features, tokens.value_layers, strict=True)
-        if not feature.is_numeric
-    }
+    table = np.asarray(tokens.table.embeddings)
+    names = [feature.name for feature in tokens.features if not feature.is_numeric]
+    tables = {name: table[tokens.rows[name]] for name in names}
     return {"items": np.asarray(model.items.embeddings), **tables}
 
 
