@@ -8,9 +8,11 @@ from cmclrec_tf.baselines.feature_mlp import FeatureMLPConfig, read_split, train
 from cmclrec_tf.baselines.item_sets import NDCG, decayed_next_items, soft_next_items
 from cmclrec_tf.baselines.popularity import Popularity
 from cmclrec_tf.baselines.random import Random
+from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.data.vocabulary import read
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.evaluation import evaluate, metrics
+from tests.conftest import FEATURES, cluster_users
 
 RNG = np.random.default_rng(5)
 SMALL = {
@@ -91,10 +93,17 @@ def test_a_split_in_memory(dataset, records, events):
         assert (features["tags"][i] > 0).sum() == len(user["tags"])
 
 
-def test_it_learns_from_features(mlp, dataset):
-    cold = evaluate(mlp, dataset, ks=(5,)).rows["cold"]
+@pytest.fixture(scope="module")
+def many_cold(records, tmp_path_factory):
+    """The same dataset with 200 cold test users; the 16 of `dataset` are few to compare models."""
+    records = {**records, "test": cluster_users("c", 200, 4, "cold")}
+    return prepare_tables(records, FEATURES, tmp_path_factory.mktemp("many") / "d", max_history=8)
+
+
+def test_it_learns_from_features(mlp, many_cold):
+    cold = evaluate(mlp, many_cold, ks=(5,)).rows["cold"]
     counted = "all" if mlp.settings.events == "decayed" else mlp.settings.events
-    floor = evaluate(Popularity(dataset, counted), dataset, ks=(5,)).rows["cold"]
+    floor = evaluate(Popularity(many_cold, counted), many_cold, ks=(5,)).rows["cold"]
     # The team decides which ten of the twenty items a user takes.
     assert cold["recall@5"] > 1.3 * floor["recall@5"]
     assert cold["jaccard@5"] < 0.8
