@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import cmclrec_tf as cm
 from cmclrec_tf.data.in_memory import prepare_tables
-from cmclrec_tf.data.parsing import left_pad, profile_key
+from cmclrec_tf.data.parsing import left_pad, newest_known, profile_key
 from cmclrec_tf.data.prepared import PreparedDataset
 from cmclrec_tf.data.vocabulary import Lookup, ReverseLookup, clean, read
 from cmclrec_tf.errors import InputError
@@ -205,6 +205,13 @@ def test_a_constant_column_keeps_its_scale(tmp_path):
 def test_left_pad_keeps_the_newest_known_items():
     rows = tf.ragged.constant([[2, 3, 4, 5], [], [1, 1], [6, 1, 0, 7]], dtype=tf.int64)
     np.testing.assert_array_equal(left_pad(rows, 3), [[3, 4, 5], [0, 0, 0], [0, 0, 0], [0, 6, 7]])
+
+
+@pytest.mark.parametrize("width", [0, 1, 4, 9])
+def test_the_newest_known_items_of_dense_ids_are_those_of_left_pad(width):
+    ids = np.random.default_rng(width).integers(0, 6, (20, width), "int32")
+    expected = left_pad(tf.RaggedTensor.from_tensor(ids), 4)
+    np.testing.assert_array_equal(newest_known(tf.constant(ids), 4), expected)
 
 
 def test_batches_have_a_cardinality_and_reshuffle(dataset):
