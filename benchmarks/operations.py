@@ -1,7 +1,9 @@
 """Shows how much time TensorFlow spends in each kind of operation.
 
 python -m benchmarks.operations training         # one step of SASRec, as in training_speed.py
-python -m benchmarks.operations warm [--items V] # one request of one user, by the C API; or cold
+python -m benchmarks.operations warm [--items V] # one request of one user, by the C API
+
+In place of `warm`, `cold` or `serving_default`.
 """
 
 import argparse
@@ -19,7 +21,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("training", "warm", "cold"), help="What to trace.")
+    parser.add_argument(
+        "what", choices=("training", "warm", "cold", "serving_default"), help="What to trace."
+    )
     parser.add_argument(
         "--items", type=int, default=synthetic.ITEMS, help="Number of items of a request's model."
     )
