@@ -246,13 +246,15 @@ class Projector(keras.callbacks.Callback):
     def write(self) -> None:
         """Writes the tables by `write_projector`, under the names of the vocabularies."""
         rows = table_rows(self.model.schema.features)
-        starts = {name: rows[name].start for name in self.vocabularies if name in rows}
-        # Layers are named after what they embed.
-        known = {"items/embeddings": {ITEMS: 0}, "tokens/table/embeddings": starts}
+        of_features = {name: rows[name].start for name in self.vocabularies if name in rows}
+        known = {"items/embeddings": {ITEMS: 0}, "tokens/table/embeddings": of_features}
         tables: dict[str, tuple[npt.NDArray[Any], Sequence[str]]] = {}
-        for weight in self.model.weights:
-            ending = (end for end in known if weight.path.endswith(end))
-            for name, start in known.pop(next(ending, ""), {}).items():
+        for path, starts in known.items():
+            # The first one: the mapper's, not the expert's.
+            weight = next((w for w in self.model.weights if w.path.endswith(path)), None)
+            if weight is None:
+                continue
+            for name, start in starts.items():
                 tokens = vocabulary.read(self.vocabularies[name])[: self.most]
                 first = start + FIRST_ID
                 vectors = ops.convert_to_numpy(weight[first : first + len(tokens)])

@@ -20,7 +20,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from cmclrec_tf.data import dates
-from cmclrec_tf.schema import CLIP, DATE, FIRST_ID, LOG, QUANTILE, Feature
+from cmclrec_tf.schema import CLIP, DATE, FIRST_ID, LOG, PAD, QUANTILE, Feature
 from cmclrec_tf.types import Tensor
 
 DAYS_OF_YEAR = 365.2425
@@ -60,15 +60,17 @@ def bounded(feature: Feature, values: Tensor) -> Tensor:
 
 
 def bin_ids(feature: Feature, values: Tensor) -> Tensor:
-    """Returns the ids of the bins that numbers lie in, from FIRST_ID on.
+    """Returns the ids of the bins that numbers lie in, from FIRST_ID on; PAD for a missing number.
 
     Args:
         feature: a numeric feature with `bins`.
-        values: finite raw floats of any shape.
+        values: raw floats of any shape. NaN and infinity count as missing.
     """
-    values = bounded(feature, values)
+    known = ops.isfinite(values)
+    values = bounded(feature, ops.where(known, values, 0.0))
     lower = ops.convert_to_tensor(np.array(feature.quantiles, np.float32))
-    return ops.sum(ops.cast(values[..., None] >= lower, "int32"), axis=-1) + FIRST_ID
+    ids = ops.sum(ops.cast(values[..., None] >= lower, "int32"), axis=-1) + FIRST_ID
+    return ops.where(known, ids, PAD)
 
 
 def as_read(feature: Feature, values: Tensor) -> Tensor:
@@ -80,9 +82,8 @@ def as_read(feature: Feature, values: Tensor) -> Tensor:
     """
     if not feature.bins:
         return transformed(feature, values)
-    known = ops.isfinite(values)
-    ids = ops.cast(bin_ids(feature, ops.where(known, values, 0.0)), "float32")
-    return ops.where(known, ids, values)
+    ids = bin_ids(feature, values)
+    return ops.where(ids == PAD, values, ops.cast(ids, "float32"))
 
 
 def needs_quantiles(feature: Feature) -> bool:

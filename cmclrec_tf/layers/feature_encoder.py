@@ -9,7 +9,7 @@ from keras import ops
 
 from cmclrec_tf.data import numeric
 from cmclrec_tf.layers.dense import Dense
-from cmclrec_tf.schema import FIRST_ID, MULTI, PAD, Feature
+from cmclrec_tf.schema import FIRST_ID, MULTI, Feature
 from cmclrec_tf.types import (
     BoolBM,
     BoolBN,
@@ -73,7 +73,11 @@ class FeatureTokens(keras.layers.Layer):
         }
         # One look-up for all features with one id; the others come behind them, one by one.
         self._joint = [f for f in self.features if f.name in self.rows and f.kind != MULTI]
-        self._single = [f for f in self.features if f not in self._joint]
+        self._single = [f for f in self.features if f.name not in self.rows or f.kind == MULTI]
+        names = [feature.name for feature in (*self._joint, *self._single)]
+        self._order = [names.index(feature.name) for feature in self.features]
+        starts = [self.rows[feature.name].start for feature in self._joint]
+        self._starts = np.array(starts, "int32")
 
     def build(self, _: object) -> None:
         if self.table is not None:
@@ -99,9 +103,8 @@ class FeatureTokens(keras.layers.Layer):
             parts.insert(0, self._joint_tokens(values))
         tokens = ops.concatenate([tokens for tokens, _ in parts], axis=1)  # [B, M, D]
         known = ops.concatenate([known for _, known in parts], axis=1)  # [B, M]
-        order = [[*self._joint, *self._single].index(feature) for feature in self.features]
-        if order != sorted(order):
-            tokens, known = ops.take(tokens, order, axis=1), ops.take(known, order, axis=1)
+        if self._order != sorted(self._order):
+            tokens, known = (ops.take(x, self._order, axis=1) for x in (tokens, known))
         visible = known if masked is None else ops.logical_and(known, ops.logical_not(masked))
         vectors = ops.cast(self.mask_vectors, tokens.dtype)[None]
         return ops.where(visible[:, :, None], tokens, vectors)
@@ -110,15 +113,11 @@ class FeatureTokens(keras.layers.Layer):
         """Returns the tokens [B, N, D] of all fields with one id, and which values are known."""
         ids = [self._ids(feature, values[feature.name]) for feature in self._joint]
         ids = ops.concatenate(ids, axis=1)
-        first = np.array([self.rows[feature.name].start for feature in self._joint], "int32")
-        return self.table(ids + first), ids >= FIRST_ID
+        return self.table(ids + self._starts), ids >= FIRST_ID
 
     def _ids(self, feature: Feature, value: Tensor) -> IdsBN:
         """Returns the ids [B, 1] of a field, from ids or, with `bins`, from numbers."""
-        if not feature.bins:
-            return ops.cast(value, "int32")
-        known = ops.isfinite(value)
-        return ops.where(known, numeric.bin_ids(feature, ops.where(known, value, 0.0)), PAD)
+        return numeric.bin_ids(feature, value) if feature.bins else ops.cast(value, "int32")
 
     def _token(self, feature: Feature, value: Tensor) -> tuple[FloatBND, BoolBN]:
         """Returns the token [B, 1, D] of one field, and for which rows [B, 1] it is known."""

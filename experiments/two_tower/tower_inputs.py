@@ -137,10 +137,9 @@ def _values(ids: NDArray[Any], feature: Feature) -> tuple[NDArray[Any], NDArray[
 
 
 def _numbers(values: NDArray[Any], feature: Feature) -> tuple[NDArray[Any], NDArray[Any]]:
-    known = np.isfinite(values).all(axis=1, keepdims=True)
     if feature.bins:
-        bins = np.asarray(numeric.bin_ids(feature, np.where(known, values, 0.0)))
-        return np.where(known, bins, PAD), np.ones_like(values)
+        return np.asarray(numeric.bin_ids(feature, values)), np.ones_like(values)
+    known = np.isfinite(values).all(axis=1, keepdims=True)
     values = np.asarray(numeric.transformed(feature, np.where(known, values, 0.0)))
     values = np.clip((values - feature.mean) / feature.scale, -_MOST_DEVIATION, _MOST_DEVIATION)
     ids = np.broadcast_to(np.arange(1 + feature.numbers), (len(values), 1 + feature.numbers))
