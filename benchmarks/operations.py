@@ -3,7 +3,7 @@
 python -m benchmarks.operations training         # one step of SASRec, as in training_speed.py
 python -m benchmarks.operations warm [--items V] # one request of one user, by the C API
 
-In place of `warm`, `cold` or `serving_default`.
+`cold` and `serving_default` can stand in the place of `warm`.
 """
 
 import argparse

@@ -265,3 +265,4 @@ def test_swaps_under_load(push, tmp_path):
         for thread in threads:
             thread.join()
     assert not wrong
+    assert {1, 6} <= set(answered)
