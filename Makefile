@@ -4,7 +4,7 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow soak bench lint format lock clean
+.PHONY: run test test-slow soak bench lint format lock gpu clean
 
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
@@ -42,9 +42,16 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+COMPILE := $(UV) pip compile -q --python-version 3.10 --generate-hashes --no-annotate --no-header
+EXTRAS := pipeline experiments retrieval dev
+
 lock: $(UV)  ## after a change of the dependencies in setup.py
-	$(UV) pip compile -q setup.py --all-extras --python-version 3.10 --generate-hashes \
-		--no-annotate --no-header -o requirements.lock
+	$(COMPILE) setup.py $(EXTRAS:%=--extra %) -o requirements.lock
+	$(COMPILE) setup.py --extra gpu -c requirements.lock -o requirements-gpu.lock
+
+gpu: $(READY)  ## NVIDIA's libraries next to TensorFlow: 3 GB, for a machine with a GPU
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-gpu.lock
+	$(BIN)/python -c "import tensorflow as tf; print(tf.config.list_physical_devices('GPU'))"
 
 clean:  ## forget what runs left; the environment and downloads stay
 	rm -rf var

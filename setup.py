@@ -39,6 +39,8 @@ setup(
         "client": CLIENT,
         # `import cmclrec_tf`: models, training and evaluation.
         "library": LIBRARY,
+        # The same on a GPU: 3 GB of NVIDIA's libraries, next to its driver.
+        "gpu": [*LIBRARY, "tensorflow[and-cuda]>=2.16; sys_platform == 'linux'"],
         "serving": SERVING,
         # Indexes for offline retrieval. ScaNN 1.3 is the newest that loads with TensorFlow 2.16.
         "retrieval": [

@@ -42,6 +42,26 @@ def read_gigabytes(megabytes: int = 256, repeats: int = 7) -> float:
     return megabytes / 1e3 / median_seconds(product, repeats, warmup=2)
 
 
+def gpu() -> str:
+    """Returns the name of the first GPU; empty without one."""
+    for device in tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_device_details(device).get("device_name", "GPU")
+    return ""
+
+
+def forget_peak() -> None:
+    """Lets the next `device_peak` start from now, which a GPU's memory alone allows."""
+    if gpu():
+        tf.config.experimental.reset_memory_stats("GPU:0")
+
+
+def device_peak() -> float:
+    """Returns the peak memory in MiB of the GPU, or without one of this process."""
+    if not gpu():
+        return peak_mebibytes()
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+
+
 def peak_mebibytes() -> float:
     """Returns the peak resident memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,20 +1,25 @@
 """Shows how much time TensorFlow spends in each kind of operation.
 
 python -m benchmarks.operations training         # one step of SASRec, as in training_speed.py
+python -m benchmarks.operations kernels          # one step of `default` on a GPU, as in gpu.py
 python -m benchmarks.operations warm [--items V] # one request of one user, by the C API
 
 `cold` and `serving_default` can stand in the place of `warm`.
 """
 
 import argparse
-import collections
 import pathlib
+import re
 import tempfile
+from collections.abc import Iterator
 
-from benchmarks import serving, synthetic, training_speed
+from benchmarks import gpu, serving, synthetic, training_speed
 
 _USERS, _REQUESTS = 1280, 100
+_GPU_STEPS = 20
 _MAX_ROWS = 20
+# Names of the libraries' matrix product kernels.
+_PRODUCT = re.compile("gemm|cutlass|nvjet|xmma|wgmma")
 
 
 def main() -> None:
@@ -22,7 +27,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "what", choices=("training", "warm", "cold", "serving_default"), help="What to trace."
+        "what",
+        choices=("training", "kernels", "warm", "cold", "serving_default"),
+        help="What to trace.",
     )
     parser.add_argument(
         "--items", type=int, default=synthetic.ITEMS, help="Number of items of a request's model."
@@ -32,15 +39,39 @@ def main() -> None:
         folder = pathlib.Path(name)
         if arguments.what == "training":
             times = _trace_steps(folder)
+        elif arguments.what == "kernels":
+            times = _trace_gpu_steps(folder)
         else:
             times = _trace_requests(folder, arguments.what, arguments.items)
-        totals = _by_kind(folder / "trace")
+        totals = (_by_kernel if arguments.what == "kernels" else _by_kind)(folder / "trace")
     print("| operation | ms each time | runs each time |")
     print("|---|---|---|")
     rows = sorted(((kind, *total) for kind, total in totals.items()), key=lambda row: -row[1])
     everything = ("all", sum(row[1] for row in rows), sum(row[2] for row in rows))
     for kind, milliseconds, runs in [everything, *rows[:_MAX_ROWS]]:
         print(f"| {kind} | {milliseconds / times:.3f} | {runs / times:.0f} |")
+    if arguments.what == "kernels":
+        products = sum(row[1] for row in rows if _PRODUCT.search(row[0].lower()))
+        print(f"Matrix products: {products / everything[1]:.0%} of the kernels' time.")
+
+
+def _trace_gpu_steps(folder: pathlib.Path) -> int:
+    """Traces one epoch of `default` on a GPU and returns its number of steps."""
+    import tensorflow as tf
+
+    from benchmarks import machine
+    from cmclrec_tf.models import CMCLRec
+    from cmclrec_tf.training import decay_feature_side
+
+    if not machine.gpu():
+        raise SystemExit("error: kernels run on a GPU, and TensorFlow finds none here.")
+    cell = gpu.Cell("default")
+    dataset = synthetic.prepared(folder / "prepared", synthetic.histories(2 * cell.batch))
+    model = training_speed.compiled(CMCLRec, decay_feature_side, dataset, cell.changes)
+    training_speed.fit(model, dataset, 1)  # compiles the graph
+    with tf.profiler.experimental.Profile(str(folder / "trace")):
+        training_speed.fit(model, dataset, 1, steps=_GPU_STEPS)
+    return _GPU_STEPS
 
 
 def _trace_steps(folder: pathlib.Path) -> int:
@@ -77,21 +108,39 @@ def _trace_requests(folder: pathlib.Path, signature: str, items: int) -> int:
 
 def _by_kind(folder: pathlib.Path) -> dict[str, tuple[float, int]]:
     """Returns `{kind of operation: (milliseconds, runs)}` of a trace, summed over the threads."""
+    totals: dict[str, tuple[float, int]] = {}
+    for name, milliseconds in _events(folder, "", ""):
+        operation, colon, kind = name.rpartition(":")
+        # An event is named `operation:kind`. Functions of TensorFlow, which contain operations,
+        # have C++ names such as `a::b` and are left out.
+        if colon and kind.isidentifier() and not operation.endswith(":"):
+            _add(totals, kind, milliseconds)
+    return totals
+
+
+def _by_kernel(folder: pathlib.Path) -> dict[str, tuple[float, int]]:
+    """Returns `{kernel: (milliseconds, runs)}` of a trace, summed over the GPU's streams."""
+    totals: dict[str, tuple[float, int]] = {}
+    for name, milliseconds in _events(folder, "/device:GPU", "Stream"):
+        _add(totals, name, milliseconds)
+    return totals
+
+
+def _add(totals: dict[str, tuple[float, int]], name: str, milliseconds: float) -> None:
+    before, runs = totals.get(name, (0.0, 0))
+    totals[name] = before + milliseconds, runs + 1
+
+
+def _events(folder: pathlib.Path, device: str, line: str) -> Iterator[tuple[str, float]]:
+    """Yields name and milliseconds of the events of a trace, by the start of device and line."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     (path,) = folder.rglob("*.xplane.pb")
-    space = xplane_pb2.XSpace.FromString(path.read_bytes())
-    milliseconds: collections.defaultdict[str, float] = collections.defaultdict(float)
-    runs: collections.Counter[str] = collections.Counter()
-    for plane in space.planes:
-        for event in (event for line in plane.lines for event in line.events):
-            operation, colon, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-            # An event is named `operation:kind`. Functions of TensorFlow, which contain operations,
-            # have C++ names such as `a::b` and are left out.
-            if colon and kind.isidentifier() and not operation.endswith(":"):
-                milliseconds[kind] += event.duration_ps / 1e9
-                runs[kind] += 1
-    return {kind: (milliseconds[kind], count) for kind, count in runs.items()}
+    for plane in xplane_pb2.XSpace.FromString(path.read_bytes()).planes:
+        for events in plane.lines if plane.name.startswith(device) else ():
+            for event in events.events if events.name.startswith(line) else ():
+                name = plane.event_metadata[event.metadata_id].name
+                yield name, event.duration_ps / 1e9
 
 
 if __name__ == "__main__":

@@ -110,7 +110,9 @@ def main(
     if arguments.one and measure_one:
         print(json.dumps(measure_one(*arguments.one)))
         return
-    rows = list(measure(arguments.quick))
+    rows: list[Row] = []
+    for row in measure(arguments.quick):
+        rows.append(row)
+        if arguments.out:  # what is measured stays if the rest fails
+            write(rows, arguments.out)
     print(text(rows))
-    if arguments.out:
-        write(rows, arguments.out)

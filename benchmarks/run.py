@@ -18,6 +18,7 @@ MODULES = {
     "beam": "beam",
     "serving": "serving",
     "losses": "losses",
+    "gpu": "gpu",
 }
 
 

@@ -11,13 +11,13 @@ from cmclrec_tf.schema import Feature
 LENGTH, ITEMS, FIELDS, VALUES = 50, 5000, 25, 20
 
 
-def histories(users: int) -> np.ndarray:
-    """Returns random full-length histories with their next items, [users, LENGTH + 1].
+def histories(users: int, length: int = LENGTH) -> np.ndarray:
+    """Returns random full-length histories with their next items, [users, length + 1].
 
     The items are numbered from 0 and follow Zipf's law. Every call returns the same histories.
     """
     chances = 1 / np.arange(1, ITEMS + 1)
-    shape = (users, LENGTH + 1)
+    shape = (users, length + 1)
     return np.random.default_rng(0).choice(ITEMS, shape, p=chances / chances.sum())
 
 
@@ -35,7 +35,7 @@ def prepared(folder: str | os.PathLike[str], items: np.ndarray) -> PreparedDatas
 
     Args:
         folder: new folder for the records.
-        items: item numbers [users, LENGTH + 1]; the last column is the next item.
+        items: item numbers [users, L + 1]; the last column is the next item.
 
     Returns:
         The dataset.
@@ -54,4 +54,5 @@ def prepared(folder: str | os.PathLike[str], items: np.ndarray) -> PreparedDatas
     ]
     features = tuple(Feature(f"f{field}") for field in range(FIELDS))
     tables = {"train": rows, "val": rows[:64], "test": rows[:64]}
-    return prepare_tables(tables, features, folder, max_history=LENGTH, name="benchmark")
+    length = items.shape[1] - 1
+    return prepare_tables(tables, features, folder, max_history=length, name="benchmark")

@@ -47,8 +47,6 @@ _SETTINGS = {
 
 def measure(quick: bool) -> Iterator[Row]:
     """Yields rows of the backbone alone and of stage 2."""
-    import tensorflow as tf
-
     from benchmarks.machine import matmul_gflops
     from cmclrec_tf.models import CMCLRec, PlainRecommender
     from cmclrec_tf.training import averaged_adam, decay_feature_side
@@ -59,13 +57,9 @@ def measure(quick: bool) -> Iterator[Row]:
         dataset = synthetic.prepared(folder / "prepared", synthetic.histories(users))
         recbole_seconds = _recbole_seconds(folder, users, epochs)
         plain, stage2 = (PlainRecommender, averaged_adam), (CMCLRec, decay_feature_side)
-        alone_seconds = lambda: _epoch_seconds(*plain, dataset, ALONE, epochs)
-        alone = users / alone_seconds()
+        alone = users / _epoch_seconds(*plain, dataset, ALONE, epochs)
         stage2_last = users / _epoch_seconds(*stage2, dataset, _LAST, epochs)
         stage2_default = users / _epoch_seconds(*stage2, dataset, {}, epochs)
-        half = None
-        if tf.config.list_physical_devices("GPU"):
-            half = users / _in_bfloat16(alone_seconds)
     recbole = users / recbole_seconds if recbole_seconds else None
     peer = "RecBole not installed: make .venv-recbole/.ready"
     if recbole:
@@ -105,13 +99,6 @@ def measure(quick: bool) -> Iterator[Row]:
         at_least=0.4,
         detail=f"{gflops:.0f} of {limit:.0f} GFLOP/s",
     )
-    what = "training, SASRec alone in bfloat16 on a GPU: share of the matrix product rate"
-    if half is None:
-        yield Row(what, None, "", detail="no GPU here")
-        return
-    gflops, limit = half * flops_of_an_example() / 1e9, matmul_gflops(8192, dtype="bfloat16")
-    detail = f"{half:,.0f}/s, float32 {alone:,.0f}/s; {gflops:,.0f} of {limit:,.0f} GFLOP/s"
-    yield Row(what, gflops / limit, "", detail=detail)
 
 
 def flops_of_an_example() -> int:
@@ -126,16 +113,6 @@ def flops_of_an_example() -> int:
     return 3 * (projections + attention + 2 * synthetic.ITEMS * WIDTH)
 
 
-def _in_bfloat16(run: Callable[[], float]) -> float:
-    import keras
-
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        return run()
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-
-
 def _epoch_seconds(
     make_model: Callable[..., Any],
     make_optimizer: Callable[..., Any],
@@ -144,9 +121,19 @@ def _epoch_seconds(
     epochs: int,
 ) -> float:
     """Returns the median seconds of an epoch, without the first, which traces the step."""
+    model = compiled(make_model, make_optimizer, dataset, changes)
+    return statistics.median(seconds_of_epochs(model, dataset, epochs)[1:])
+
+
+def seconds_of_epochs(
+    model: keras.Model, dataset: PreparedDataset, epochs: int, steps: int | None = None
+) -> list[float]:
+    """Trains, and returns the seconds of each epoch; the first one traces the step.
+
+    Args: see `fit`.
+    """
     import keras
 
-    model = compiled(make_model, make_optimizer, dataset, changes)
     seconds = []
 
     class Clock(keras.callbacks.Callback):
@@ -156,8 +143,8 @@ def _epoch_seconds(
         def on_epoch_end(self, epoch, logs=None):
             seconds.append(time.perf_counter() - self.start)
 
-    fit(model, dataset, epochs, Clock())
-    return statistics.median(seconds[1:])
+    fit(model, dataset, epochs, Clock(), steps=steps)
+    return seconds
 
 
 def compiled(
@@ -175,6 +162,7 @@ def compiled(
         changes: further settings, by their dotted names.
     """
     from cmclrec_tf import Config
+    from cmclrec_tf.models.staged import dtype_policy
 
     sizes = {
         "model.width": WIDTH,
@@ -185,18 +173,34 @@ def compiled(
         "data.max_history": synthetic.LENGTH,
     }
     config = Config().changed({**sizes, **changes})
-    model = make_model(dataset.schema, config)
-    model(next(iter(dataset.batches("train", BATCH, shuffle=False))))
-    model.compile(make_optimizer(model, config.finetune))
+    with dtype_policy(config.compute.precision):
+        model = make_model(dataset.schema, config)
+    model(next(iter(dataset.batches("train", 2, shuffle=False))))
+    optimizer = make_optimizer(model, config.finetune)
+    model.compile(optimizer, jit_compile=config.compute.keras_jit_compile)
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 def fit(
-    model: keras.Model, dataset: PreparedDataset, epochs: int, *callbacks: keras.callbacks.Callback
+    model: keras.Model,
+    dataset: PreparedDataset,
+    epochs: int,
+    *callbacks: keras.callbacks.Callback,
+    steps: int | None = None,
 ) -> None:
-    """Trains on the same stream of batches as the training driver."""
-    steps, stream = dataset.steps("train", BATCH), dataset.stream("train", BATCH)
+    """Trains on the same stream of batches as the training driver.
+
+    Args:
+        model: from `compiled`.
+        dataset: the training data.
+        epochs: number of epochs.
+        callbacks: further callbacks.
+        steps: batches of an epoch; None reads the train split once.
+    """
+    batch = model.config.finetune.batch_size
+    stream = dataset.stream("train", batch, one_shape=model.jit_compile)
+    steps = steps or dataset.steps("train", batch)
     model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=callbacks)
 
 

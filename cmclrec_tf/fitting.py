@@ -126,7 +126,7 @@ def _fit(
 ) -> None:
     settings = getattr(config, stage.part)
     dataset = users_of(dataset, settings, config.seed)
-    uses_averages = _build(model, dataset, settings, stage, start)
+    uses_averages = _build(model, dataset, config, stage, start)
     checkpoint = _restore(model, checkpoints, stage)
     facts = checkpoint.facts if checkpoint else {"epoch": 0}
     if facts.get("complete"):
@@ -136,7 +136,7 @@ def _fit(
 
     callbacks = _callbacks(stage, config, dataset, uses_averages, log_dir, checkpoints, checkpoint)
     fit = model.fit(
-        **_data(dataset, settings, config.seed, first_epoch, validates=bool(stage.monitor)),
+        **_data(model, dataset, settings, config.seed, first_epoch, bool(stage.monitor)),
         initial_epoch=first_epoch,
         epochs=settings.epochs,
         verbose=0,
@@ -155,17 +155,18 @@ def _fit(
 def _build(
     model: StagedModel,
     dataset: "PreparedDataset",
-    settings: Settings,
+    config: Config,
     stage: Stage,
     start: "WarmStart | None",
 ) -> bool:
     """Builds and compiles the model; returns whether its optimizer averages the weights."""
+    settings = getattr(config, stage.part)
     model(next(iter(dataset.batches(TRAIN, settings.batch_size, shuffle=False))))
     if start:
         start.carry_to(model, dataset.vocabularies)
     # `model.optimizer` may be a wrapper for mixed precision, which does not show `use_ema`.
     optimizer = stage.make_optimizer(model, settings)
-    model.compile(optimizer)
+    model.compile(optimizer, jit_compile=config.compute.keras_jit_compile)
     # Without the optimizer's variables the train step would be traced twice, and a checkpoint
     # could not be restored into them.
     if not model.optimizer.built:
@@ -227,13 +228,21 @@ def _callbacks(
 
 
 def _data(
-    dataset: "PreparedDataset", settings: Settings, seed: int, first_epoch: int, validates: bool
+    model: StagedModel,
+    dataset: "PreparedDataset",
+    settings: Settings,
+    seed: int,
+    first_epoch: int,
+    validates: bool,
 ) -> dict[str, Any]:
     """Returns the arguments of `fit` that name data and count steps."""
     steps = dataset.steps(TRAIN, settings.batch_size)
     # One epoch of the fit reads the split several times if it has fewer than `epoch_steps` batches.
     passes = -(-settings.epoch_steps // steps)
-    stream = dataset.stream(TRAIN, settings.batch_size, seed, first_epoch=first_epoch * passes)
+    # XLA compiles for one shape, which takes longer than many steps.
+    stream = dataset.stream(
+        TRAIN, settings.batch_size, seed, first_epoch * passes, one_shape=model.jit_compile
+    )
     data = {"x": replicas.split_batches(stream), "steps_per_epoch": steps * passes}
     if validates:
         data["validation_data"] = replicas.split_batches(dataset.batches(VAL, EVAL_BATCH).repeat())

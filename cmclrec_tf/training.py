@@ -12,6 +12,7 @@ from cmclrec_tf.fitting import EVAL_BATCH, NDCG, Folder, Stage, fit_stage, users
 from cmclrec_tf.models import CMCLRec, CrossModalMapper, PlainRecommender, Pretrain
 from cmclrec_tf.models.expert import LOG_PROBABILITY, ExpertTrainer, FeatureExpert
 from cmclrec_tf.models.prior_fit import count_popularity, fit_prior
+from cmclrec_tf.models.staged import dtype_policy
 from cmclrec_tf.schema import TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def pretrain(
 ) -> Pretrain:
     """Stage 1: returns the fitted `Pretrain` model; its `mapper` goes into stage 2."""
     keras.utils.set_random_seed(config.seed)
-    model = Pretrain(dataset.schema, config)
+    with dtype_policy(config.compute.precision):
+        model = Pretrain(dataset.schema, config)
     fit_stage(model, dataset, config, Stage("pretrain", "pretrain"), log_dir, checkpoint_dir)
     return model
 
@@ -93,7 +95,8 @@ def finetune(
     expert = fit_expert(dataset, config, log_dir, checkpoint_dir)
     # Seeded again, so that the first weights do not depend on whether stage 1 ran in this process.
     keras.utils.set_random_seed(config.seed + 1)
-    model = CMCLRec(dataset.schema, config, mapper, expert)
+    with dtype_policy(config.compute.precision):
+        model = CMCLRec(dataset.schema, config, mapper, expert)
     monitor = LIKELIHOOD if config.model.popularity_prior else NDCG
     stage = Stage("finetune", "finetune", decay_feature_side, monitor)
     _fit_with_prior(model, dataset, config, stage, log_dir, checkpoint_dir, start)
@@ -117,7 +120,8 @@ def fit_expert(
     users = users_of(dataset, config.finetune, config.seed)
     config = config.changed({"seed": config.seed + 2, "finetune.user_share": 1.0})
     keras.utils.set_random_seed(config.seed)
-    model = ExpertTrainer(dataset.schema, config)
+    with dtype_policy(config.compute.precision):
+        model = ExpertTrainer(dataset.schema, config)
     model.log_popularity.assign(Popularity(users, "last").log_shares)
     stage = Stage("expert", "finetune", decay_all, f"val_{LOG_PROBABILITY}")
     fit_stage(model, users, config, stage, log_dir, checkpoint_dir)
@@ -148,7 +152,8 @@ def train_plain(
     """
     config, dataset = checked(dataset, config)
     keras.utils.set_random_seed(config.seed)
-    model = PlainRecommender(dataset.schema, config)
+    with dtype_policy(config.compute.precision):
+        model = PlainRecommender(dataset.schema, config)
     monitor = f"{LIKELIHOOD}_warm" if config.model.popularity_prior else f"{NDCG}_warm"
     stage = Stage("plain", "finetune", averaged_adam, monitor)
     _fit_with_prior(model, dataset, config, stage, log_dir, checkpoint_dir)
@@ -186,14 +191,15 @@ def validate(model: keras.Model, dataset: "PreparedDataset", config: Config) -> 
 
 def checked(dataset: "PreparedDataset", config: Config | None) -> tuple[Config, "PreparedDataset"]:
     """Returns the config to use and the dataset cut to its histories; errors as in `train`."""
-    policy = keras.config.dtype_policy()
+    config = config or Config.preset("default")
+    with dtype_policy(config.compute.precision):
+        policy = keras.config.dtype_policy()
     if policy.variable_dtype in ("float16", "bfloat16"):
         raise InputError(
             f"dtype policy {policy.name!r}",
             "weights of half precision lose the small steps of the optimizer",
             f"Take 'mixed_{policy.name}', which computes in it and keeps the weights in float32.",
         )
-    config = config or Config.preset("default")
     dataset = dataset.read_by(config)
     for split in (TRAIN, VAL):
         if not dataset.users.get(split):

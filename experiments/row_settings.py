@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cmclrec_tf.config import Config
+from cmclrec_tf.config import ComputeConfig, Config
 
 # Settings that only CMCLRec reads.
 _CMCLREC_ONLY = {
@@ -55,6 +55,9 @@ def read_by(config: Config, kind: str) -> dict[str, Any]:
     """
     values = config.to_dict()
     del values["serve"]
+    if config.compute == ComputeConfig():
+        # Most results are in float32, without XLA on a CPU.
+        del values["compute"]
     if not config.data.split_time:
         # Most results are of splits without a time; their settings need not name it.
         del values["data"]["split_time"]

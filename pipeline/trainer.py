@@ -23,6 +23,8 @@ from serving.export.saved_model import export
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
 
+# Setting of `run_fn`: number of GPUs that the task was given.
+GPUS = "gpus"
 # Folder of the weights for a warm start. It is next to the export, so that no server loads it.
 WEIGHTS = "Weights"
 
@@ -76,10 +78,12 @@ def run_fn(fn_args: "FnArgs") -> None:
             `model_run_dir` (TensorBoard logs).
 
     Raises:
-        InputError: the folder for checkpoints is not a local one, or as `train` raises it.
+        InputError: the folder for checkpoints is not a local one, TensorFlow does not see the GPUs
+            that the task was given, or as `train` raises it.
         TrainingError: the loss became NaN or infinite.
     """
-    strategy = replicas.find_strategy()  # comes first, as the workers wait for each other here
+    _check_gpus(fn_args.custom_config.get(GPUS, 0))
+    strategy = replicas.find_strategy()  # comes early, as the workers wait for each other here
     config, dataset = inputs(fn_args)
     # What the training reads besides the dataset: its checkpoints have a folder of their own.
     other_inputs = fn_args.base_model, fn_args.hyperparameters
@@ -100,6 +104,17 @@ def run_fn(fn_args: "FnArgs") -> None:
     if checkpoints:
         # The export is written, so there is nothing left to resume.
         shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _check_gpus(count: int) -> None:
+    """Checks that TensorFlow sees the GPUs of the task; else it would train on the CPU."""
+    seen = len(tf.config.list_physical_devices("GPU"))
+    if seen < count:
+        raise InputError(
+            f"GPUs of the Trainer: {count} given, {seen} seen by TensorFlow",
+            "TensorFlow needs NVIDIA's driver and libraries to use them",
+            "Build the image with --build-arg GPU=1, see docs/gpu.md.",
+        )
 
 
 def inputs(fn_args: "FnArgs") -> tuple[Config, PreparedDataset]:

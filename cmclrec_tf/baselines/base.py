@@ -49,7 +49,7 @@ def check_precision(name: str) -> None:
         raise InputError(
             f"{name} under the dtype policy {policy.name!r}",
             "only CMCLRec and the backbones alone train in mixed precision",
-            "Call keras.config.set_dtype_policy('float32') before training it.",
+            "Set compute.precision=float32, or call keras.config.set_dtype_policy('float32').",
         )
 
 

@@ -10,6 +10,7 @@ from cmclrec_tf.baselines.base import check_precision
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.fitting import NDCG, Folder, Stage, fit_stage, users_of
+from cmclrec_tf.models.staged import dtype_policy
 from cmclrec_tf.training import averaged_adam, checked
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def train_baseline(
             "its losses are those of one replica",
             "Train it outside of the strategy's scope.",
         )
-    check_precision(name)
     config, dataset = checked(dataset, config)
     keras.utils.set_random_seed(config.seed)
-    model = baselines.create(name, dataset.schema, config)
+    with dtype_policy(config.compute.precision):
+        check_precision(name)
+        model = baselines.create(name, dataset.schema, config)
     model.prepare(users_of(dataset, config.finetune, config.seed))
     stage = Stage(name, "finetune", averaged_adam, monitor=NDCG)
     fit_stage(model, dataset, config, stage, log_dir, checkpoint_dir)

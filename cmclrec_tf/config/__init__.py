@@ -12,6 +12,7 @@ from cmclrec_tf.config.data_config import (
 from cmclrec_tf.config.evaluate import EvaluateConfig
 from cmclrec_tf.config.sections import (
     ABLATIONS,
+    ComputeConfig,
     FinetuneConfig,
     ModelConfig,
     PretrainConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "BY_USERS",
     "LEAVE_ONE_OUT",
     "BaselineConfig",
+    "ComputeConfig",
     "Config",
     "DataConfig",
     "EvaluateConfig",

@@ -15,6 +15,7 @@ from cmclrec_tf.config.data_config import DataConfig
 from cmclrec_tf.config.evaluate import EvaluateConfig
 from cmclrec_tf.config.sections import (
     ACCEPTS_ANY_BACKBONE,
+    ComputeConfig,
     FinetuneConfig,
     ModelConfig,
     PretrainConfig,
@@ -33,6 +34,7 @@ class Config:
         pretrain: training of stage 1.
         finetune: training of stage 2.
         baseline: settings of the baselines.
+        compute: precision of the training, and whether XLA compiles it.
         evaluate: reported metrics, and bounds that a model must reach to be blessed.
         serve: settings of the exported model.
         seed: seeds the initial weights, the shuffling and all sampling; 0 or more, in 31 bits.
@@ -53,6 +55,7 @@ class Config:
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     baseline: BaselineConfig = BaselineConfig()
+    compute: ComputeConfig = ComputeConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     serve: ServeConfig = ServeConfig()
     seed: int = 0

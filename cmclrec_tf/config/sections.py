@@ -1,4 +1,4 @@
-"""Settings of the model, both training stages and the export."""
+"""Settings of the model, both training stages, how they compute, and the export."""
 
 import contextvars
 import dataclasses
@@ -10,6 +10,8 @@ ABLATIONS = ("NoDA", "NoCL", "None")
 # Names of backbones: the modules in `backbones/`, and those that `backbones.register` adds. They
 # are listed here so that a wrong name is an error before Keras is imported.
 BACKBONES = {"bert4rec", "caser", "gru4rec", "hstu", "ligr", "mclrec", "sasrec", "sr_gnn"}
+# Values of `compute.jit_compile`: those of Keras.
+_JIT_COMPILE: dict[str, bool | str] = {"auto": "auto", "always": True, "never": False}
 # True while the config of an earlier run is built, see `Config.of_run`.
 ACCEPTS_ANY_BACKBONE = contextvars.ContextVar("ACCEPTS_ANY_BACKBONE", default=False)
 
@@ -220,6 +222,35 @@ class FinetuneConfig:
         )
         checks.proportion(self, "cold_decay", "distill")
         checks.one_of(self, "softmax", ("full", "chunked", "sampled"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ComputeConfig:
+    """How a training computes. The model is the same up to rounding and the draws of dropout.
+
+    Attributes:
+        precision: Keras's dtype policy of the layers: `float32`, or `mixed_bfloat16` or
+            `mixed_float16`, which keep weights, losses and scores in float32. None takes the
+            policy of the process.
+        jit_compile: whether XLA compiles the steps: `always`, `never`, or `auto`, which does where
+            there is a GPU and one replica. All batches then have one shape, since XLA compiles for
+            one: histories are as long as the longest, and the last batch of an epoch is filled up
+            with users of the epoch.
+    """
+
+    precision: str | None = None
+    jit_compile: str = "auto"
+
+    def __post_init__(self) -> None:
+        checks.types_of(self)
+        if self.precision is not None:
+            checks.one_of(self, "precision", ("float32", "mixed_bfloat16", "mixed_float16"))
+        checks.one_of(self, "jit_compile", tuple(_JIT_COMPILE))
+
+    @property
+    def keras_jit_compile(self) -> bool | str:
+        """The value of `jit_compile` that Keras takes."""
+        return _JIT_COMPILE[self.jit_compile]
 
 
 @dataclasses.dataclass(frozen=True)

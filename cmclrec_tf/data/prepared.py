@@ -203,7 +203,12 @@ class PreparedDataset:
         return parsed.apply(steps).prefetch(tf.data.AUTOTUNE).with_options(_shard_by_record())
 
     def stream(
-        self, split: str, batch_size: int, seed: int = 0, first_epoch: int = 0
+        self,
+        split: str,
+        batch_size: int,
+        seed: int = 0,
+        first_epoch: int = 0,
+        one_shape: bool = False,
     ) -> tf.data.Dataset:
         """Returns endless training batches like those of `batches`, shuffled in every epoch.
 
@@ -219,6 +224,8 @@ class PreparedDataset:
             batch_size: B; the last batch of an epoch may be smaller.
             seed: seeds the shuffling.
             first_epoch: epoch of the first batch.
+            one_shape: whether all batches have the same shape, for XLA: see `stream.in_memory`.
+                From files, the last batch of an epoch still may be smaller.
         """
         records = self.records(split)
         if self.users[split] > stream.IN_MEMORY_USERS:
@@ -227,7 +234,9 @@ class PreparedDataset:
                 self.files[split], self._parse, batch_size, seed, first_epoch, select
             )
         else:
-            endless = stream.in_memory(records, self._parse, batch_size, seed, first_epoch)
+            endless = stream.in_memory(
+                records, self._parse, batch_size, seed, first_epoch, one_shape
+            )
         return endless.prefetch(tf.data.AUTOTUNE).with_options(_shard_by_record())
 
     def steps(self, split: str, batch_size: int) -> int:

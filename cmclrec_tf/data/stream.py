@@ -23,7 +23,12 @@ READ_BATCH = 4096
 
 
 def in_memory(
-    records: tf.data.Dataset, parse: Parse, batch_size: int, seed: int, first_epoch: int = 0
+    records: tf.data.Dataset,
+    parse: Parse,
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    one_shape: bool = False,
 ) -> tf.data.Dataset:
     """Returns endless batches from records that are parsed once and kept in memory.
 
@@ -39,28 +44,39 @@ def in_memory(
         batch_size: B; one batch of an epoch may be smaller.
         seed: seeds the order.
         first_epoch: epoch of the first batch; the order of an epoch depends on its number.
+        one_shape: whether histories keep their full width, and the last batch of an epoch is
+            filled up with the first users of the epoch.
     """
     # Kept on the host: an accelerator's memory is for the model.
     with tf.device("CPU"):
         columns = _columns(records.batch(READ_BATCH).map(parse, tf.data.AUTOTUNE))
         lengths = tf.math.count_nonzero(columns["history"] != PAD, axis=1)
     users = columns["user_key"].shape[0]
+    batches = -(-users // batch_size)
+    widths = tf.nest.map_structure(_width if one_shape else lambda _: None, columns)
 
     def epoch_of(epoch: Tensor) -> tf.data.Dataset:
         order = _permutation(users, seed, epoch)
+        if one_shape:
+            order = tf.gather(order, tf.range(batches * batch_size) % users)
+            return tf.data.Dataset.from_tensor_slices(tf.reshape(order, (batches, batch_size)))
         # Sorted by length only within windows of some batches, so that epochs differ.
         window = tf.range(users, dtype=tf.int64) // (WINDOW * batch_size)
         key = window * (tf.reduce_max(lengths) + 1) + tf.gather(lengths, order)
         order = tf.gather(order, tf.argsort(key, stable=True))
-        starts = tf.gather(
-            tf.range(0, users, batch_size), _permutation(-(-users // batch_size), seed, epoch)
-        )
+        starts = tf.gather(tf.range(0, users, batch_size), _permutation(batches, seed, epoch))
         return tf.data.Dataset.from_tensor_slices(starts).map(
             lambda start: order[start : start + batch_size]
         )
 
     def gather(rows: Tensor) -> Batch:
-        batch: Batch = tf.nest.map_structure(lambda x: _dense(tf.gather(x, rows)), columns)
+        batch: Batch = tf.nest.map_structure(
+            lambda column, width: _dense(tf.gather(column, rows), rows.shape[0], width),
+            columns,
+            widths,
+        )
+        if one_shape:
+            return batch
         longest = tf.cast(tf.reduce_max(tf.gather(lengths, rows)), tf.int32)
         size = tf.minimum(-(-tf.maximum(longest, 1) // STEP) * STEP, tf.shape(batch["history"])[1])
         for name in ("history", "history_time"):
@@ -129,10 +145,18 @@ def _columns(batches: tf.data.Dataset) -> Batch:
     return columns
 
 
-def _dense(rows: Tensor) -> Tensor:
+def _width(column: Tensor) -> int | None:
+    """Returns the number of values of the row that has most; None for a dense column."""
+    if not isinstance(column, tf.RaggedTensor):
+        return None
+    return max(1, int(column.bounding_shape(axis=1)))
+
+
+def _dense(rows: Tensor, count: int | None, width: int | None) -> Tensor:
+    """Returns ragged rows as a matrix [count, width]; None takes what the rows need."""
     if not isinstance(rows, tf.RaggedTensor):
         return rows
-    dense = rows.to_tensor(PAD)
+    dense = rows.to_tensor(PAD, shape=[count, width])
     # A batch in which no user has a value still gets one column.
     missing = tf.cast(tf.equal(tf.shape(dense)[1], 0), tf.int32)
     return tf.pad(dense, [[0, 0], [0, missing]], constant_values=PAD)

@@ -262,14 +262,15 @@ class Recommender(StagedModel):
         settings = self.config.finetune
         if settings.softmax == "full" or not training:
             return ops.sum(next_item(self.score(states), labels) * known)
-        # Score only the positions that count: padding then costs nothing.
-        at = ops.nonzero(ops.reshape(known, (-1,)))[0]
-
-        def counted(x: Tensor) -> Tensor:
-            """Returns the positions of x [B, N, ...] that count, [n, ...]."""
-            return ops.take(ops.reshape(x, (-1, *x.shape[2:])), at, axis=0)
-
-        inputs = (counted(states), self.table, self.bias, counted(labels), counted(known))
+        states, labels, known = (
+            ops.reshape(x, (-1, *x.shape[2:])) for x in (states, labels, known)
+        )
+        if not self.jit_compile:
+            # Score only the positions that count: padding then costs nothing. XLA would pad the
+            # result of `nonzero` to all positions.
+            at = ops.nonzero(known)[0]
+            states, labels, known = (ops.take(x, at, axis=0) for x in (states, labels, known))
+        inputs = (states, self.table, self.bias, labels, known)
         if settings.softmax == "chunked":
             return chunked_next_item(*inputs)
         negatives = sample_zipf(settings.negatives, self.schema.items, self.seed)

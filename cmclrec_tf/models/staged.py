@@ -172,8 +172,21 @@ def saved_policy(config: KerasConfig) -> Iterator[None]:
         ...     keras.layers.Dense(1).compute_dtype
         'bfloat16'
     """
+    with dtype_policy(keras.dtype_policies.deserialize(config["dtype"])):
+        yield
+
+
+@contextlib.contextmanager
+def dtype_policy(policy: keras.DTypePolicy | str | None) -> Iterator[None]:
+    """Gives the layers that are made inside a dtype policy; None leaves that of the process.
+
+    Example:
+        >>> with dtype_policy("mixed_bfloat16"):
+        ...     keras.layers.Dense(1).compute_dtype
+        'bfloat16'
+    """
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(keras.dtype_policies.deserialize(config["dtype"]))
+    keras.config.set_dtype_policy(policy or before)
     try:
         yield
     finally:

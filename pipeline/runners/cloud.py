@@ -16,6 +16,7 @@ from tfx.proto import pusher_pb2
 from cmclrec_tf.errors import InputError
 from pipeline.components.pusher import Pusher
 from pipeline.runners.vertex import Machine
+from pipeline.trainer import GPUS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,17 +80,21 @@ class Cloud:
         """Returns what makes the Trainer: TFX's own, or one that trains in a job.
 
         Args:
-            machine: resources of the Trainer. A training job gets its accelerators.
+            machine: resources of the Trainer, which fails if it does not see its GPUs. A training
+                job gets its accelerators.
         """
-        return functools.partial(self._job_trainer, machine) if self.machine_type else Trainer
+        return functools.partial(self._trainer, machine)
 
     def make_pusher(self) -> Callable[..., BaseNode]:
         """Returns what makes the Pusher: the one for folders, or one for the endpoint."""
         return self._endpoint_pusher if self.endpoint else Pusher
 
-    def _job_trainer(
+    def _trainer(
         self, machine: Machine, custom_config: Mapping[str, Any], **arguments: Any
     ) -> BaseNode:
+        settings = {**custom_config, GPUS: machine.gpus}
+        if not self.machine_type:
+            return Trainer(**arguments, custom_config=settings)
         machine_spec: dict[str, Any] = {"machine_type": self.machine_type}
         if machine.accelerator:
             machine_spec |= {
@@ -102,7 +107,7 @@ class Cloud:
             "container_spec": {"image_uri": self.image},
         }
         job = {"project": self.project, "worker_pool_specs": [pool]}
-        settings = {**custom_config, **self._vertex(), TRAINING_ARGS_KEY: job}
+        settings |= {**self._vertex(), TRAINING_ARGS_KEY: job}
         return JobTrainer(**arguments, custom_config=settings)
 
     def _endpoint_pusher(

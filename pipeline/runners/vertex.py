@@ -62,6 +62,11 @@ class Machine:
                 "Give both or neither.",
             )
 
+    @property
+    def gpus(self) -> int:
+        """The number of GPUs among the accelerators; the service names all of them NVIDIA_*."""
+        return self.accelerators if self.accelerator.startswith("NVIDIA_") else 0
+
     def resources(self) -> _ResourceSpec | None:
         """Returns the `ResourceSpec` of a task, or None if the service decides everything."""
         if self == Machine():

@@ -81,6 +81,14 @@ def test_arguments_become_the_config_and_the_dataset(fn_args):
     assert len(dataset.user_ids("val")) == 8
 
 
+def test_a_task_that_does_not_see_its_gpus_fails(fn_args):
+    from pipeline.trainer import GPUS, run_fn
+
+    fn_args.custom_config[GPUS] = 2
+    with pytest.raises(InputError, match="2 given, 0 seen by TensorFlow.*--build-arg GPU=1"):
+        run_fn(fn_args)
+
+
 @pytest.mark.slow
 def test_it_resumes_after_a_crash_and_writes_a_model_and_logs(fn_args, tmp_path, monkeypatch):
     """Each start has new output folders, as with TFX."""

@@ -43,7 +43,7 @@ def _compile(setting, folder, *more, root=None, serving=None):
 def folder(setting, tmp_path_factory):
     """Folder of job.json, with `root` for its artifacts and `serving` for its models."""
     folder = tmp_path_factory.mktemp("compiled")
-    done = _compile(setting, folder, "--trainer-accelerator", "NVIDIA_TESLA_T4")
+    done = _compile(setting, folder)
     assert done.exit_code == 0, done.output
     assert "job.json" in done.output
     return folder
@@ -63,13 +63,24 @@ def _container(job, task):
     return job["pipelineSpec"]["deploymentSpec"]["executors"][f"{task}_executor"]["container"]
 
 
-def test_every_task_has_the_image_and_the_trainer_its_machine(job):
+def test_every_task_has_the_image_and_the_trainer_its_machine(setting, tmp_path):
+    done = _compile(setting, tmp_path, "--trainer-accelerator", "NVIDIA_TESLA_T4")
+    assert done.exit_code == 0, done.output
+    job = json.loads((tmp_path / "job.json").read_text())
     assert set(TASKS) <= set(job["pipelineSpec"]["root"]["dag"]["tasks"])
     for task in TASKS:
         assert _container(job, task)["image"] == IMAGE
         accelerator = _container(job, task).get("resources", {}).get("accelerator")
         expected = {"type": "NVIDIA_TESLA_T4", "count": "1"} if task == "Trainer" else None
         assert accelerator == expected
+    assert _custom_config(job, "Trainer")["gpus"] == 1
+
+
+@pytest.mark.parametrize("accelerator, gpus", [("NVIDIA_L4", 2), ("TPU_V3", 0), ("", 0)])
+def test_gpus_are_those_of_nvidia(accelerator, gpus):
+    from pipeline.runners.vertex import Machine
+
+    assert Machine(accelerator=accelerator, accelerators=2 if accelerator else 0).gpus == gpus
 
 
 def test_transform_waits_for_the_data_gate(job):

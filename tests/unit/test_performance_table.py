@@ -1,6 +1,8 @@
 """Tests the rows of the performance table, their targets, and the command that makes it."""
 
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -43,7 +45,7 @@ def test_unknown_benchmark_is_an_error():
 @pytest.mark.slow
 def test_benchmarks_run_and_write_their_rows(tmp_path):
     command = [sys.executable, "-m", "benchmarks.run", "--quick", "--out", tmp_path]
-    command += ["startup", "evaluation"]
+    command += ["startup", "evaluation", "gpu"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr[-2000:]
     values = {
@@ -53,3 +55,30 @@ def test_benchmarks_run_and_write_their_rows(tmp_path):
     (ratio,) = (value for what, value in values.items() if "against `import keras`" in what)
     assert 0 < ratio < 60
     assert "evaluation over 5,000 items" in process.stdout
+    (row,) = json.loads((tmp_path / "gpu.json").read_text())
+    assert row["value"] > 0 and "mixed_bfloat16, XLA" in row["what"]
+
+
+def test_without_a_gpu_its_rows_say_so():
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.run(command, capture_output=True, text=True, check=True, env=hidden)
+    *_, last = lines = process.stdout.splitlines()
+    assert len(lines) == 2 + 13 and "| not run |" in last and "no GPU here" in last
+
+
+@pytest.mark.slow
+def test_time_to_quality_trains_every_way_and_keeps_what_it_has(dataset, tmp_path):
+    folder, out = pathlib.Path(dataset.files["train"][0]).parents[1], tmp_path / "out.json"
+    command = [sys.executable, "-m", "benchmarks.time_to_quality", folder, "--out", out]
+    command += ["--preset", "tiny", "--jit-compile", "always", "never", "--set"]
+    command += ["data.max_history=8", "pretrain.epochs=1", "finetune.epochs=2"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    both = json.loads(out.read_text())
+    assert [each["changes"]["compute.jit_compile"] for each in both] == ["always", "never"]
+    for figures in both:
+        stage = figures["stages"]["expert and finetune"]
+        assert stage["epochs"] == len(stage["val_ndcg"]) == 2
+        assert 0 < stage["seconds"] < figures["seconds"]
+        assert 0 <= figures["metrics"]["cold"]["ndcg@10"] <= 1
