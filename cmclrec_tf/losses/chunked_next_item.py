@@ -34,7 +34,7 @@ def chunked_next_item(
         bias: float [V].
         labels: int [N]; ids below FIRST_ID give 0.
         weights: float [N]; no gradient flows to them.
-        rows: positions at a time; by default as many as MAX_SCORES allows.
+        rows: most positions at a time; by default as many as MAX_SCORES allows.
 
     Returns:
         float32 scalar.
@@ -69,16 +69,25 @@ def _forward_and_gradient(
     operation overwrites the scores by their softmax. Then log sum exp = highest score - log
     highest probability, which is at least 1 / V and so never 0.
     """
+    # XLA needs chunks of one size: positions of weight 0 fill up the last one.
     n = tf.shape(states)[0]
-    d_rows = tf.TensorArray(tf.float32, size=-(-n // rows), infer_shape=False)
+    chunks = tf.maximum(-(-n // rows), 1)
+    rows = -(-n // chunks)
+
+    def chunked(x: Tensor) -> Tensor:
+        """Returns x [N, ...] as [chunks, rows, ...]."""
+        x = tf.pad(x, [[0, chunks * rows - n]] + [[0, 0]] * (len(x.shape) - 1))
+        return tf.reshape(x, [chunks, rows, *x.shape[1:]])
+
+    parts = chunked(states), chunked(weights), chunked(labels)
+    d_rows = tf.TensorArray(tf.float32, size=chunks)
     # PAD and OOV keep their rows: cutting them off would copy the table.
     masked_bias = tf.where(tf.range(tf.size(bias)) >= FIRST_ID, bias, MASKED_SCORE)
 
     def body(
         i: Tensor, total: Scalar, d_rows: tf.TensorArray, d_table: Tensor, d_bias: FloatV
     ) -> tuple[Tensor, Scalar, tf.TensorArray, Tensor, FloatV]:
-        part = slice(i * rows, (i + 1) * rows)
-        g, weight, label = states[part], weights[part, None], labels[part]
+        g, weight, label = (part[i] for part in parts)
         target = tf.gather(table, label)
         label_score = tf.reduce_sum(g * target, axis=1) + tf.gather(bias, label)
         scores = tf.matmul(g, table, transpose_b=True) + masked_bias
@@ -87,7 +96,8 @@ def _forward_and_gradient(
         with tf.control_dependencies([highest]):
             probabilities = tf.nn.softmax(scores)
         log_sum = highest - tf.math.log(tf.reduce_max(probabilities, axis=1))
-        loss = tf.reduce_sum(weights[part] * (log_sum - label_score))
+        loss = tf.reduce_sum(weight * (log_sum - label_score))
+        weight = weight[:, None]
         d_state = weight * (tf.matmul(probabilities, table) - target)
         # As [D, V]: this product is faster than the one that gives [V, D].
         d_table += tf.matmul(weight * g, probabilities, transpose_a=True)
@@ -97,10 +107,10 @@ def _forward_and_gradient(
     d_table = tf.zeros([table.shape[1], tf.shape(table)[0]])
     start = (0, 0.0, d_rows, d_table, tf.zeros_like(bias))
     _, total, d_rows, d_table, d_bias = tf.while_loop(
-        lambda i, *_: i * rows < n, body, start, parallel_iterations=1
+        lambda i, *_: i < chunks, body, start, parallel_iterations=1
     )
     d_table = tf.ensure_shape(tf.transpose(d_table), table.shape)
     d_table = tf.tensor_scatter_nd_sub(d_table, labels[:, None], weights[:, None] * states)
     d_bias = tf.tensor_scatter_nd_sub(d_bias, labels[:, None], weights)
-    d_states = tf.ensure_shape(d_rows.concat(), states.shape)
+    d_states = tf.reshape(d_rows.stack(), [-1, states.shape[1]])[:n]
     return total, d_states, d_table, d_bias

@@ -74,6 +74,29 @@ def test_chunked_gradients_are_those_of_the_full_softmax():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [5, 23])
+def test_chunked_compiles_with_xla_and_has_the_same_gradients(rows):
+    """The last chunk is smaller than the others, for which XLA has no shape."""
+    floats, labels, weights = problem()
+
+    def values(states, table, bias):
+        with tf.GradientTape() as tape:
+            tape.watch([states, table, bias])
+            loss = chunked_next_item(states, table, bias, labels, weights, rows=rows)
+        return loss, *tape.gradient(loss, [states, table, bias])
+
+    floats = list(map(tf.constant, floats))
+    compiled = tf.function(values, jit_compile=True)(*floats)
+    for a, b in zip(compiled, values(*floats), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_chunked_of_no_position_is_zero():
+    floats, labels, weights = problem()
+    loss = chunked_next_item(floats[0][:0], *floats[1:], labels[:0], weights[:0], rows=5)
+    assert float(loss) == 0
+
+
 def test_chunked_compiles_with_an_unknown_number_of_positions():
     floats, labels, weights = problem()
     spec = [
