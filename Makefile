@@ -25,7 +25,7 @@ PEERS := .venv-peers
 bench: $(READY) $(PEERS)/.ready  ## the table of docs/performance.md; half an hour on idle cores
 	$(BIN)/python -m benchmarks.run
 
-# What training is compared with: 6 GB, as its PyTorch is the one with CUDA.
+# What training is compared with, RecBole, RecTools and PyTorch: 6 GB, as it is the PyTorch with CUDA.
 $(PEERS)/.ready: benchmarks/requirements-peers.lock $(UV)
 	$(UV) venv --quiet --allow-existing $(PEERS)
 	$(UV) pip sync --python $(PEERS)/bin/python --require-hashes $<

@@ -20,10 +20,9 @@ PYTHON = pathlib.Path(".venv-peers/bin/python")
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What all models of a comparison share: L, V, D, inner width, blocks, heads, dropout, B."""
+    """What all models of a comparison share: L, D, inner width, blocks, heads, dropout, B."""
 
     length: int
-    items: int
     width: int
     inner: int
     blocks: int

@@ -52,7 +52,7 @@ def new_trainer(epochs: int) -> pytorch_lightning.Trainer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", help="Folder of histories.npy, [users, L + 1], from item 0.")
+    parser.add_argument("folder", help="Folder of histories.npy, [users, L + 1].")
     parser.add_argument("settings", help="Arguments of SASRecModel as JSON.")
     parser.add_argument("--epochs", type=int, default=4, help="Number of epochs.")
     arguments = parser.parse_args()

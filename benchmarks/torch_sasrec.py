@@ -103,8 +103,8 @@ def missing() -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", help="Folder of histories.npy, [users, L + 1], from item 0.")
-    parser.add_argument("settings", help="Arguments of SASRec, and batch, as JSON.")
+    parser.add_argument("folder", help="Folder of histories.npy, [users, L + 1].")
+    parser.add_argument("settings", help="Arguments of SASRec but items, and batch, as JSON.")
     parser.add_argument("--epochs", type=int, default=8, help="Number of epochs.")
     arguments = parser.parse_args()
     if lack := missing():
@@ -113,11 +113,12 @@ def main() -> None:
     settings = json.loads(arguments.settings)
     batch = settings.pop("batch")
     rows = np.load(pathlib.Path(arguments.folder) / "histories.npy")
-    rows = torch.from_numpy(rows).long() + PAD + 1
+    items, ids = np.unique(rows, return_inverse=True)
+    rows = torch.from_numpy(ids.reshape(rows.shape)) + PAD + 1
     # The generator of plain PyTorch is faster on a CPU than that of compiled code.
     config.fallback_random = True
     torch.manual_seed(0)
-    model = SASRec(**settings)
+    model = SASRec(len(items), **settings)
     with FlopCounterMode(display=False) as counter:
         model(rows[:batch, :-1], rows[:batch, -1]).backward()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
