@@ -95,7 +95,7 @@ def test_scripts_of_peers_stand_alone(script):
 def test_compiled_torch_model_does_the_same_work(tmp_path):
     np.save(tmp_path / "histories.npy", synthetic.every_item(synthetic.ITEMS))
     settings = json.dumps(dataclasses.asdict(training_speed.SIZES))
-    command = [peers.PYTHON, FOLDER / "torch_sasrec.py", tmp_path, settings, "--epochs", "2"]
+    command = [peers.PYTHON, FOLDER / "torch_sasrec.py", tmp_path, settings, "--epochs", "20"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr[-2000:]
     figures = json.loads(process.stdout.splitlines()[-1])
