@@ -20,15 +20,15 @@ test-slow: $(READY)  ## killed and parted processes, second pipeline runs
 soak: $(READY)  ## ten minutes of load and faults on a server; fails if an answer is lost or wrong
 	$(BIN)/python -m benchmarks.soak --minutes 10 --out var/soak.json
 
-RECBOLE := .venv-recbole
+PEERS := .venv-peers
 
-bench: $(READY) $(RECBOLE)/.ready  ## the table of docs/performance.md; half an hour on idle cores
+bench: $(READY) $(PEERS)/.ready  ## the table of docs/performance.md; half an hour on idle cores
 	$(BIN)/python -m benchmarks.run
 
-# What training is compared with: 6 GB, as its PyTorch is the one with CUDA.
-$(RECBOLE)/.ready: benchmarks/requirements-recbole.lock $(UV)
-	$(UV) venv --quiet --allow-existing $(RECBOLE)
-	$(UV) pip sync --python $(RECBOLE)/bin/python --require-hashes $<
+# What training is compared with, RecBole, RecTools and PyTorch: 6 GB, as it is the PyTorch with CUDA.
+$(PEERS)/.ready: benchmarks/requirements-peers.lock $(UV)
+	$(UV) venv --quiet --allow-existing $(PEERS)
+	$(UV) pip sync --python $(PEERS)/bin/python --require-hashes $<
 	touch $@
 
 lint: $(READY)  ## style, types, spelling, words

@@ -1,7 +1,7 @@
 """Times the epochs of RecBole's SASRec on full histories, with RecBole's loader and trainer.
 
 It runs in an environment of its own (see `make bench`) and imports nothing of this project.
-benchmarks/training_speed.py calls it.
+benchmarks/peers.py calls it.
 """
 
 import argparse
@@ -16,6 +16,7 @@ for name, kind in (("bool8", np.bool_), ("float_", np.float64), ("complex_", np.
     if not hasattr(np, name):
         setattr(np, name, kind)
 
+import recbole  # noqa: E402
 from recbole.config import Config  # noqa: E402
 from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
@@ -45,13 +46,20 @@ def main() -> None:
     train, _, _ = data_preparation(config, dataset)
     model = get_model("SASRec")(config, train.dataset)
     trainer = get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
-    seconds = []
+    seconds, losses = [], []
     for epoch in range(arguments.epochs):
         start = time.perf_counter()
         # RecBole 1.2.1 has no public method for one epoch without validation.
-        trainer._train_epoch(train, epoch)
+        losses.append(trainer._train_epoch(train, epoch) / len(train))
         seconds.append(time.perf_counter() - start)
-    figures = {"seconds": seconds, "users": len(train.dataset), "torch": torch.__version__}
+    figures = {
+        "seconds": seconds,
+        "users": len(train.dataset),
+        "version": recbole.__version__,
+        "threads": torch.get_num_threads(),
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+    }
     print(json.dumps(figures))
 
 

@@ -1,24 +1,24 @@
-"""Measures training in examples per second, against RecBole's SASRec and the machine's rate.
+"""Measures training in examples per second, against other libraries and the machine's rate.
 
-RecBole 1.2.1 trains on the same histories with the same sizes: blocks, heads, width, dropout,
-batch, loss at the last position over all items. The rate of the machine is that of a large matrix
-product.
+RecBole's SASRec and a plain one by torch.compile train on the same histories with the same sizes:
+blocks, heads, widths, dropout, batch, loss at the last position over all items. RecTools' has its
+loss at every position, and so has the SASRec that it is compared with. A rate is that of the
+fastest epoch, on both sides of a ratio: other work on the machine slows an epoch, and nothing
+makes one faster. The rate of the machine is that of a large matrix product.
 
     python -m benchmarks.training_speed
 """
 
 from __future__ import annotations
 
-import json
 import pathlib
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import performance_table, synthetic
+from benchmarks import peers, performance_table, synthetic
 from benchmarks.performance_table import Row
 
 if TYPE_CHECKING:
@@ -27,22 +27,21 @@ if TYPE_CHECKING:
     from cmclrec_tf.data.prepared import PreparedDataset
 
 WIDTH, BLOCKS, HEADS, BATCH, DROPOUT = 64, 2, 2, 128, 0.2
-# RecBole's loss: last position, all items.
+SIZES = peers.Sizes(
+    length=synthetic.LENGTH,
+    width=WIDTH,
+    inner=2 * WIDTH,
+    blocks=BLOCKS,
+    heads=HEADS,
+    dropout=DROPOUT,
+    batch=BATCH,
+)
+# The loss of RecBole: last position, all items.
 _LAST: dict[str, Any] = {"model.positions": "last", "finetune.softmax": "full"}
-# RecBole does not average the weights.
+# The peers do not average the weights.
 ALONE = {**_LAST, "finetune.ema": 0.0}
-_RECBOLE = pathlib.Path(".venv-recbole/bin/python")
-_SETTINGS = {
-    "hidden_size": WIDTH,
-    "inner_size": 2 * WIDTH,
-    "n_layers": BLOCKS,
-    "n_heads": HEADS,
-    "hidden_dropout_prob": DROPOUT,
-    "attn_dropout_prob": DROPOUT,
-    "train_batch_size": BATCH,
-    "MAX_ITEM_LIST_LENGTH": synthetic.LENGTH,
-    "ITEM_LIST_LENGTH_FIELD": "item_length",
-}
+# The loss of RecTools: every position, all items.
+_EVERY = {"model.positions": "every", "finetune.softmax": "chunked", "finetune.ema": 0.0}
 
 
 def measure(quick: bool) -> Iterator[Row]:
@@ -51,44 +50,44 @@ def measure(quick: bool) -> Iterator[Row]:
     from cmclrec_tf.models import CMCLRec, PlainRecommender
     from cmclrec_tf.training import averaged_adam, decay_feature_side
 
-    users, epochs = (512, 2) if quick else (3840, 4)
+    users, few, many = (512, 2, 3) if quick else (3840, 4, 10)
+    histories = synthetic.histories(users)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        dataset = synthetic.prepared(folder / "prepared", synthetic.histories(users))
-        recbole_seconds = _recbole_seconds(folder, users, epochs)
+        dataset = synthetic.prepared(folder / "prepared", histories)
         plain, stage2 = (PlainRecommender, averaged_adam), (CMCLRec, decay_feature_side)
-        alone = users / _epoch_seconds(*plain, dataset, ALONE, epochs)
-        stage2_last = users / _epoch_seconds(*stage2, dataset, _LAST, epochs)
-        stage2_default = users / _epoch_seconds(*stage2, dataset, {}, epochs)
-    recbole = users / recbole_seconds if recbole_seconds else None
-    peer = "RecBole not installed: make .venv-recbole/.ready"
-    if recbole:
-        peer = f"RecBole 1.2.1 SASRec {recbole:,.0f}/s"
-    ratio = lambda rate: rate / recbole if recbole else None
-    shape = (
-        f"D {WIDTH}, L {synthetic.LENGTH}, B {BATCH}, V {synthetic.ITEMS:,}, "
-        "last position, full softmax"
+        recbole = peers.recbole(folder, histories, SIZES, few)
+        compiled_torch = peers.torch_compile(folder, histories, SIZES, many)
+        alone = users / _epoch_seconds(*plain, dataset, ALONE, many)
+        rectools = peers.rectools(folder, histories, SIZES, few)
+        every = users / _epoch_seconds(*plain, dataset, _EVERY, few)
+        stage2_last = users / _epoch_seconds(*stage2, dataset, _LAST, few)
+        stage2_default = users / _epoch_seconds(*stage2, dataset, {}, few)
+    shape = f"D {WIDTH}, L {synthetic.LENGTH}, B {BATCH}, V {synthetic.ITEMS:,}"
+    last = f"{shape}, last position, full softmax"
+    yield recbole.row(
+        "training, SASRec alone: examples/s against RecBole's", alone, at_least=1.5, more=last
     )
-    yield Row(
-        "training, SASRec alone: examples/s against RecBole's",
-        ratio(alone),
-        "x",
-        at_least=1.5,
-        detail=f"{alone:,.0f}/s; {peer}; {shape}",
+    yield compiled_torch.row(
+        "training, SASRec alone: examples/s against a SASRec by torch.compile",
+        alone,
+        at_least=1.0,
+        more=last,
     )
-    yield Row(
+    yield rectools.row(
+        "training, SASRec alone with a loss at every position: examples/s against RecTools'",
+        every,
+        more=f"{shape}, every position, full softmax",
+    )
+    yield recbole.row(
         "training, stage 2 of CMCLRec: examples/s against RecBole's plain SASRec",
-        ratio(stage2_last),
-        "x",
+        stage2_last,
         at_least=0.8,
-        detail=f"{stage2_last:,.0f}/s; {peer}",
     )
-    yield Row(
+    yield recbole.row(
         "training, stage 2 as `default` is: next items learned/s against RecBole's",
-        ratio(stage2_default * synthetic.LENGTH),
-        "x",
-        detail=f"{stage2_default:,.0f} users/s, {synthetic.LENGTH} next items each, "
-        f"sampled softmax; {peer}",
+        stage2_default * synthetic.LENGTH,
+        f"{stage2_default:,.0f} users/s, {synthetic.LENGTH} next items each, sampled softmax",
     )
     limit = matmul_gflops()
     gflops = alone * flops_of_an_example() / 1e9
@@ -202,34 +201,6 @@ def fit(
     stream = dataset.stream("train", batch, one_shape=model.jit_compile)
     steps = steps or dataset.steps("train", batch)
     model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=callbacks)
-
-
-def _recbole_seconds(folder: pathlib.Path, users: int, epochs: int) -> float | None:
-    """Returns the median seconds of RecBole's epoch; None if RecBole is not installed."""
-    if not _RECBOLE.exists():
-        return None
-    data = folder / "benchmark"
-    data.mkdir()
-    header = "user_id:token\titem_id_list:token_seq\titem_id:token"
-    rows = synthetic.histories(users)
-    lines = [f"u{n}\t{' '.join(map(str, row[:-1]))}\t{row[-1]}" for n, row in enumerate(rows)]
-    for split in ("train", "valid", "test"):
-        content = lines if split == "train" else lines[:64]
-        (data / f"benchmark.{split}.inter").write_text("\n".join([header, *content, ""]))
-    script = pathlib.Path(__file__).with_name("recbole_sasrec.py")
-    command = [_RECBOLE.absolute(), script, folder, json.dumps(_SETTINGS), "--epochs", epochs]
-    process = subprocess.run(
-        list(map(str, command)),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        check=False,
-    )
-    if process.returncode:
-        raise RuntimeError(f"RecBole failed: {process.stderr[-2000:]}")
-    figures = json.loads(process.stdout.splitlines()[-1])
-    assert figures["users"] == users, figures
-    return statistics.median(figures["seconds"][1:])
 
 
 if __name__ == "__main__":
