@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-import tensorflow_model_analysis as tfma
 import tensorflow_transform as tft
+from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator import executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
@@ -44,7 +44,7 @@ class Executor(executor.Executor):
         `input_dict` also holds the transformed examples and the transform graph, where the items of
         the train split are counted.
         """
-        config = tfma.EvalConfig()
+        config = config_pb2.EvalConfig()
         proto_utils.json_to_proto(exec_properties[specs.EVAL_CONFIG_KEY], config)
         split = artifact_utils.get_split_uri(input_dict[TRANSFORMED], TRAIN)
         files = tf.io.gfile.glob(os.path.join(split, "*"))
@@ -131,7 +131,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         baseline_model: types.BaseChannel | None,
         transformed_examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
-        eval_config: tfma.EvalConfig,
+        eval_config: config_pb2.EvalConfig,
         example_splits: Sequence[str],
     ):
         spec = EvaluatorSpec(

@@ -151,6 +151,9 @@ def _until_most(lines: list[bytes], at: int) -> Iterable[bytes]:
 
 
 def _text(raw: bytes) -> str:
+    """Returns bytes as text for `csv`, which from Python 3.11 on lets NUL pass."""
+    if b"\0" in raw:
+        raise csv.Error("line contains NUL")
     return raw.decode("utf-8", "surrogateescape")
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from cmclrec_tf.config import Config
 from cmclrec_tf.errors import InputError
@@ -17,7 +17,7 @@ from serving.contract import SERVING_DEFAULT
 
 def eval_config(
     config: Config, features: Sequence[Feature] = (), sources: str = ""
-) -> tfma.EvalConfig:
+) -> config_pb2.EvalConfig:
     """Returns what the Evaluator computes, and what a model must reach to be blessed.
 
     The metrics are Recall@K and NDCG@K with their standard errors, and coverage@K. Each is computed
@@ -44,7 +44,8 @@ def eval_config(
             "Lower evaluate.ks or export longer lists.",
         )
     # One example is one user.
-    metrics = [tfma.MetricConfig(class_name="ExampleCount", config=json.dumps({"name": USERS}))]
+    count = json.dumps({"name": USERS})
+    metrics = [config_pb2.MetricConfig(class_name="ExampleCount", config=count)]
     for k in evaluate.ks:
         is_gated = k == evaluate.k
         metrics += [
@@ -67,19 +68,19 @@ def eval_config(
         ]
     metrics += [_against_floor(floor, config, sources) for floor in FLOORS]
     metrics.append(_metric_config(floor_metrics.Repeats, {"sources": sources}))
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(
                 model_type="tf_generic", signature_name=SERVING_DEFAULT, label_key=TARGET
             )
         ],
         slicing_specs=[
             # No key stands for all users.
-            tfma.SlicingSpec(feature_keys=[*feature_keys, *segment_keys])
+            config_pb2.SlicingSpec(feature_keys=[*feature_keys, *segment_keys])
             for feature_keys in [(), *((name,) for name in evaluate.slices)]
             for segment_keys in [(), (SEGMENT,)]
         ],
-        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=metrics)],
     )
 
 
@@ -106,7 +107,7 @@ def _metric(
     bounds: Mapping[str, float],
     max_drop: float = 1.0,
     sources: str = "",
-) -> tfma.MetricConfig:
+) -> config_pb2.MetricConfig:
     """Returns a metric with a lower bound for each segment in `bounds`.
 
     A segment with a bound is also compared with the model that was blessed before, unless
@@ -116,7 +117,7 @@ def _metric(
         metric,
         {"k": k, "name": name, "sources": sources},
         per_slice_thresholds=[
-            tfma.PerSliceMetricThreshold(
+            config_pb2.PerSliceMetricThreshold(
                 slicing_specs=[_segment_spec(segment)],
                 threshold=_threshold(bound, max_drop),
             )
@@ -127,8 +128,8 @@ def _metric(
 
 def _metric_config(
     metric: type, settings: Mapping[str, Any], per_slice_thresholds: Sequence[Any] = ()
-) -> tfma.MetricConfig:
-    return tfma.MetricConfig(
+) -> config_pb2.MetricConfig:
+    return config_pb2.MetricConfig(
         class_name=metric.__name__,
         module=metric.__module__,
         config=json.dumps(settings),
@@ -136,7 +137,7 @@ def _metric_config(
     )
 
 
-def _against_floor(floor: str, config: Config, sources: str) -> tfma.MetricConfig:
+def _against_floor(floor: str, config: Config, sources: str) -> config_pb2.MetricConfig:
     """Returns the metrics of a floor, whose items the Evaluator fills in by `fill_items`."""
     evaluate = config.evaluate
     settings = {
@@ -151,10 +152,10 @@ def _against_floor(floor: str, config: Config, sources: str) -> tfma.MetricConfi
         floor_metrics.AgainstFloor,
         settings,
         per_slice_thresholds=[
-            tfma.PerSliceMetricThreshold(
+            config_pb2.PerSliceMetricThreshold(
                 slicing_specs=[_segment_spec(segment)],
-                threshold=tfma.MetricThreshold(
-                    value_threshold=tfma.GenericValueThreshold(lower_bound={"value": 0.0})
+                threshold=config_pb2.MetricThreshold(
+                    value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": 0.0})
                 ),
             )
             for segment in (SEGMENTS if evaluate.floors == REFUSE else ())
@@ -163,7 +164,7 @@ def _against_floor(floor: str, config: Config, sources: str) -> tfma.MetricConfi
 
 
 def fill_items(
-    config: tfma.EvalConfig, most_popular: Mapping[str, Sequence[str]], items_file: str
+    config: config_pb2.EvalConfig, most_popular: Mapping[str, Sequence[str]], items_file: str
 ) -> None:
     """Puts what is known of the items into the metrics that need it.
 
@@ -185,16 +186,16 @@ def fill_items(
                 metric.config = json.dumps({**values, "items_file": items_file})
 
 
-def _segment_spec(segment: str) -> tfma.SlicingSpec:
+def _segment_spec(segment: str) -> config_pb2.SlicingSpec:
     """Returns the slice of a segment; all users have no key."""
-    return tfma.SlicingSpec(feature_values={} if segment == OVERALL else {SEGMENT: segment})
+    return config_pb2.SlicingSpec(feature_values={} if segment == OVERALL else {SEGMENT: segment})
 
 
-def _threshold(bound: float, max_drop: float) -> tfma.MetricThreshold:
-    change = tfma.GenericChangeThreshold(
-        direction=tfma.MetricDirection.HIGHER_IS_BETTER, relative={"value": -max_drop}
+def _threshold(bound: float, max_drop: float) -> config_pb2.MetricThreshold:
+    change = config_pb2.GenericChangeThreshold(
+        direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, relative={"value": -max_drop}
     )
-    return tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": bound}),
+    return config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": bound}),
         change_threshold=change if max_drop < 1 else None,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from cmclrec_tf.errors import InputError
 from cmclrec_tf.schema import OVERALL, SEGMENT
@@ -124,7 +125,9 @@ def _below_floor(evaluation_uri: str, segment: str, name: str) -> str:
     return f"{line} (evaluate.floors=refuse)"
 
 
-def _drop(evaluation_uri: str, segment: str, name: str, threshold: tfma.MetricThreshold) -> str:
+def _drop(
+    evaluation_uri: str, segment: str, name: str, threshold: config_pb2.MetricThreshold
+) -> str:
     value = read_metrics(evaluation_uri)[segment][name]
     before = read_baseline(evaluation_uri)[segment][name]
     line = f"{segment} {name} = {value:.4g}, and the last blessed model reaches {before:.4g}"
