@@ -1,8 +1,10 @@
 """Defines the signatures of the served model, which take and return strings."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 from keras import ops
 
@@ -68,13 +70,30 @@ class Signatures(tf.Module):
         """Returns `{name: (function, input signature)}` for an export archive."""
         examples = [tf.TensorSpec([None], tf.string, name=EXAMPLES)]
         features = self.features.specs()
-        return {
+        endpoints: dict[str, tuple[Callable[..., dict[str, Tensor]], list[Any]]] = {
             WARM: (self.warm, [_strings_spec(HISTORY), _strings_spec(EXCLUDE)]),
             COLD: (self.cold, [{**features, EXCLUDE: _strings_spec(EXCLUDE)}]),
             SERVING_DEFAULT: (self.serving_default, examples),
             USER_EMBEDDING: (self.user_embedding, examples),
             SIMULATED_HISTORY: (self.simulated_history, [features]),
         }
+        return {name: (self._frozen(call), spec) for name, (call, spec) in endpoints.items()}
+
+    def _frozen(self, function: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+        """Returns a function that reads the vectors of the model, such as biases, as constants.
+
+        TensorFlow then makes a product, the bias and `gelu` one operation. Matrices stay variables:
+        each signature would hold a copy of its constants.
+        """
+
+        vectors = [(v, v.numpy()) for v in self.model.variables if len(v.shape) == 1]
+
+        @functools.wraps(function)
+        def frozen(*inputs: Any) -> dict[str, Tensor]:
+            with keras.StatelessScope(vectors):
+                return function(*inputs)
+
+        return frozen
 
     def warm(self, history: Tensor, exclude: Tensor) -> dict[str, Tensor]:
         """Recommends items from histories.
@@ -90,12 +109,13 @@ class Signatures(tf.Module):
             `item_ids` string [B, K], `scores` float32 [B, K] and `known_items` int32 [B], the
             number of items of the history that the model knows.
         """
-        ids = self.item_ids(history)
+        known = self.item_ids(tf.concat([history, exclude], axis=1))
+        ids, excluded = known[:, : tf.shape(history)[1]], known[:, tf.shape(history)[1] :]
         newest = parsing.newest_known(ids, self.length)
         has_items = ops.any(newest != PAD, axis=1)[:, None]
         # The weights of the popularity prior correct a state. Alone they say nothing.
         states = ops.where(has_items, self.model.warm_states(newest), 0.0)
-        hidden = tf.concat([self._hidden(ids), self.item_ids(exclude)], axis=1)
+        hidden = known if self.hides_history else excluded
         return {**self._lists(states, hidden), KNOWN_ITEMS: _known_items(ids)}
 
     def cold(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -166,7 +186,7 @@ class Signatures(tf.Module):
         return history if self.hides_history else history[:, :0]
 
     def _lists(self, states: FloatBD, excluded: IdsBN) -> dict[str, Tensor]:
-        scores = ranking.exclude(self.model.score(states), excluded)
+        scores = ranking.exclude(self.model.products(states), excluded)  # masks PAD and OOV
         scores, ids = ranking.top_k(scores, self.k)
         return {
             ITEM_IDS: self.item_names(ids),
