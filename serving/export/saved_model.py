@@ -59,8 +59,9 @@ def export(
     archive = keras.export.ExportArchive()
     # The archive finds the variables that the endpoints read. If it tracked the model as well, it
     # would write each of them twice, and also the variables that only training needs.
-    values = signatures.features.value_ids.values()
-    for table in (signatures.item_ids, signatures.item_names, *values):
+    features = signatures.features
+    lookups = (features.single_ids, *features.several_ids.values())
+    for table in (signatures.item_ids, signatures.item_names, *lookups):
         archive.track(table)
     for name, (function, inputs) in signatures.endpoints().items():
         archive.add_endpoint(name, function, inputs)
