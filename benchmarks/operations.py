@@ -34,7 +34,7 @@ def main() -> None:
             times = _trace_steps(folder)
         else:
             times = _trace_requests(folder, arguments.what, arguments.items)
-        totals = _by_kind(folder / "trace")
+        totals = by_kind(folder / "trace")
     print("| operation | ms each time | runs each time |")
     print("|---|---|---|")
     rows = sorted(((kind, *total) for kind, total in totals.items()), key=lambda row: -row[1])
@@ -75,7 +75,7 @@ def _trace_requests(folder: pathlib.Path, signature: str, items: int) -> int:
     return _REQUESTS
 
 
-def _by_kind(folder: pathlib.Path) -> dict[str, tuple[float, int]]:
+def by_kind(folder: pathlib.Path) -> dict[str, tuple[float, int]]:
     """Returns `{kind of operation: (milliseconds, runs)}` of a trace, summed over the threads."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 

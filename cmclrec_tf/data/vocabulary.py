@@ -112,8 +112,8 @@ class JointLookup(tf.Module):
         for prefix, path in zip(self.prefixes, paths, strict=True):
             ids[prefix] = PAD
             ids |= {prefix + token: id_ for id_, token in enumerate(read(path), FIRST_ID)}
-        keys = tf.constant([encode(key) for key in ids])
-        initializer = tf.lookup.KeyValueTensorInitializer(keys, list(ids.values()), value_dtype=tf.int32)
+        entries = [encode(key) for key in ids], list(ids.values())
+        initializer = tf.lookup.KeyValueTensorInitializer(*entries, tf.string, tf.int32)
         self.table = tf.lookup.StaticHashTable(initializer, OOV)
 
     def __call__(self, tokens: Tensor) -> Tensor:

@@ -25,9 +25,9 @@ def export(
 ) -> pathlib.Path:
     """Writes the SavedModel with the signatures of `serving.contract.SIGNATURES`.
 
-    Vocabularies are stored as assets; warmup requests, and the dataset and config that the model
-    came from, under `assets.extra`. The export is written to a temporary folder and then renamed,
-    so the folder is never incomplete.
+    Vocabularies are stored as assets, or in the graph, if a feature has one value; warmup requests,
+    and the dataset and config that the model came from, under `assets.extra`. The export is written
+    to a temporary folder and then renamed, so the folder is never incomplete.
 
     Args:
         model: a trained model.

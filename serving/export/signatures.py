@@ -32,6 +32,8 @@ from serving.contract import (
 from serving.export.feature_inputs import FeatureInputs
 from serving.export.nearest_items import nearest_items
 
+_Signature = Callable[..., dict[str, Tensor]]
+
 
 class Signatures(tf.Module):
     """The signatures of a trained `CMCLRec`, each a function of tensors.
@@ -66,11 +68,11 @@ class Signatures(tf.Module):
         self.item_names = ReverseLookup(vocabularies[ITEMS])
         self.features = FeatureInputs(self.schema, vocabularies)
 
-    def endpoints(self) -> dict[str, tuple[Callable[..., dict[str, Tensor]], list[Any]]]:
+    def endpoints(self) -> dict[str, tuple[_Signature, list[Any]]]:
         """Returns `{name: (function, input signature)}` for an export archive."""
         examples = [tf.TensorSpec([None], tf.string, name=EXAMPLES)]
         features = self.features.specs()
-        endpoints: dict[str, tuple[Callable[..., dict[str, Tensor]], list[Any]]] = {
+        endpoints: dict[str, tuple[_Signature, list[Any]]] = {
             WARM: (self.warm, [_strings_spec(HISTORY), _strings_spec(EXCLUDE)]),
             COLD: (self.cold, [{**features, EXCLUDE: _strings_spec(EXCLUDE)}]),
             SERVING_DEFAULT: (self.serving_default, examples),
@@ -79,13 +81,12 @@ class Signatures(tf.Module):
         }
         return {name: (self._frozen(call), spec) for name, (call, spec) in endpoints.items()}
 
-    def _frozen(self, function: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+    def _frozen(self, function: _Signature) -> _Signature:
         """Returns a function that reads the vectors of the model, such as biases, as constants.
 
-        TensorFlow then makes a product, the bias and `gelu` one operation. Matrices stay variables:
-        each signature would hold a copy of its constants.
+        Each read of a variable is an operation. Matrices stay variables: a constant of each
+        signature takes memory of its own, and products with constant matrices take longer.
         """
-
         vectors = [(v, v.numpy()) for v in self.model.variables if len(v.shape) == 1]
 
         @functools.wraps(function)
