@@ -108,7 +108,7 @@ class JointLookup(tf.Module):
     def __init__(self, paths: Sequence[str], name: str | None = None) -> None:
         super().__init__(name=name)
         self.prefixes = [f"{column}:" for column in range(len(paths))]
-        ids = {}
+        ids = {"": PAD}  # a table must not be empty; no key of a column is
         for prefix, path in zip(self.prefixes, paths, strict=True):
             ids[prefix] = PAD
             ids |= {prefix + token: id_ for id_, token in enumerate(read(path), FIRST_ID)}
