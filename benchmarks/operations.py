@@ -43,7 +43,7 @@ def main() -> None:
             times = _trace_gpu_steps(folder)
         else:
             times = _trace_requests(folder, arguments.what, arguments.items)
-        totals = (_by_kernel if arguments.what == "kernels" else _by_kind)(folder / "trace")
+        totals = (_by_kernel if arguments.what == "kernels" else by_kind)(folder / "trace")
     print("| operation | ms each time | runs each time |")
     print("|---|---|---|")
     rows = sorted(((kind, *total) for kind, total in totals.items()), key=lambda row: -row[1])
@@ -106,7 +106,7 @@ def _trace_requests(folder: pathlib.Path, signature: str, items: int) -> int:
     return _REQUESTS
 
 
-def _by_kind(folder: pathlib.Path) -> dict[str, tuple[float, int]]:
+def by_kind(folder: pathlib.Path) -> dict[str, tuple[float, int]]:
     """Returns `{kind of operation: (milliseconds, runs)}` of a trace, summed over the threads."""
     totals: dict[str, tuple[float, int]] = {}
     for name, milliseconds in _events(folder, "", ""):

@@ -108,7 +108,7 @@ def blank(x: FloatBND, mask: BoolBN) -> FloatBND:
         >>> blank(ops.array([[[7.0], [5.0]]]), ops.array([[False, True]])).numpy().tolist()
         [[[0.0], [5.0]]]
     """
-    return ops.where(mask[:, :, None], x, ops.zeros_like(x))
+    return ops.where(mask[:, :, None], x, 0)
 
 
 def register(name: str) -> Callable[[type[Backbone]], type[Backbone]]:

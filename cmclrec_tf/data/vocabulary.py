@@ -91,22 +91,34 @@ class Lookup(tf.Module):
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Returns int32 ids of strings of any shape; "" is PAD and an unknown token OOV."""
-        return _ids(self.table.lookup(tokens), tokens)
+        ids = tf.maximum(tf.cast(self.table.lookup(tokens), tf.int32) + FIRST_ID, OOV)
+        return tf.where(tokens == "", PAD, ids)
 
 
-def ids_side_by_side(lookups: Sequence[Lookup], tokens: Sequence[Tensor]) -> Tensor:
-    """Returns int32 ids [B, N] of several columns [B, 1] of strings, each with its own vocabulary.
+class JointLookup(tf.Module):
+    """Maps the strings of several columns to ids, each by a vocabulary of its own, in one look-up.
 
-    It gives what each look-up gives, with fewer operations of a graph.
+    An exported graph holds the vocabularies themselves.
+
+    Args:
+        paths: paths of the vocabulary files, one for each column.
+        name: name of the module.
     """
-    lines = [lookup.table.lookup(column) for lookup, column in zip(lookups, tokens, strict=True)]
-    return _ids(tf.concat(lines, axis=1), tf.concat(tokens, axis=1))
 
+    def __init__(self, paths: Sequence[str], name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.prefixes = [f"{column}:" for column in range(len(paths))]
+        ids = {"": PAD}  # a table must not be empty; no key of a column is
+        for prefix, path in zip(self.prefixes, paths, strict=True):
+            ids[prefix] = PAD
+            ids |= {prefix + token: id_ for id_, token in enumerate(read(path), FIRST_ID)}
+        entries = [encode(key) for key in ids], list(ids.values())
+        initializer = tf.lookup.KeyValueTensorInitializer(*entries, tf.string, tf.int32)
+        self.table = tf.lookup.StaticHashTable(initializer, OOV)
 
-def _ids(lines: Tensor, tokens: Tensor) -> Tensor:
-    """Returns int32 ids of tokens, from their lines in a vocabulary file; -1 is in no line."""
-    ids = tf.maximum(tf.cast(lines, tf.int32) + FIRST_ID, OOV)
-    return tf.where(tokens == "", PAD, ids)
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Returns int32 ids [B, N] of strings [B, N]; "" is PAD and an unknown token OOV."""
+        return self.table.lookup(tf.constant(self.prefixes) + tokens)
 
 
 class ReverseLookup(tf.Module):

@@ -61,12 +61,13 @@ class PopularityPrior(keras.layers.Layer):
         )
 
     def call(self, g: FloatBD, items: IdsB | None, features: Features | None = None) -> FloatBD:
-        """Returns user embeddings float32 [B, D + 2 + H].
+        """Returns user embeddings float32 [B, D + 2 + H], or [B, D + 2] without features.
 
         Args:
             g: float [B, D], the users' states.
             items: int [B], the number of known items of each user; None if all have none.
-            features: the users' features, for the expert; None if they are not known: d z_u = 0.
+            features: the users' features, for the expert; None if they are not known: d z_u = 0,
+                and the embeddings end before it.
         """
         cold, warm = ops.split(ops.convert_to_tensor(self.coefficients), 2)
         rows, numbers = ops.shape(g)[0], len(NEUTRAL)
@@ -77,20 +78,21 @@ class PopularityPrior(keras.layers.Layer):
             mixed = share * cold + (1.0 - share) * warm
         a, b, c, d = ops.split(mixed, numbers, axis=1)
         parts = [a * ops.cast(g, "float32"), b, c]
-        if self.expert is not None:
-            no_z = ops.zeros((rows, self.expert.width))
-            parts.append(no_z if features is None else d * self.expert(features, training=False))
+        if self.expert is not None and features is not None:
+            parts.append(d * self.expert(features, training=False))
         return ops.concatenate(parts, axis=1)
 
     def scores(self, weights: Tensor) -> Tensor:
         """Returns what the prior adds to scores, float32 [..., V].
 
         Args:
-            weights: float32 [..., 2 + H], the last columns of user embeddings.
+            weights: float32 [..., 2 + H], the last columns of user embeddings, or [..., 2].
         """
         # Product by product: one for all would copy the vectors of all items first.
         total, start = 0.0, 0
         for variable in self.item_variables:
+            if start == weights.shape[-1]:
+                break  # the users' features are not known: the expert's vectors need no read
             vectors = ops.convert_to_tensor(variable)
             end = start + vectors.shape[1]
             total += ops.matmul(weights[..., start:end], ops.transpose(vectors))

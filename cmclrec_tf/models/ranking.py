@@ -27,13 +27,12 @@ def exclude(scores: FloatBV, excluded: IdsBN) -> FloatBV:
         >>> exclude(scores, ops.array([[3]])).numpy()[0] > MASKED_SCORE
         array([False, False,  True, False,  True])
     """
-    rows = ops.shape(scores)[0]
-    special = ops.broadcast_to(ops.arange(FIRST_ID, dtype=excluded.dtype), (rows, FIRST_ID))
-    excluded = ops.concatenate([special, excluded], axis=1)
-    row = ops.broadcast_to(ops.arange(rows, dtype=excluded.dtype)[:, None], ops.shape(excluded))
-    places = ops.stack([ops.reshape(row, (-1,)), ops.reshape(excluded, (-1,))], axis=1)
-    lowest = ops.full(ops.shape(places)[:1], MASKED_SCORE, dtype="float32")
-    return ops.scatter_update(ops.cast(scores, "float32"), places, lowest)
+    for special in range(FIRST_ID):
+        excluded = ops.pad(excluded, [[0, 0], [1, 0]], constant_values=special)
+    row = tf.cumsum(ops.ones_like(excluded), axis=0, exclusive=True)
+    places = ops.stack([row, excluded], axis=2)
+    lowest = ops.full_like(excluded, MASKED_SCORE, dtype="float32")
+    return tf.tensor_scatter_nd_update(ops.cast(scores, "float32"), places, lowest)
 
 
 def top_k(scores: FloatBV, k: int) -> tuple[FloatBK, IdsBK]:

@@ -151,19 +151,19 @@ class Recommender(StagedModel):
         raise NotImplementedError
 
     def score(self, states: Tensor) -> Tensor:
-        """Returns the scores of all items; PAD and OOV are never recommended.
+        """Returns the scores float32 [..., V] of all items; PAD and OOV are never recommended.
 
         Args:
             states: float [..., D], or the embeddings of `with_prior`.
-
-        Returns:
-            float32 [..., V].
         """
+        return self.without_special(self.products(states))
+
+    def products(self, states: Tensor) -> Tensor:
+        """Returns what `score` returns, but for the scores of PAD and OOV, which are unmasked."""
         width = self.table.shape[1]
         states, weights = states[..., :width], states[..., width:]
         table = ops.transpose(ops.cast(self.table, states.dtype))
         scores = ops.cast(map_rows(lambda rows: ops.matmul(rows, table), states), "float32")
-        scores = self.without_special(scores)
         if self.prior is None or not weights.shape[-1]:
             return scores
         return scores + self.prior.scores(weights)

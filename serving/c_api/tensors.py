@@ -103,9 +103,16 @@ def read(pointer: int | None) -> NDArray[Any]:
         raw = ctypes.string_at(data, c_library.TF_TensorByteSize(pointer)) if data else b""
         return np.frombuffer(bytearray(raw), dtype).reshape(shape)
     strings = np.empty(math.prod(shape), object)
+    raw = ctypes.string_at(data, len(strings) * _STRING_BYTES) if data else b""
     for i in range(len(strings)):
-        string = data + i * _STRING_BYTES
-        strings[i] = ctypes.string_at(
-            c_library.TF_StringGetDataPointer(string), c_library.TF_StringGetSize(string)
-        )
+        start = i * _STRING_BYTES
+        # The lowest bits of the first byte are 0 where the string lies behind it, in the TF_TString
+        # itself; the others are its length. Two calls for each string would take longer.
+        if raw[start] & 3:
+            string = data + start
+            strings[i] = ctypes.string_at(
+                c_library.TF_StringGetDataPointer(string), c_library.TF_StringGetSize(string)
+            )
+        else:
+            strings[i] = raw[start + 1 : start + 1 + (raw[start] >> 2)]
     return strings.reshape(shape)

@@ -24,11 +24,11 @@ class FeatureInputs(tf.Module):
         super().__init__()
         self.schema = schema
         self.texts = [f.name for f in schema.inputs if f.is_text and f.kind != MULTI]
-        self.value_ids = {
-            f.name: vocabulary.Lookup(vocabularies[f.name])
-            for f in schema.features
-            if not f.is_numeric
-        }
+        names = [f.name for f in schema.features if f.kind == MULTI]
+        self.several_ids = {name: vocabulary.Lookup(vocabularies[name]) for name in names}
+        # One look-up for all features with one value.
+        self.singles = [f.name for f in schema.features if not f.is_numeric and f.kind != MULTI]
+        self.single_ids = vocabulary.JointLookup([vocabularies[name] for name in self.singles])
 
     def specs(self) -> dict[str, tf.TensorSpec]:
         """Returns the inputs of a signature, by the names of the features."""
@@ -78,27 +78,15 @@ class FeatureInputs(tf.Module):
         for feature in self.schema.features:
             if feature.of:
                 values[feature.name] = vocabulary.cross([values[name] for name in feature.of])
-        ids = self._single_ids(values)
-        features = {}
+        if self.singles:
+            ids = self.single_ids(tf.concat([values[name] for name in self.singles], axis=1))
+            values |= _columns(self.singles, ids)
         for feature in self.schema.features:
-            value = values[feature.name]
-            if feature.name in ids:
-                value = ids[feature.name]
-            elif feature.kind == DATE:
-                value = dates.days(value)
+            if feature.kind == DATE:
+                values[feature.name] = dates.days(values[feature.name])
             elif feature.kind == MULTI:
-                value = self.value_ids[feature.name](value)
-            features[feature.name] = value
-        return features
-
-    def _single_ids(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the ids [B, 1] of the features with one value, by name."""
-        names = [f.name for f in self.schema.features if not f.is_numeric and f.kind != MULTI]
-        if not names:
-            return {}
-        lookups = [self.value_ids[name] for name in names]
-        ids = vocabulary.ids_side_by_side(lookups, [values[name] for name in names])
-        return _columns(names, ids)
+                values[feature.name] = self.several_ids[feature.name](values[feature.name])
+        return {feature.name: values[feature.name] for feature in self.schema.features}
 
 
 def _columns(names: Sequence[str], values: Tensor) -> dict[str, Tensor]:

@@ -25,9 +25,9 @@ def export(
 ) -> pathlib.Path:
     """Writes the SavedModel with the signatures of `serving.contract.SIGNATURES`.
 
-    Vocabularies are stored as assets; warmup requests, and the dataset and config that the model
-    came from, under `assets.extra`. The export is written to a temporary folder and then renamed,
-    so the folder is never incomplete.
+    Vocabularies are stored as assets, or in the graph, if a feature has one value; warmup requests,
+    and the dataset and config that the model came from, under `assets.extra`. The export is written
+    to a temporary folder and then renamed, so the folder is never incomplete.
 
     Args:
         model: a trained model.
@@ -59,8 +59,9 @@ def export(
     archive = keras.export.ExportArchive()
     # The archive finds the variables that the endpoints read. If it tracked the model as well, it
     # would write each of them twice, and also the variables that only training needs.
-    values = signatures.features.value_ids.values()
-    for table in (signatures.item_ids, signatures.item_names, *values):
+    features = signatures.features
+    lookups = (features.single_ids, *features.several_ids.values())
+    for table in (signatures.item_ids, signatures.item_names, *lookups):
         archive.track(table)
     for name, (function, inputs) in signatures.endpoints().items():
         archive.add_endpoint(name, function, inputs)

@@ -1,8 +1,10 @@
 """Defines the signatures of the served model, which take and return strings."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 from keras import ops
 
@@ -29,6 +31,8 @@ from serving.contract import (
 )
 from serving.export.feature_inputs import FeatureInputs
 from serving.export.nearest_items import nearest_items
+
+_Signature = Callable[..., dict[str, Tensor]]
 
 
 class Signatures(tf.Module):
@@ -64,17 +68,33 @@ class Signatures(tf.Module):
         self.item_names = ReverseLookup(vocabularies[ITEMS])
         self.features = FeatureInputs(self.schema, vocabularies)
 
-    def endpoints(self) -> dict[str, tuple[Callable[..., dict[str, Tensor]], list[Any]]]:
+    def endpoints(self) -> dict[str, tuple[_Signature, list[Any]]]:
         """Returns `{name: (function, input signature)}` for an export archive."""
         examples = [tf.TensorSpec([None], tf.string, name=EXAMPLES)]
         features = self.features.specs()
-        return {
+        endpoints: dict[str, tuple[_Signature, list[Any]]] = {
             WARM: (self.warm, [_strings_spec(HISTORY), _strings_spec(EXCLUDE)]),
             COLD: (self.cold, [{**features, EXCLUDE: _strings_spec(EXCLUDE)}]),
             SERVING_DEFAULT: (self.serving_default, examples),
             USER_EMBEDDING: (self.user_embedding, examples),
             SIMULATED_HISTORY: (self.simulated_history, [features]),
         }
+        return {name: (self._frozen(call), spec) for name, (call, spec) in endpoints.items()}
+
+    def _frozen(self, function: _Signature) -> _Signature:
+        """Returns a function that reads the vectors of the model, such as biases, as constants.
+
+        Each read of a variable is an operation. Matrices stay variables: a constant of each
+        signature takes memory of its own, and products with constant matrices take longer.
+        """
+        vectors = [(v, v.numpy()) for v in self.model.variables if len(v.shape) == 1]
+
+        @functools.wraps(function)
+        def frozen(*inputs: Any) -> dict[str, Tensor]:
+            with keras.StatelessScope(vectors):
+                return function(*inputs)
+
+        return frozen
 
     def warm(self, history: Tensor, exclude: Tensor) -> dict[str, Tensor]:
         """Recommends items from histories.
@@ -90,12 +110,13 @@ class Signatures(tf.Module):
             `item_ids` string [B, K], `scores` float32 [B, K] and `known_items` int32 [B], the
             number of items of the history that the model knows.
         """
-        ids = self.item_ids(history)
+        known = self.item_ids(tf.concat([history, exclude], axis=1))
+        ids, excluded = known[:, : tf.shape(history)[1]], known[:, tf.shape(history)[1] :]
         newest = parsing.newest_known(ids, self.length)
         has_items = ops.any(newest != PAD, axis=1)[:, None]
         # The weights of the popularity prior correct a state. Alone they say nothing.
         states = ops.where(has_items, self.model.warm_states(newest), 0.0)
-        hidden = tf.concat([self._hidden(ids), self.item_ids(exclude)], axis=1)
+        hidden = known if self.hides_history else excluded
         return {**self._lists(states, hidden), KNOWN_ITEMS: _known_items(ids)}
 
     def cold(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -166,7 +187,7 @@ class Signatures(tf.Module):
         return history if self.hides_history else history[:, :0]
 
     def _lists(self, states: FloatBD, excluded: IdsBN) -> dict[str, Tensor]:
-        scores = ranking.exclude(self.model.score(states), excluded)
+        scores = ranking.exclude(self.model.products(states), excluded)  # masks PAD and OOV
         scores, ids = ranking.top_k(scores, self.k)
         return {
             ITEM_IDS: self.item_names(ids),

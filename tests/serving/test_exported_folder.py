@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks import operations
 from cmclrec_tf.data import vocabulary
 from cmclrec_tf.data.in_memory import prepare_tables
 from cmclrec_tf.errors import InputError
@@ -34,7 +35,7 @@ def test_no_custom_op_no_python_no_absolute_path(exported):
     assert not any(node.attr["_XlaMustCompile"].b for node in nodes)
     assert str(exported.parent).encode() not in serialized
     assets = sorted(path.name for path in (exported / "assets").iterdir())
-    assert assets == ["items", "tags", "team", "zip"]
+    assert assets == ["items", "tags"]
 
 
 def test_it_can_be_moved(exported, session, tmp_path):
@@ -59,6 +60,18 @@ def test_warmup_requests_cover_every_signature_and_run(exported, session):
         assert all(len(v) in rows for v in session.run(name, inputs).values())
         batches.append((name, *rows))
     assert sorted(batches) == sorted((n, b) for n in session.signatures for b in warmup.BATCH_SIZES)
+
+
+def test_a_request_runs_few_operations(session, dataset, tmp_path):
+    """An operation costs a request about 2 us, however small it is."""
+    counts = {}
+    for name, inputs in warmup.requests(dataset, 1).items():
+        session.run(name, inputs)
+        with tf.profiler.experimental.Profile(str(tmp_path / name)):
+            session.run(name, inputs)
+        counts[name] = sum(runs for _, runs in operations.by_kind(tmp_path / name).values())
+    most = {"warm": 240, "cold": 245, "serving_default": 385, "user_embedding": 360}
+    assert {name: count for name, count in counts.items() if count > most.get(name, 340)} == {}
 
 
 def test_an_export_never_overwrites_and_leaves_nothing_half_written(

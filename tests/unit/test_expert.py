@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import cmclrec_tf as cm
 from cmclrec_tf.baselines.popularity import Popularity
@@ -56,8 +57,20 @@ def test_scores_hold_its_opinion_as_one_inner_product(model, batch):
     count = (np.asarray(batch["history"]) != 0).sum(1)[:, None]
     both = np.asarray(model.states(batch["history"], batch["features"]))
     np.testing.assert_allclose(both[:, width + 2 :], 1.5 * z / (1 + count), atol=1e-5)
-    assert not np.asarray(model.warm_states(batch["history"]))[:, width + 2 :].any()
     model.prior.coefficients.assign(kept)
+
+
+def test_scores_of_unknown_features_do_not_read_its_vectors(model, batch):
+    """Most of the time of a request over many items goes to reading their vectors."""
+    read = tf.function(lambda: model.score(model.warm_states(batch["history"])))
+    variables = {id(variable) for variable in read.get_concrete_function().graph.variables}
+    of_items, of_prior, of_expert = (id(variable) in variables for variable in model.item_variables)
+    assert of_items and of_prior and not of_expert
+    # They are those of a user without an opinion of the expert.
+    states = np.asarray(model.warm_states(batch["history"]))
+    assert states.shape[1] == model.config.model.width + 2
+    no_opinion = np.pad(states, [[0, 0], [0, model.expert.width]])
+    np.testing.assert_allclose(read(), model.score(no_opinion), atol=1e-5)
 
 
 def test_it_is_weighed_where_it_knows_more():
