@@ -21,6 +21,8 @@ GRACE_SECONDS = 10.0
 _received: int | None = None
 _wakeup: int | None = None
 _quiet = False
+# The signals that a thread which forks held back before.
+_held = threading.local()
 
 
 class Stopped(KeyboardInterrupt):
@@ -90,6 +92,19 @@ def _watch(reader: socket.socket, _writer: socket.socket, grace: float) -> None:
                 end()
 
 
+def _before_fork() -> None:
+    """Holds signals back: Python forgets one that reaches a child before its handlers are set."""
+    if _wakeup is not None:
+        _held.before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+
+
+def _release() -> None:
+    """Lets signals through again, as before the fork."""
+    if hasattr(_held, "before"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, _held.before)
+        del _held.before
+
+
 def _in_child() -> None:
     """Leaves the signals of a forked child to Python: its wake-ups would end the parent."""
     global _received, _wakeup
@@ -104,6 +119,7 @@ def _in_child() -> None:
             is_ctrl_c = number == signal.SIGINT
             signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
     _received = _wakeup = None
+    _release()  # a signal that came since the fork arrives now
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_release, after_in_child=_in_child)

@@ -21,6 +21,20 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 time.sleep(1)  # the pool has ended its processes by SIGTERM
 print("ended")
 """
+EARLY = """
+import os, signal, time
+os.register_at_fork(after_in_child=lambda: time.sleep(0.5))  # runs before the hook of `stopping`
+from cmclrec_tf.processes import stopping
+stopping.install(0.3)
+child = os.fork()
+if not child:
+    time.sleep(5)
+    os._exit(3)
+os.kill(child, signal.SIGTERM)
+_, status = os.waitpid(child, 0)
+time.sleep(1)
+print(os.WIFSIGNALED(status) and os.WTERMSIG(status))
+"""
 CHILD = """
 import os, sys, time
 from cmclrec_tf.processes import stopping
@@ -73,6 +87,10 @@ def _output(code, *arguments):
 
 def test_a_pool_of_processes_leaves_its_parent_alone():
     assert _output(POOL) == "ended\n"
+
+
+def test_a_signal_that_comes_right_after_the_fork_ends_the_child():
+    assert _output(EARLY) == f"{int(signal.SIGTERM)}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
