@@ -62,6 +62,15 @@ class Cell:
         }
         return changes if self.model == "default" else {**training_speed.ALONE, **changes}
 
+    def compiled(self, dataset: PreparedDataset) -> keras.Model:
+        """Returns the model, ready for `training_speed.fit` on a dataset of its length."""
+        from cmclrec_tf.models import CMCLRec, PlainRecommender
+        from cmclrec_tf.training import averaged_adam, decay_feature_side
+
+        if self.model == "default":
+            return training_speed.compiled(CMCLRec, decay_feature_side, dataset, self.changes)
+        return training_speed.compiled(PlainRecommender, averaged_adam, dataset, self.changes)
+
     def __str__(self) -> str:
         sizes = f"D {self.width}, L {self.length}, B {self.batch}"
         return f"{self.model}, {sizes}, {self.precision}{_XLA[self.jit_compile]}"
@@ -108,12 +117,9 @@ def measure(quick: bool) -> Iterator[Row]:
 def _measured(cell: Cell, dataset: PreparedDataset, steps: int) -> tuple[float, str]:
     """Returns examples/s and what else there is to say."""
     from benchmarks.machine import device_peak, forget_peak, gpu, matmul_gflops
-    from cmclrec_tf.models import CMCLRec, PlainRecommender
-    from cmclrec_tf.training import averaged_adam, decay_feature_side
 
-    kinds = {"default": (CMCLRec, decay_feature_side), "SASRec": (PlainRecommender, averaged_adam)}
     forget_peak()
-    model = training_speed.compiled(*kinds[cell.model], dataset, cell.changes)
+    model = cell.compiled(dataset)
     first, *later = training_speed.seconds_of_epochs(model, dataset, 1 + _EPOCHS, steps)
     step = statistics.median(later) / steps
     flops = product_flops(model, dataset)

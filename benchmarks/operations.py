@@ -15,8 +15,7 @@ from collections.abc import Iterator
 
 from benchmarks import gpu, serving, synthetic, training_speed
 
-_USERS, _REQUESTS = 1280, 100
-_GPU_STEPS = 20
+_STEPS, _REQUESTS = 10, 100
 _MAX_ROWS = 20
 # Names of the libraries' matrix product kernels.
 _PRODUCT = re.compile("gemm|cutlass|nvjet|xmma|wgmma")
@@ -38,9 +37,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         if arguments.what == "training":
-            times = _trace_steps(folder)
+            cell = gpu.Cell("SASRec", "float32", "never", batch=training_speed.BATCH)
+            times = _trace_steps(folder, cell, _STEPS * cell.batch)
         elif arguments.what == "kernels":
-            times = _trace_gpu_steps(folder)
+            _check_gpu()
+            cell = gpu.Cell("default")
+            times = _trace_steps(folder, cell, 2 * cell.batch)
         else:
             times = _trace_requests(folder, arguments.what, arguments.items)
         totals = (_by_kernel if arguments.what == "kernels" else by_kind)(folder / "trace")
@@ -55,38 +57,23 @@ def main() -> None:
         print(f"Matrix products: {products / everything[1]:.0%} of the kernels' time.")
 
 
-def _trace_gpu_steps(folder: pathlib.Path) -> int:
-    """Traces one epoch of `default` on a GPU and returns its number of steps."""
-    import tensorflow as tf
-
+def _check_gpu() -> None:
     from benchmarks import machine
-    from cmclrec_tf.models import CMCLRec
-    from cmclrec_tf.training import decay_feature_side
 
     if not machine.gpu():
         raise SystemExit("error: kernels run on a GPU, and TensorFlow finds none here.")
-    cell = gpu.Cell("default")
-    dataset = synthetic.prepared(folder / "prepared", synthetic.histories(2 * cell.batch))
-    model = training_speed.compiled(CMCLRec, decay_feature_side, dataset, cell.changes)
-    training_speed.fit(model, dataset, 1)  # compiles the graph
-    with tf.profiler.experimental.Profile(str(folder / "trace")):
-        training_speed.fit(model, dataset, 1, steps=_GPU_STEPS)
-    return _GPU_STEPS
 
 
-def _trace_steps(folder: pathlib.Path) -> int:
-    """Traces one epoch of training and returns its number of steps."""
+def _trace_steps(folder: pathlib.Path, cell: gpu.Cell, users: int) -> int:
+    """Traces steps of training on full histories and returns their number."""
     import tensorflow as tf
 
-    from cmclrec_tf.models import PlainRecommender
-    from cmclrec_tf.training import averaged_adam
-
-    dataset = synthetic.prepared(folder / "prepared", synthetic.histories(_USERS))
-    model = training_speed.compiled(PlainRecommender, averaged_adam, dataset, training_speed.ALONE)
-    training_speed.fit(model, dataset, 1)  # traces the graph
+    dataset = synthetic.prepared(folder / "prepared", synthetic.histories(users))
+    model = cell.compiled(dataset)
+    training_speed.fit(model, dataset, 1)  # builds the graph
     with tf.profiler.experimental.Profile(str(folder / "trace")):
-        training_speed.fit(model, dataset, 1)
-    return dataset.steps("train", training_speed.BATCH)
+        training_speed.fit(model, dataset, 1, steps=_STEPS)
+    return _STEPS
 
 
 def _trace_requests(folder: pathlib.Path, signature: str, items: int) -> int:

@@ -79,22 +79,11 @@ class Signatures(tf.Module):
             USER_EMBEDDING: (self.user_embedding, examples),
             SIMULATED_HISTORY: (self.simulated_history, [features]),
         }
-        return {name: (self._frozen(call), spec) for name, (call, spec) in endpoints.items()}
-
-    def _frozen(self, function: _Signature) -> _Signature:
-        """Returns a function that reads the vectors of the model, such as biases, as constants.
-
-        Each read of a variable is an operation. Matrices stay variables: a constant of each
-        signature takes memory of its own, and products with constant matrices take longer.
-        """
+        # Each read of a variable is an operation, so vectors, such as biases, become constants.
+        # Matrices stay variables: a constant of each signature takes memory of its own, and
+        # products with constant matrices take longer.
         vectors = [(v, v.numpy()) for v in self.model.variables if len(v.shape) == 1]
-
-        @functools.wraps(function)
-        def frozen(*inputs: Any) -> dict[str, Tensor]:
-            with keras.StatelessScope(vectors):
-                return function(*inputs)
-
-        return frozen
+        return {name: (_with(vectors, call), spec) for name, (call, spec) in endpoints.items()}
 
     def warm(self, history: Tensor, exclude: Tensor) -> dict[str, Tensor]:
         """Recommends items from histories.
@@ -202,3 +191,14 @@ def _known_items(ids: IdsBN) -> Tensor:
 
 def _strings_spec(name: str) -> tf.TensorSpec:
     return tf.TensorSpec([None, None], tf.string, name=name)
+
+
+def _with(constants: list[tuple[keras.Variable, Any]], function: _Signature) -> _Signature:
+    """Returns a signature that reads constants in the place of some variables."""
+
+    @functools.wraps(function)
+    def frozen(*inputs: Any) -> dict[str, Tensor]:
+        with keras.StatelessScope(constants):
+            return function(*inputs)
+
+    return frozen
