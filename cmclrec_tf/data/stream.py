@@ -15,10 +15,6 @@ Select: TypeAlias = Callable[[Tensor], Tensor]
 # With more users than this, records are read from their files in every epoch.
 IN_MEMORY_USERS = 2_000_000
 CHUNK = 100_000
-# Users are sorted by history length within WINDOW batches. Lengths are rounded up to a multiple of
-# STEP, so that a program that XLA compiled for a length is often used again.
-WINDOW = 16
-STEP = 8
 READ_BATCH = 4096
 
 
@@ -32,8 +28,9 @@ def in_memory(
 ) -> tf.data.Dataset:
     """Returns endless batches from records that are parsed once and kept in memory.
 
-    Users of similar history lengths share a batch, and its histories are cut to the longest of
-    them, which saves work on padding. The batches come in random order and differ in every epoch.
+    The users come in random order, another one in every epoch. Histories are cut to the longest of
+    the batch. Users of similar lengths do not share batches: that would save work on padding, but
+    the loss is a mean over a batch's events, and those of short histories would weigh more.
 
     The memory is that of the parsed columns: 4 N L bytes of histories for N users, and for each
     feature 4 N bytes, plus 4 for every further value of a user.
@@ -59,15 +56,7 @@ def in_memory(
         order = _permutation(users, seed, epoch)
         if one_shape:
             order = tf.gather(order, tf.range(batches * batch_size) % users)
-            return tf.data.Dataset.from_tensor_slices(tf.reshape(order, (batches, batch_size)))
-        # Sorted by length only within windows of some batches, so that epochs differ.
-        window = tf.range(users, dtype=tf.int64) // (WINDOW * batch_size)
-        key = window * (tf.reduce_max(lengths) + 1) + tf.gather(lengths, order)
-        order = tf.gather(order, tf.argsort(key, stable=True))
-        starts = tf.gather(tf.range(0, users, batch_size), _permutation(batches, seed, epoch))
-        return tf.data.Dataset.from_tensor_slices(starts).map(
-            lambda start: order[start : start + batch_size]
-        )
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=one_shape)
 
     def gather(rows: Tensor) -> Batch:
         batch: Batch = tf.nest.map_structure(
@@ -77,11 +66,10 @@ def in_memory(
         )
         if one_shape:
             return batch
-        longest = tf.cast(tf.reduce_max(tf.gather(lengths, rows)), tf.int32)
-        size = tf.minimum(-(-tf.maximum(longest, 1) // STEP) * STEP, tf.shape(batch["history"])[1])
+        longest = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
         for name in ("history", "history_time"):
             if name in batch:
-                batch[name] = batch[name][:, -size:]
+                batch[name] = batch[name][:, -longest:]
         return batch
 
     return _endless(epoch_of, first_epoch).map(gather, tf.data.AUTOTUNE, deterministic=True)
