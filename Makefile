@@ -2,20 +2,35 @@
 
 UV := .uv/bin/uv
 BIN := .venv/bin
-READY := .venv/.ready
 
-.PHONY: run test test-slow soak bench lint format lock gpu clean
+# There are two sets of packages: the newest, which needs glibc 2.39 or newer, and an older one.
+# `make STACK=-glibc236 ...` takes the older one everywhere.
+GLIBC := $(word 2, $(shell getconf GNU_LIBC_VERSION 2>/dev/null))
+STACK := $(if $(GLIBC),$(shell printf '2.39\n$(GLIBC)\n' | sort --check=quiet --version-sort || echo -glibc236))
+# The Python of the system if the set allows it, else one that uv finds or downloads.
+PYTHONS := $(if $(STACK),3.10,3.12 3.13)
+PYTHON := $(firstword $(filter $(shell python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])'),$(PYTHONS)) $(PYTHONS))
+LOCK := requirements$(STACK).lock
+GPU_LOCK := requirements-gpu$(STACK).lock
+READY := .venv/.ready$(STACK)
+
+.PHONY: run test test-slow test-next soak bench lint format lock gpu clean
 
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
+TESTS := tests
+
 test: $(READY)  ## every test but the slow ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" $(TESTS)
 
 test-slow: $(READY)  ## killed and parted processes, second pipeline runs
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $(TESTS)
+
+test-next: ## lint, all tests and `make run` with the other set of packages, where glibc is old in a folder with Debian 13
+	.ci/other-stack lint test test-slow run
 
 soak: $(READY)  ## ten minutes of load and faults on a server; fails if an answer is lost or wrong
 	$(BIN)/python -m benchmarks.soak --minutes 10 --out var/soak.json
@@ -42,24 +57,29 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-COMPILE := $(UV) pip compile -q --python-version 3.10 --generate-hashes --no-annotate --no-header
-EXTRAS := pipeline experiments retrieval dev
+COMPILE := $(UV) pip compile -q --generate-hashes --no-annotate --no-header setup.py
+OLD := $(COMPILE) --python-version 3.10
+NEW := $(COMPILE) --python-version 3.12 --universal --override requirements-overrides.txt
+EXTRAS := $(patsubst %,--extra %,pipeline experiments retrieval dev)
 
 lock: $(UV)  ## after a change of the dependencies in setup.py
-	$(COMPILE) setup.py $(EXTRAS:%=--extra %) -o requirements.lock
-	$(COMPILE) setup.py --extra gpu -c requirements.lock -o requirements-gpu.lock
+	$(NEW) $(EXTRAS) -o requirements.lock
+	$(NEW) --extra gpu -c requirements.lock -o requirements-gpu.lock
+	$(OLD) $(EXTRAS) -o requirements-glibc236.lock
+	$(OLD) --extra gpu -c requirements-glibc236.lock -o requirements-gpu-glibc236.lock
 
 gpu: $(READY)  ## NVIDIA's libraries next to TensorFlow: 3 GB, for a machine with a GPU
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-gpu.lock
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(GPU_LOCK)
 	$(BIN)/python -c "import tensorflow as tf; print(tf.config.list_physical_devices('GPU'))"
 
 clean:  ## forget what runs left; the environment and downloads stay
-	rm -rf var
+	rm -rf var .other
 
 # The environment is exactly the lock, and this folder as a package.
-$(READY): requirements.lock setup.py .python-version $(UV)
-	$(UV) venv --quiet --allow-existing .venv
-	$(UV) pip sync --python $(BIN)/python --require-hashes requirements.lock
+$(READY): $(LOCK) setup.py $(UV)
+	@echo "Installing $(LOCK): this system has $(if $(GLIBC),glibc $(GLIBC),no glibc)."
+	PYENV_VERSION=$(PYTHON) $(UV) venv --quiet --clear --python $(PYTHON) .venv
+	$(UV) pip sync --python $(BIN)/python --require-hashes $(LOCK)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -4,9 +4,16 @@ from setuptools import find_packages, setup
 
 PACKAGES = ["cmclrec_tf", "pipeline", "serving", "experiments"]
 
+# TFX 1.16 installs on every glibc and needs Python 3.10 or 3.11. TFX 1.21 needs glibc 2.39, which a
+# requirement cannot say; nothing newer than TFX 1.16 is used on the older Pythons.
+OLD = "python_version < '3.12'"
+NEW = "python_version >= '3.12'"
+
 # pip adds extras to install_requires, so that has only what every command needs.
 CLIENT = ["grpcio", "protobuf>=3.20"]
 LIBRARY = ["tensorflow>=2.16", "keras>=3.12"]
+# TensorFlow 2.21 does not bring it, and training with a log folder needs it.
+TRAINING = [*LIBRARY, "tensorboard"]
 SERVING = [
     *LIBRARY,
     *CLIENT,
@@ -38,37 +45,43 @@ setup(
         # `serving.client` and `cmclrec recommend`, without TensorFlow.
         "client": CLIENT,
         # `import cmclrec_tf`: models, training and evaluation.
-        "library": LIBRARY,
+        "library": TRAINING,
         # The same on a GPU: 3 GB of NVIDIA's libraries, next to its driver.
-        "gpu": [*LIBRARY, "tensorflow[and-cuda]>=2.16; sys_platform == 'linux'"],
+        "gpu": [*TRAINING, "tensorflow[and-cuda]>=2.16; sys_platform == 'linux'"],
         "serving": SERVING,
-        # Indexes for offline retrieval. ScaNN 1.3 is the newest that loads with TensorFlow 2.16.
+        # Indexes for offline retrieval. ScaNN 1.3 is the newest that loads with TensorFlow, up to
+        # 2.18; on newer Pythons there are the exact indexes.
         "retrieval": [
             *LIBRARY,
             "tensorflow-recommenders",
-            "scann>=1.3,<1.4",
-            "tf-keras>=2.16,<2.17",
+            f"scann>=1.3,<1.4; {OLD}",
+            "tf-keras>=2.16",
         ],
-        # TFX 1.16 is the newest whose wheels install on glibc 2.36. TFT needs dill and
-        # pkg_resources, which newer Beam and setuptools do not bring.
         # `cmclrec quickstart` serves the pushed model.
         "pipeline": [
             *SERVING,
-            "tfx[kfp]==1.16.0",
-            "apache-beam[gcp]>=2.74,<2.75",
-            # TFX needs pyarrow 10, which runs code from Parquet files without it.
+            *TRAINING,
+            f"tfx[kfp]==1.16.0; {OLD}",
+            f"apache-beam[gcp]>=2.74,<2.75; {OLD}",
+            # TFT 1.16 needs what newer Beam and setuptools do not bring.
+            f"dill==0.3.1.1; {OLD}",
+            f"setuptools<81; {OLD}",
+            f"tfx>=1.21,<1.22; {NEW}",
+            f"apache-beam[gcp]>=2.77,<2.78; {NEW}",
+            # What tfx[kfp] asks for on older Pythons only.
+            f"kfp>=2.16,<2.17; {NEW}",
+            f"kfp-pipeline-spec>=2.16,<2.17; {NEW}",
+            # Old pyarrow runs code from Parquet files without it.
             "pyarrow-hotfix",
-            "dill==0.3.1.1",
-            "setuptools<81",
             "pip",
-            "tf-keras>=2.16,<2.17",
+            "tf-keras>=2.16",
             "keras-tuner",
             # Writes the model card.
             "markdown",
         ],
         # Needs `pipeline` too, which prepares missing datasets.
         "experiments": [
-            *LIBRARY,
+            *TRAINING,
             "pyarrow",
             "pyarrow-hotfix",
             "keras-tuner",
@@ -77,7 +90,7 @@ setup(
             "matplotlib",
             # The row `two-tower`.
             "tensorflow-recommenders",
-            "tf-keras>=2.16,<2.17",
+            "tf-keras>=2.16",
         ],
         "dev": [
             "pytest",
@@ -86,7 +99,8 @@ setup(
             "mypy",
             "codespell",
             "types-PyYAML",
-            "types-protobuf<4",
+            f"types-protobuf<4; {OLD}",
+            f"types-protobuf>=6; {NEW}",
             "types-tqdm",
             "types-Markdown",
             "grpc-stubs",
