@@ -123,7 +123,8 @@ def _ranks_of_run(
     ranks = ranks_of(lists_of(row, model), dataset.with_history(row.config.data.max_history))
     facts["versions"] = run_folders.library_versions()
     temporary = path.with_name(f".{RANKS}")
-    np.savez_compressed(temporary, about=np.array(json.dumps(facts)), **ranks)
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(facts)), **ranks}
+    np.savez_compressed(temporary, **arrays)
     temporary.rename(path)
     return ranks, facts, is_new
 

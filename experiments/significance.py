@@ -66,8 +66,8 @@ def sign_flip(a: ArrayLike, b: ArrayLike, rounds: int = ROUNDS, seed: int = 0) -
     rng, as_large, batch = np.random.default_rng(seed), 1, max(1, _BLOCK // n)
     for first in range(0, rounds, batch):
         size = (min(batch, rounds - first), -(-n // 8))
-        flips = np.unpackbits(rng.integers(256, size=size, dtype=np.uint8), axis=1, count=n)
-        as_large += int(np.sum(_abs_sums(d, flips) >= observed))
+        bits = np.unpackbits(rng.integers(256, size=size, dtype=np.uint8), axis=1, count=n)
+        as_large += int(np.sum(_abs_sums(d, bits) >= observed))
     return as_large / (rounds + 1)
 
 

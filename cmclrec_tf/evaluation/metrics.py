@@ -141,8 +141,8 @@ def mean_jaccard(recommended: npt.ArrayLike, k: int, pad: int | None = None) -> 
     n = len(lists)
     if n < 2:
         return float("nan")
-    items, codes = np.unique(lists, return_inverse=True)
-    codes = codes.reshape(lists.shape)
+    items, inverse = np.unique(lists, return_inverse=True)
+    codes: npt.NDArray[np.intp] = inverse.reshape(lists.shape)
     counted = items != pad if pad is not None else np.ones(len(items), bool)
     sizes = counted[codes].sum(axis=1)
     total = 0.0

@@ -213,7 +213,7 @@ def main() -> None:
     folder = pathlib.Path(sys.argv[1])
     settings = TwoTowerConfig(**json.loads((folder / SETTINGS).read_text()))
     with np.load(folder / DATA, allow_pickle=False) as data:
-        parameters = train(settings, dict(data))
+        parameters: dict[str, Any] = train(settings, dict(data))
     np.savez(folder / PARAMETERS, **parameters)
 
 

@@ -201,23 +201,29 @@ def _set_type(field_proto: Any, kind: str) -> None:
 POOL = _pool()
 
 
-def _message_class(name: str) -> Any:
-    """Returns the class of a message, by the function that the installed protobuf has."""
-    descriptor = POOL.FindMessageTypeByName(name)
+def message_class(pool: Any, name: str) -> Any:
+    """Returns the class of a message of a descriptor pool.
+
+    Args:
+        pool: the pool that has the message; untyped, as the types of its methods vary.
+        name: full name of the message.
+    """
+    descriptor = pool.FindMessageTypeByName(name)
     # protobuf 3 has no GetMessageClass, and protobuf 5 no GetPrototype.
     if hasattr(message_factory, "GetMessageClass"):
         return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(POOL).GetPrototype(descriptor)
+    factory: Any = message_factory.MessageFactory(pool)
+    return factory.GetPrototype(descriptor)
 
 
-Example = _message_class("tensorflow.Example")
-SignatureDefMap = _message_class("tensorflow.serving.SignatureDefMap")
-PredictRequest = _message_class("tensorflow.serving.PredictRequest")
-PredictResponse = _message_class("tensorflow.serving.PredictResponse")
-GetModelMetadataRequest = _message_class("tensorflow.serving.GetModelMetadataRequest")
-GetModelMetadataResponse = _message_class("tensorflow.serving.GetModelMetadataResponse")
-GetModelStatusRequest = _message_class("tensorflow.serving.GetModelStatusRequest")
-GetModelStatusResponse = _message_class("tensorflow.serving.GetModelStatusResponse")
+Example = message_class(POOL, "tensorflow.Example")
+SignatureDefMap = message_class(POOL, "tensorflow.serving.SignatureDefMap")
+PredictRequest = message_class(POOL, "tensorflow.serving.PredictRequest")
+PredictResponse = message_class(POOL, "tensorflow.serving.PredictResponse")
+GetModelMetadataRequest = message_class(POOL, "tensorflow.serving.GetModelMetadataRequest")
+GetModelMetadataResponse = message_class(POOL, "tensorflow.serving.GetModelMetadataResponse")
+GetModelStatusRequest = message_class(POOL, "tensorflow.serving.GetModelStatusRequest")
+GetModelStatusResponse = message_class(POOL, "tensorflow.serving.GetModelStatusResponse")
 _STATE = POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State")
 
 METHODS = {

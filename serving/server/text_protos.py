@@ -6,10 +6,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.message import Message
 
 from cmclrec_tf.errors import InputError
+from serving.client.protos import message_class
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 NUMBER, FLAG, TEXT = _FIELD.TYPE_INT64, _FIELD.TYPE_BOOL, _FIELD.TYPE_STRING
@@ -95,8 +96,4 @@ def message_types(messages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 declaration.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    descriptors = {name: pool.FindMessageTypeByName(f"{_PACKAGE}.{name}") for name in messages}
-    if hasattr(message_factory, "GetMessageClass"):  # protobuf 4 and later
-        return {name: message_factory.GetMessageClass(kind) for name, kind in descriptors.items()}
-    factory = message_factory.MessageFactory(pool)
-    return {name: factory.GetPrototype(kind) for name, kind in descriptors.items()}
+    return {name: message_class(pool, f"{_PACKAGE}.{name}") for name in messages}
