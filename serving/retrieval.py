@@ -164,9 +164,13 @@ def load_layers(kind: str) -> ModuleType:
     packages = ("tensorflow_recommenders", *(["scann"] if kind == SCANN else []))
     for name in packages:
         if importlib.util.find_spec(name) is None:
-            raise InputError(
-                f"package {name}", "indexes need it", "Install the extra: cmclrec-tf[retrieval]."
-            )
+            fix = "Install the extra: cmclrec-tf[retrieval]."
+            if name == "scann":
+                fix += (
+                    f" It brings ScaNN for Python 3.10 and 3.11; elsewhere {BRUTE_FORCE} and "
+                    f"{STREAMING} are the kinds."
+                )
+            raise InputError(f"package {name}", f"indexes of kind {kind} need it", fix)
     if "tensorflow" not in sys.modules:
         os.environ[LEGACY] = "1"
     elif os.environ.get(LEGACY) not in ("1", "true", "True"):

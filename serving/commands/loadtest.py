@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -81,8 +80,8 @@ def loadtest(
     been answered, and a latency is measured from the scheduled time of its request. The generator
     shares the processors with a server on the same machine.
     """
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     console.quiet_imports()
+    console.import_tensorflow()
     from serving.load import load_report, measure, synthetic_requests
     from serving.load.process import ServerProcess
 

@@ -129,8 +129,6 @@ def serve(model_name: str, model_base_path: str, host: str, port: int, **options
     Ctrl-C or SIGTERM stops the server: new requests are refused, those under way get 5 s, and the
     process ends within 7 s. A second signal ends it at once. Logs are JSON lines on standard error.
     """
-    # TensorFlow's warnings quote the tensors of a failed request.
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     # gRPC's messages may quote the bytes of malformed requests.
     os.environ["GRPC_VERBOSITY"] = "NONE"
     console.quiet_imports()
@@ -139,6 +137,7 @@ def serve(model_name: str, model_base_path: str, host: str, port: int, **options
     connections.raise_descriptors()
 
     def answer(run: Run) -> None:
+        console.import_tensorflow()
         with LocalServer(
             model_base_path, model_name, host, port, run.serving.set, limits=limits, **options
         ) as server:

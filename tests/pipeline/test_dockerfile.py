@@ -34,7 +34,8 @@ def test_every_package_in_setup_is_copied(lines):
 
 def test_python_and_beam_have_the_locked_versions(lines, locked):
     images = [words[1] for words in lines if words[0] == "FROM"]
-    python = (ROOT / ".python-version").read_text().strip()
+    (newest,) = re.findall(r"^PYTHONS := .*,(.*)\)$", (ROOT / "Makefile").read_text(), re.M)
+    python = newest.split()[0]
     beam = re.search(r"^apache-beam\[?.*?\]?==([\d.]+)", locked, re.M)[1]
     assert images[0] == f"apache/beam_python{python}_sdk:{beam}"
     assert images[1].startswith(f"python:{python}-")

@@ -102,13 +102,16 @@ def test_kustomization_names_every_file():
     assert generated["name"] in {v["configMap"]["name"] for v in volumes if "configMap" in v}
 
 
-def test_image_has_the_tensorflow_version_of_the_exports():
+def test_image_is_not_older_than_the_tensorflow_of_the_exports():
     import tensorflow as tf
 
     assert compose()["image"] == container()["image"]
     image, tag = container()["image"].split(":")
     assert image == "tensorflow/serving"
-    assert tag.split(".")[:2] == tf.__version__.split(".")[:2]
+    of_image, of_exports = (
+        [int(part) for part in version.split(".")[:2]] for version in (tag, tf.__version__)
+    )
+    assert of_image >= of_exports
     assert compose()["entrypoint"] == container()["command"] == ["tensorflow_model_server"]
 
 
