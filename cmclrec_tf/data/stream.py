@@ -28,9 +28,10 @@ def in_memory(
 ) -> tf.data.Dataset:
     """Returns endless batches from records that are parsed once and kept in memory.
 
-    The users come in random order, another one in every epoch. Histories are cut to the longest of
-    the batch. Users of similar lengths do not share batches: that would save work on padding, but
-    the loss is a mean over a batch's events, and those of short histories would weigh more.
+    The users come in random order, another one in every epoch. All batches have one size: the last
+    one of an epoch is filled up with the first users of the epoch. Histories are cut to the longest
+    of the batch. Users of similar lengths do not share batches: that would save work on padding,
+    but the loss is a mean over a batch's events, and those of short histories would weigh more.
 
     The memory is that of the parsed columns: 4 N L bytes of histories for N users, and for each
     feature 4 N bytes, plus 4 for every further value of a user.
@@ -38,25 +39,24 @@ def in_memory(
     Args:
         records: serialized user records.
         parse: parses serialized records [B] into a batch padded with PAD, see `parsing.parse`.
-        batch_size: B; one batch of an epoch may be smaller.
+        batch_size: B; with fewer users, a batch has them all.
         seed: seeds the order.
         first_epoch: epoch of the first batch; the order of an epoch depends on its number.
-        one_shape: whether histories keep their full width, and the last batch of an epoch is
-            filled up with the first users of the epoch.
+        one_shape: whether histories keep their full width, so that all batches have one shape.
     """
     # Kept on the host: an accelerator's memory is for the model.
     with tf.device("CPU"):
         columns = _columns(records.batch(READ_BATCH).map(parse, tf.data.AUTOTUNE))
         lengths = tf.math.count_nonzero(columns["history"] != PAD, axis=1)
     users = columns["user_key"].shape[0]
+    batch_size = min(batch_size, users)
     batches = -(-users // batch_size)
     widths = tf.nest.map_structure(_width if one_shape else lambda _: None, columns)
 
     def epoch_of(epoch: Tensor) -> tf.data.Dataset:
         order = _permutation(users, seed, epoch)
-        if one_shape:
-            order = tf.gather(order, tf.range(batches * batch_size) % users)
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=one_shape)
+        order = tf.gather(order, tf.range(batches * batch_size) % users)
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(order, (batches, batch_size)))
 
     def gather(rows: Tensor) -> Batch:
         batch: Batch = tf.nest.map_structure(
