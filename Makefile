@@ -14,7 +14,7 @@ LOCK := requirements$(STACK).lock
 GPU_LOCK := requirements-gpu$(STACK).lock
 READY := .venv/.ready$(STACK)
 
-.PHONY: run test test-slow test-next soak bench lint format lock gpu clean
+.PHONY: run test test-slow test-next soak bench lint audit format lock gpu clean
 
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
@@ -52,6 +52,9 @@ lint: $(READY)  ## style, types, spelling, words
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/python tests/prose.py
+
+audit: $(READY)  ## known advisories of the locked packages
+	$(BIN)/python tests/audit.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

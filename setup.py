@@ -4,10 +4,10 @@ from setuptools import find_packages, setup
 
 PACKAGES = ["cmclrec_tf", "pipeline", "serving", "experiments"]
 
-# TFX 1.16 installs on every glibc and needs Python 3.10 or 3.11. TFX 1.21 needs glibc 2.39, which a
-# requirement cannot say; nothing newer than TFX 1.16 is used on the older Pythons.
-OLD = "python_version < '3.12'"
-NEW = "python_version >= '3.12'"
+# TFX 1.16 installs on every glibc and, with its Kubeflow extra, on Python 3.10 only. TFX 1.21 needs
+# glibc 2.39, which a requirement cannot say.
+OLD = "python_version < '3.11'"
+NEW = "python_version >= '3.11'"
 
 # pip adds extras to install_requires, so that has only what every command needs.
 CLIENT = ["grpcio", "protobuf>=3.20"]
@@ -54,7 +54,7 @@ setup(
         "retrieval": [
             *LIBRARY,
             "tensorflow-recommenders",
-            f"scann>=1.3,<1.4; {OLD}",
+            "scann>=1.3,<1.4; python_version < '3.12' and sys_platform == 'linux'",
             "tf-keras>=2.16",
         ],
         # `cmclrec quickstart` serves the pushed model.

@@ -212,20 +212,21 @@ class PreparedDataset:
     ) -> tf.data.Dataset:
         """Returns endless training batches like those of `batches`, shuffled in every epoch.
 
+        All have one size: the last one of an epoch is filled up with the first users of the epoch.
         The order depends on seed and epoch only, so a training that resumes at an epoch gets the
         same batches as one that was never stopped. Pass Keras
         `steps_per_epoch=steps(split, batch_size)`.
 
         Records are read into memory once (see `stream.in_memory`); with more than
-        `stream.IN_MEMORY_USERS` users they are read from their files in every epoch.
+        `stream.IN_MEMORY_USERS` users they are read from their files in every epoch, where the last
+        batch of an epoch may be smaller.
 
         Args:
             split: `train`, `val` or `test`.
-            batch_size: B; the last batch of an epoch may be smaller.
+            batch_size: B; with fewer users, a batch has them all.
             seed: seeds the shuffling.
             first_epoch: epoch of the first batch.
             one_shape: whether all batches have the same shape, for XLA: see `stream.in_memory`.
-                From files, the last batch of an epoch still may be smaller.
         """
         records = self.records(split)
         if self.users[split] > stream.IN_MEMORY_USERS:

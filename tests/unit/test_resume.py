@@ -255,12 +255,12 @@ def test_stream_is_a_function_of_seed_and_epoch(dataset, monkeypatch, memory):
     steps = dataset.steps("train", 40)
     assert steps == 3
     three = keys(dataset.stream("train", 40, seed=5), 3 * steps)
-    assert sorted(len(batch) for batch in three[:3]) == [16, 40, 40]  # the short one is kept
+    assert [len(batch) for batch in three[:3]] == [40, 40, 40 if memory else 16]
     assert three == keys(dataset.stream("train", 40, seed=5), 3 * steps)
     assert three[3:] == keys(dataset.stream("train", 40, seed=5, first_epoch=1), 2 * steps)
     first, second, _ = (sum(three[i : i + 3], []) for i in (0, 3, 6))
     everyone = keys(dataset.batches("train", 96, shuffle=False), 1)[0]
-    assert first != second and sorted(first) == sorted(second) == sorted(everyone)
+    assert first != second and set(first) == set(second) == set(everyone)
     assert first != sum(keys(dataset.stream("train", 40, seed=6), 3), [])
 
 

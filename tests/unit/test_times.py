@@ -59,8 +59,8 @@ def test_training_batches_cut_times_as_they_cut_histories(tmp_path):
     records = {"train": [TIMED, {**TIMED, "user_id": "eve"}]}
     data = tables(records, tmp_path / "data", max_history=20)
     batch = next(iter(data.with_times().stream("train", 2)))
-    assert batch["history"].shape == batch["history_time"].shape == (2, 4)
-    assert batch["history_time"].numpy()[0].tolist() == [0, 1, 2, 3]
+    assert batch["history"].shape == batch["history_time"].shape == (2, 3)
+    assert batch["history_time"].numpy()[0].tolist() == [1, 2, 3]
     assert "now" not in next(iter(data.batches("train", 2)))
 
 
