@@ -78,10 +78,11 @@ gpu: $(READY)  ## NVIDIA's libraries next to TensorFlow: 3 GB, for a machine wit
 clean:  ## forget what runs left; the environment and downloads stay
 	rm -rf var .other
 
-# The environment is exactly the lock, and this folder as a package.
+# The environment is exactly the lock, and this folder as a package. It stays in place under programs
+# that run in it, unless it is one of the other set.
 $(READY): $(LOCK) setup.py $(UV)
 	@echo "Installing $(LOCK): this system has $(if $(GLIBC),glibc $(GLIBC),no glibc)."
-	PYENV_VERSION=$(PYTHON) $(UV) venv --quiet --clear --python $(PYTHON) .venv
+	PYENV_VERSION=$(PYTHON) $(UV) venv --quiet $(if $(wildcard $(READY)),--allow-existing,--clear) --python $(PYTHON) .venv
 	$(UV) pip sync --python $(BIN)/python --require-hashes $(LOCK)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
