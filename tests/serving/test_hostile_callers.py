@@ -23,6 +23,7 @@ import pytest
 
 from serving.server import connections, rest_body
 from serving.server.limits import Limits
+from serving.server.memory import Share
 from tests.serving.eventually import eventually
 from tests.serving.raw_requests import BODY, ROW, ask, connect, head, serving
 
@@ -169,15 +170,24 @@ def test_a_server_without_limits_refuses_many_values(base_path):
         assert time.monotonic() - start < 5
 
 
-def test_waiting_bodies_share_the_memory(small, caplog):
+def test_waiting_bodies_share_the_memory(small, caplog, monkeypatch):
     """Stalled bodies fill the memory: a further body is refused, until they are gone."""
+    resize, amounts = Share.resize, []
+
+    def count(share, amount):
+        resize(share, amount)
+        amounts.append(amount)
+
+    monkeypatch.setattr(Share, "resize", count)
     part = b" " * (LIMITS.message_bytes - 1)
     body = BODY + b" " * 2**17
     assert ask(small, body)[0] == 200
     with contextlib.ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(connect(small, head(LIMITS.message_bytes) + part))
-        eventually(lambda: ask(small, body)[0] == 429)
+        # A body that is asked for before they have arrived could refuse one of them.
+        eventually(lambda: amounts.count(len(part)) == 4)
+        assert ask(small, body)[0] == 429
         assert "would take more than" in ask(small, body)[1]["error"]
         assert ask(small)[0] == 200
     eventually(lambda: ask(small, body)[0] == 200)
