@@ -14,7 +14,7 @@ LOCK := requirements$(STACK).lock
 GPU_LOCK := requirements-gpu$(STACK).lock
 READY := .venv/.ready$(STACK)
 
-.PHONY: run test test-slow test-next soak bench lint audit format lock gpu clean
+.PHONY: run test test-slow test-next stack soak bench lint audit format lock gpu clean
 
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
@@ -29,8 +29,11 @@ test: $(READY)  ## every test but the slow ones
 test-slow: $(READY)  ## killed and parted processes, second pipeline runs
 	$(PYTEST) -m slow $(TESTS)
 
-test-next: ## lint, all tests and `make run` with the other set of packages, where glibc is old in a folder with Debian 13
+test-next:  ## lint, all tests and `make run` with the other set of packages, where glibc is old in a folder with Debian 13
 	.ci/other-stack lint test test-slow run
+
+stack:  ## the set of packages that the system takes: nothing for the newest
+	@echo $(STACK)
 
 soak: $(READY)  ## ten minutes of load and faults on a server; fails if an answer is lost or wrong
 	$(BIN)/python -m benchmarks.soak --minutes 10 --out var/soak.json

@@ -60,7 +60,7 @@ def in_memory(
 
     def gather(rows: Tensor) -> Batch:
         batch: Batch = tf.nest.map_structure(
-            lambda column, width: _dense(tf.gather(column, rows), rows.shape[0], width),
+            lambda column, width: _dense(tf.gather(column, rows), batch_size, width),
             columns,
             widths,
         )
@@ -140,8 +140,8 @@ def _width(column: Tensor) -> int | None:
     return max(1, int(column.bounding_shape(axis=1)))
 
 
-def _dense(rows: Tensor, count: int | None, width: int | None) -> Tensor:
-    """Returns ragged rows as a matrix [count, width]; None takes what the rows need."""
+def _dense(rows: Tensor, count: int, width: int | None) -> Tensor:
+    """Returns ragged rows as a matrix [count, width]; a width of None is what they need."""
     if not isinstance(rows, tf.RaggedTensor):
         return rows
     dense = rows.to_tensor(PAD, shape=[count, width])
