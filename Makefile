@@ -14,7 +14,7 @@ LOCK := requirements$(STACK).lock
 GPU_LOCK := requirements-gpu$(STACK).lock
 READY := .venv/.ready$(STACK)
 
-.PHONY: run test test-slow test-next stack soak bench lint audit format lock gpu clean
+.PHONY: run test test-slow test-next exchange wheels stack soak bench lint audit format lock gpu clean
 
 run: $(READY)  ## MovieLens-100K from raw files to a served answer
 	$(BIN)/cmclrec quickstart
@@ -31,6 +31,12 @@ test-slow: $(READY)  ## killed and parted processes, second pipeline runs
 
 test-next:  ## lint, all tests and `make run` with the other set of packages, where glibc is old in a folder with Debian 13
 	.ci/other-stack lint test test-slow run
+
+exchange: $(READY)  ## loads what other sets of packages left in var/exchange, and leaves there what this one saves
+	$(BIN)/python tests/exchange.py var/exchange packages$(STACK)
+
+wheels:  ## the wheel with every extra on every Python, in environments of their own; half an hour
+	.ci/wheels 3.10 3.11 3.12 3.13
 
 stack:  ## the set of packages that the system takes: nothing for the newest
 	@echo $(STACK)

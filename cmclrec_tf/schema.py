@@ -5,6 +5,7 @@ B batch, L history length, M user features, D width, Z latent width, V items, K 
 """
 
 import dataclasses
+import keyword
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -129,10 +130,13 @@ class Feature:
                 f"a name is a letter followed by letters, digits or _, at most {LONGEST_NAME}",
                 "Rename the feature in the dataset spec; `column` names its column.",
             )
-        if self.name.lower() in RESERVED:
+        reason = RESERVED.get(self.name.lower())
+        if keyword.iskeyword(self.name):
+            reason = "TensorFlow cannot export an input that has the name of a keyword of Python"
+        if reason:
             raise InputError(
                 f"user feature {self.name!r}",
-                f"the name is reserved: {RESERVED[self.name.lower()]}",
+                f"the name is reserved: {reason}",
                 "Rename the feature in the dataset spec; `column` names its column.",
             )
         feature_rules.check(self)

@@ -128,6 +128,7 @@ NASTY_NAMES = {
     *("self", "history", "history_time", "target", "segment", "exclude", "examples", "items"),
 }
 REFUSED = {
+    *keyword.kwlist,
     *("self", "history", "history_time", "target", "segment", "exclude", "examples", "items"),
     *("Self", "SELF", "History", "EXCLUDE", "Items", "user_id", "a" * 101, "_a"),
 }

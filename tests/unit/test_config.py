@@ -187,6 +187,7 @@ def test_configs_are_frozen():
         ({"name": "history"}, "reserved: it is a field of the user record"),
         ({"name": "self"}, "reserved: TensorFlow cannot call"),
         ({"name": "Self"}, "reserved"),
+        ({"name": "class"}, "reserved: TensorFlow cannot export .* keyword of Python"),
         ({"name": "Exclude"}, "reserved: it is an input of the served signatures"),
         ({"name": "items"}, "reserved: it is the name of the item vocabulary"),
         ({"name": "a" * 101}, "at most 100"),
