@@ -36,8 +36,9 @@ EXAMPLES = "examples"
 # Name of the item vocabulary; every categorical feature has a vocabulary of its own name.
 ITEMS = "items"
 
-# Names that no user feature can have, each with the reason. Upper and lower case count as the same:
-# for TensorFlow, `Age` and `age` are one input of a signature, and for some disks one file.
+# Names that no user feature can have, besides keywords of Python, each with the reason. Upper and
+# lower case count as the same: for TensorFlow, `Age` and `age` are one input of a signature, and
+# for some disks one file.
 RESERVED = {
     **dict.fromkeys(RECORD_FIELDS, "it is a field of the user record"),
     **dict.fromkeys((EXCLUDE, EXAMPLES), "it is an input of the served signatures"),

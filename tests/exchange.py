@@ -7,7 +7,14 @@ import json
 import pathlib
 import sys
 
+import keras
 import numpy as np
+import tensorflow as tf
+
+import cmclrec_tf as cm
+from cmclrec_tf.data.toy import toy_dataset
+from serving.c_api.session import SavedModelSession
+from serving.export.saved_model import export
 
 INPUTS = {
     "history": [["books-1", "books-4"], ["films-0", ""], ["", ""]],
@@ -19,58 +26,44 @@ INPUTS = {
 
 def example(history, group, age):
     """Returns a serialized user for `serving_default`."""
-    import tensorflow as tf
-
     texts = {"history": [item for item in history if item], "group": [group]}
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v.encode() for v in values]))
         for name, values in texts.items()
     }
-    known = [] if np.isnan(age) else [age]
-    features["age"] = tf.train.Feature(float_list=tf.train.FloatList(value=known))
+    numbers = [] if np.isnan(age) else [age]
+    features["age"] = tf.train.Feature(float_list=tf.train.FloatList(value=numbers))
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
 def versions():
-    import keras
-    import tensorflow as tf
-
     python = ".".join(map(str, sys.version_info[:2]))
     return f"Python {python}, TensorFlow {tf.__version__}, Keras {keras.__version__}"
 
 
+def texts_or_numbers(values):
+    """Returns an output of the C API as lists."""
+    return (values.astype("S").astype("U") if values.dtype == object else values).tolist()
+
+
 def answers_of(saved_model):
     """Returns {signature: {output: values}} of the C API, the same inputs for every signature."""
-    from serving.c_api.session import SavedModelSession
-
     users = zip(INPUTS["history"], INPUTS["group"], INPUTS["age"], strict=True)
     inputs = {**INPUTS, "examples": np.array([example(*user) for user in users], object)}
     answers = {}
     with SavedModelSession(saved_model) as session:
         for name, signature in session.signatures.items():
             outputs = session.run(name, {key: inputs[key] for key in signature.inputs})
-            answers[name] = {
-                key: np.char.decode(np.array(value, "S")).tolist()
-                if value.dtype == object
-                else value.tolist()
-                for key, value in outputs.items()
-            }
+            answers[name] = {key: texts_or_numbers(values) for key, values in outputs.items()}
     return answers
 
 
 def metrics_of(model):
-    import cmclrec_tf as cm
-    from cmclrec_tf.data.toy import toy_dataset
-
     return cm.evaluate(model, toy_dataset()).rows
 
 
 def write(folder):
     """Trains a small model and saves it as a .keras file and as a SavedModel, with its answers."""
-    import cmclrec_tf as cm
-    from cmclrec_tf.data.toy import toy_dataset
-    from serving.export.saved_model import export
-
     dataset = toy_dataset()
     config = {**cm.Config.preset("tiny").to_dict(), "data": {"max_history": dataset.max_history}}
     model = cm.train(dataset, cm.Config.from_dict(config))
@@ -87,10 +80,6 @@ def write(folder):
 
 def read(folder):
     """Loads what `write` left, and compares its answers and metrics."""
-    import keras
-
-    import cmclrec_tf.models  # noqa: F401 - registers the classes that the file names
-
     expected = json.loads((folder / "expected.json").read_text())
     compare(answers_of(folder / "saved_model" / "1"), expected["answers"])
     compare(metrics_of(keras.saving.load_model(folder / "model.keras")), expected["metrics"])
@@ -111,12 +100,12 @@ def compare(found, expected, where=()):
 
 def main():
     """Reads what all other sets left in the folder, and writes what this set leaves."""
-    folder, own = pathlib.Path(sys.argv[1]), sys.argv[2]
-    for other in sorted(folder.iterdir()) if folder.exists() else ():
-        if other.name != own:
+    folder, packages = pathlib.Path(sys.argv[1]), sys.argv[2]
+    for other in sorted(folder.glob("*")):
+        if other.name != packages:
             read(other)
-    if not (folder / own).exists():
-        write(folder / own)
+    if not (folder / packages).exists():
+        write(folder / packages)
 
 
 if __name__ == "__main__":
