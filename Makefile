@@ -35,7 +35,7 @@ test-next:  ## lint, all tests and `make run` with the other set of packages, wh
 exchange: $(READY)  ## loads what other sets of packages left in var/exchange, and leaves there what this one saves
 	$(BIN)/python tests/exchange.py var/exchange packages$(STACK)
 
-wheels:  ## the wheel with every extra on every Python, in environments of their own; half an hour
+wheels:  ## the wheel with every extra on every Python, in environments of their own; twenty minutes
 	.ci/wheels 3.10 3.11 3.12 3.13
 
 stack:  ## the set of packages that the system takes: nothing for the newest
